@@ -1,0 +1,133 @@
+//! The one error type of the crate.
+//!
+//! Opaque on purpose: callers match on [`ErrorKind`], which says what they can do about it, and
+//! people read the text, which names the field and the limit. The cause stays reachable through
+//! [`std::error::Error::source`]. A POST that failed is never an `Error`; it is an attempt.
+
+use std::borrow::Cow;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Something that could not be done, and what its caller can do about it.
+///
+/// ```
+/// use tidings::{ErrorKind, EventType};
+///
+/// let error = EventType::parse("order").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Invalid);
+/// assert_eq!(error.field(), Some("type"));
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug, thiserror::Error)]
+#[error("{}{message}", Prefix(.field))]
+struct Inner {
+    kind: ErrorKind,
+    field: Option<Cow<'static, str>>,
+    message: Cow<'static, str>,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+struct Prefix<'a>(&'a Option<Cow<'static, str>>);
+
+impl std::fmt::Display for Prefix<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(field) => write!(f, "{field}: "),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the caller of a failed operation can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The input breaks a rule; [`Error::field`] names the part. Correct it and call again.
+    Invalid,
+    /// No such webhook, event or delivery in this account and mode.
+    NotFound,
+    /// The id is already taken by something with other content.
+    Conflict,
+    /// The webhook was changed since it was read. Read it again, then repeat the edit.
+    Stale,
+    /// A confirmation did not match, so nothing was done.
+    Refused,
+    /// A bound of [`policy`](crate::policy) is reached.
+    Limit,
+    /// The dispatcher that asked is not (or no longer) known to the storage. Send a heartbeat.
+    NotAlive,
+    /// The storage was written by a newer version of the crate, or by something else.
+    Schema,
+    /// The storage could not be reached or was busy for too long. Trying again may help.
+    Unavailable,
+    /// The storage failed in another way, or holds something that cannot be read.
+    Storage,
+}
+
+impl Error {
+    /// An error of `kind` with a text for people.
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            field: None,
+            message: message.into(),
+            source: None,
+        }))
+    }
+
+    /// The input in `field` breaks a rule; `message` says which, and the limit.
+    pub fn invalid(
+        field: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let mut error = Self::new(ErrorKind::Invalid, message);
+        error.0.field = Some(field.into());
+        error
+    }
+
+    /// A `what` with this id does not exist, or not in the caller's account and mode.
+    pub fn not_found(what: &'static str, id: impl std::fmt::Display) -> Self {
+        Self::new(ErrorKind::NotFound, format!("there is no {what} {id}"))
+    }
+
+    /// Storage failed: for implementers of the storage ports.
+    pub fn storage(
+        message: impl Into<Cow<'static, str>>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::new(ErrorKind::Storage, message).with_source(source)
+    }
+
+    /// Keeps `source` as the cause.
+    #[must_use]
+    pub fn with_source(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// What the caller can do.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The field of the input that is at fault, where one is.
+    pub fn field(&self) -> Option<&str> {
+        self.0.field.as_deref()
+    }
+
+    /// Whether the same call may succeed later without any change by the caller.
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self.0.kind,
+            ErrorKind::Unavailable | ErrorKind::Storage | ErrorKind::NotAlive
+        )
+    }
+}

@@ -1,0 +1,7 @@
+//! Ground: pure. No async, no I/O, no clock, no randomness; time is a parameter.
+
+pub(crate) mod account;
+pub(crate) mod error;
+pub(crate) mod id;
+pub(crate) mod policy;
+pub(crate) mod time;

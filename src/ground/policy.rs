@@ -1,0 +1,342 @@
+//! Every limit and every rule of time in one place: one page to read before production.
+//!
+//! The constants are bounds that hold always. [`Policy`] is what a host may set; its defaults are
+//! those of the tables in the crate's documentation.
+
+use std::time::Duration;
+
+use super::account::Mode;
+use super::error::{Error, Result};
+
+// --- ground: names and texts -------------------------------------------------------------------
+
+/// Bytes of an account's name.
+pub const ACCOUNT_BYTES_MAX: usize = 128;
+/// Bytes of an event type.
+pub const EVENT_TYPE_BYTES_MAX: usize = 128;
+/// Segments of an event type: `resource.event` has two (seed row E8).
+pub const EVENT_TYPE_SEGMENTS: std::ops::RangeInclusive<usize> = 2..=8;
+/// Patterns in a webhook's filter list.
+pub const FILTERS_MAX: usize = 512;
+/// Bytes of a payload, as it is sent.
+pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+/// Levels of nesting in a payload.
+pub const PAYLOAD_DEPTH_MAX: usize = 100;
+/// Bytes of an `apiVersion`.
+pub const API_VERSION_BYTES_MAX: usize = 64;
+/// Events in one publish.
+pub const PUBLISH_EVENTS_MAX: usize = 10_000;
+
+// --- ground: webhooks --------------------------------------------------------------------------
+
+/// Bytes of an endpoint URL.
+pub const URL_BYTES_MAX: usize = 2_048;
+/// Bytes of a webhook's description.
+pub const DESCRIPTION_BYTES_MAX: usize = 1_024;
+/// Entries of a webhook's metadata.
+pub const METADATA_ENTRIES_MAX: usize = 50;
+/// Bytes of a metadata key.
+pub const METADATA_KEY_BYTES_MAX: usize = 64;
+/// Bytes of a metadata value.
+pub const METADATA_VALUE_BYTES_MAX: usize = 512;
+/// Custom headers of a webhook.
+pub const HEADERS_MAX: usize = 32;
+/// Bytes of a custom header's name.
+pub const HEADER_NAME_BYTES_MAX: usize = 128;
+/// Bytes of a custom header's value.
+pub const HEADER_VALUE_BYTES_MAX: usize = 4_096;
+/// Bytes of a user name or password for basic authentication.
+pub const CREDENTIAL_BYTES_MAX: usize = 512;
+/// Signature schemes that one webhook may use at once.
+pub const SCHEMES_MAX: usize = 4;
+/// Secrets that one webhook may have at once (domain 4c).
+pub const SECRETS_MAX: usize = 5;
+/// Bytes of a secret's key (Standard Webhooks).
+pub const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+/// Bytes of a secret that the crate makes.
+pub const SECRET_BYTES_MADE: usize = 32;
+/// The choices for how long an old secret lives on after a rotation, in hours (domain 4c).
+pub const ROTATION_HOURS: [u8; 6] = [0, 1, 3, 6, 12, 24];
+/// The shortest and the longest deadline that a webhook may set for one attempt.
+pub const TIMEOUT_RANGE: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(60);
+
+// --- ground: signatures ------------------------------------------------------------------------
+
+/// How far a signature's timestamp may be from the verifier's clock, both ways, inclusive.
+pub const TOLERANCE: Duration = Duration::from_secs(300);
+/// Signatures looked at in one header (rule S5).
+pub const SIGNATURES_MAX: usize = 16;
+/// Bytes of a `webhook-id` that a verifier accepts (rule S9).
+pub const MESSAGE_ID_BYTES_MAX: usize = 256;
+/// Bytes of a body that a verifier accepts.
+pub const VERIFY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+// --- ports: pages and batches ------------------------------------------------------------------
+
+/// Items on one page.
+pub const PAGE_ITEMS_MAX: usize = 100;
+/// Items on a page when nobody says.
+pub const PAGE_ITEMS_DEFAULT: usize = 10;
+/// Bytes of a response that are kept with an attempt.
+pub const RESPONSE_BYTES_KEPT: usize = 16 * 1024;
+/// Bytes of an error's text that are kept with an attempt.
+pub const ERROR_BYTES_KEPT: usize = 512;
+
+// --- engine ------------------------------------------------------------------------------------
+
+/// Delays of a schedule, and the longest one.
+pub const SCHEDULE_DELAYS_MAX: usize = 64;
+/// The longest delay between two tries.
+pub const DELAY_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// Deliveries that one dispatcher may have in flight at most, whatever the host sets.
+pub const IN_FLIGHT_MAX: u32 = 65_536;
+/// Marks that one route call looks at.
+pub const ROUTE_MARKS: usize = 512;
+/// Deliveries that one route call makes at most; a wider event goes on in the next call.
+pub const ROUTE_DELIVERIES: usize = 1_024;
+/// Outcomes in one settle call.
+pub const SETTLE_BATCH: usize = 256;
+/// Rows that one step of a sweep touches.
+pub const SWEEP_ROWS: usize = 500;
+
+/// The delays between the tries of a delivery. The first try comes at once, so there is one try
+/// more than there are delays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    delays: Vec<Duration>,
+}
+
+impl Schedule {
+    /// The schedule of these delays.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) when there are more than 64 delays, or one is longer
+    /// than 30 days.
+    pub fn new(delays: impl IntoIterator<Item = Duration>) -> Result<Self> {
+        let delays: Vec<_> = delays.into_iter().take(SCHEDULE_DELAYS_MAX + 1).collect();
+        if delays.len() > SCHEDULE_DELAYS_MAX {
+            let message = format!("has more than {SCHEDULE_DELAYS_MAX} delays");
+            return Err(Error::invalid("schedule", message));
+        }
+        if delays.iter().any(|delay| *delay > DELAY_MAX) {
+            return Err(Error::invalid(
+                "schedule",
+                "has a delay of more than 30 days",
+            ));
+        }
+        Ok(Self { delays })
+    }
+
+    /// How often a delivery is tried at most.
+    pub fn tries(&self) -> u32 {
+        u32::try_from(self.delays.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1)
+    }
+
+    /// The delay after the `failures`-th failure; `None` when that was the last try.
+    pub fn delay(&self, failures: u32) -> Option<Duration> {
+        let index = usize::try_from(failures).ok()?.checked_sub(1)?;
+        self.delays.get(index).copied()
+    }
+
+    /// The time from the first to the last try, without jitter.
+    pub fn length(&self) -> Duration {
+        self.delays.iter().sum()
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The rules of delivery that a host may set.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidings::{Mode, Policy, Schedule};
+///
+/// let policy = Policy::default().with_timeout(Duration::from_secs(5));
+/// assert_eq!(policy.schedule(Mode::Live).tries(), 10);
+/// assert_eq!(policy.schedule(Mode::Test).tries(), 3);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    live: Schedule,
+    test: Schedule,
+    timeout: Duration,
+    jitter_percent: u32,
+    retry_after_max: Duration,
+    pause_min: Duration,
+    pause_max: Duration,
+    interruptions_free: u32,
+    disable_after: Duration,
+    expire_after: Duration,
+    retain: Duration,
+}
+
+impl Default for Policy {
+    /// Live: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h (10 tries over about 75 h, as
+    /// Standard Webhooks advises). Test mode: 5 min, 2 h (3 tries). A deadline of 15 s for each
+    /// attempt. Disabled after 5 days of nothing but failure. Waiting deliveries expire, and events
+    /// may be pruned, 30 days after the publish.
+    fn default() -> Self {
+        let live = [
+            Duration::from_secs(5),
+            5 * MINUTE,
+            30 * MINUTE,
+            2 * HOUR,
+            5 * HOUR,
+            10 * HOUR,
+            14 * HOUR,
+            20 * HOUR,
+            24 * HOUR,
+        ];
+        Self {
+            live: Schedule {
+                delays: live.to_vec(),
+            },
+            test: Schedule {
+                delays: vec![5 * MINUTE, 2 * HOUR],
+            },
+            timeout: Duration::from_secs(15),
+            jitter_percent: 10,
+            retry_after_max: 24 * HOUR,
+            pause_min: Duration::from_secs(5),
+            pause_max: 15 * MINUTE,
+            interruptions_free: 3,
+            disable_after: 5 * DAY,
+            expire_after: 30 * DAY,
+            retain: 30 * DAY,
+        }
+    }
+}
+
+impl Policy {
+    /// The schedule of retries in `mode`.
+    pub fn schedule(&self, mode: Mode) -> &Schedule {
+        match mode {
+            Mode::Live => &self.live,
+            Mode::Test => &self.test,
+        }
+    }
+
+    /// The deadline of one attempt, from the look-up of the name to the last byte of the answer,
+    /// for webhooks that set none of their own.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The most that jitter adds to a delay, in percent of it. It never shortens one.
+    pub fn jitter_percent(&self) -> u32 {
+        self.jitter_percent
+    }
+
+    /// The longest `Retry-After` that is honoured; longer ones are cut to it.
+    pub fn retry_after_max(&self) -> Duration {
+        self.retry_after_max
+    }
+
+    /// The shortest pause of a lane.
+    pub fn pause_min(&self) -> Duration {
+        self.pause_min
+    }
+
+    /// The longest pause of a lane that the receiver did not ask for.
+    pub fn pause_max(&self) -> Duration {
+        self.pause_max
+    }
+
+    /// How many interruptions (crashes of the sender) of one delivery are free. Each later one
+    /// counts as a failure on the schedule, so that a payload that kills its sender ends.
+    pub fn interruptions_free(&self) -> u32 {
+        self.interruptions_free
+    }
+
+    /// How long a webhook of `mode` must do nothing but fail before it is disabled (seed row W17).
+    /// Never shorter than the schedule with its jitter: a last try comes before the disable.
+    pub fn disable_after(&self, mode: Mode) -> Duration {
+        let length = self.schedule(mode).length();
+        let with_jitter = length + length * self.jitter_percent / 100;
+        self.disable_after.max(with_jitter)
+    }
+
+    /// How long after its publish an unfinished delivery expires.
+    pub fn expire_after(&self) -> Duration {
+        self.expire_after
+    }
+
+    /// How long after its publish an event whose deliveries have all ended is kept.
+    pub fn retain(&self) -> Duration {
+        self.retain
+    }
+
+    /// Sets the schedule of retries in `mode`.
+    #[must_use]
+    pub fn with_schedule(mut self, mode: Mode, schedule: Schedule) -> Self {
+        match mode {
+            Mode::Live => self.live = schedule,
+            Mode::Test => self.test = schedule,
+        }
+        self
+    }
+
+    /// Sets the deadline of one attempt; clamped to 1 s to 60 s.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout.clamp(*TIMEOUT_RANGE.start(), *TIMEOUT_RANGE.end());
+        self
+    }
+
+    /// Sets the most that jitter adds to a delay; clamped to 100 percent.
+    #[must_use]
+    pub fn with_jitter_percent(mut self, percent: u32) -> Self {
+        self.jitter_percent = percent.min(100);
+        self
+    }
+
+    /// Sets the longest `Retry-After` that is honoured; clamped to 30 days.
+    #[must_use]
+    pub fn with_retry_after_max(mut self, max: Duration) -> Self {
+        self.retry_after_max = max.min(DELAY_MAX);
+        self
+    }
+
+    /// Sets the shortest and the longest pause of a lane; clamped to 1 s to 30 days.
+    #[must_use]
+    pub fn with_pause(mut self, min: Duration, max: Duration) -> Self {
+        self.pause_min = min.clamp(Duration::from_secs(1), DELAY_MAX);
+        self.pause_max = max.clamp(self.pause_min, DELAY_MAX);
+        self
+    }
+
+    /// Sets how many interruptions of one delivery are free.
+    #[must_use]
+    pub fn with_interruptions_free(mut self, interruptions: u32) -> Self {
+        self.interruptions_free = interruptions;
+        self
+    }
+
+    /// Sets how long a webhook must do nothing but fail before it is disabled. A value shorter than
+    /// a schedule's length counts as that length.
+    #[must_use]
+    pub fn with_disable_after(mut self, time: Duration) -> Self {
+        self.disable_after = time;
+        self
+    }
+
+    /// Sets how long after its publish an unfinished delivery expires.
+    #[must_use]
+    pub fn with_expire_after(mut self, time: Duration) -> Self {
+        self.expire_after = time;
+        self
+    }
+
+    /// Sets how long after its publish an event whose deliveries have all ended is kept.
+    #[must_use]
+    pub fn with_retain(mut self, time: Duration) -> Self {
+        self.retain = time;
+        self
+    }
+}

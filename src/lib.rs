@@ -1,0 +1,10 @@
+//! Embeddable events and webhooks.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod ground;
+
+pub use ground::account::{Account, Mode};
+pub use ground::error::{Error, ErrorKind, Result};
+pub use ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
+pub use ground::policy::{self, Policy, Schedule};
+pub use ground::time::{self, Timestamp};
