@@ -3,5 +3,5 @@
 pub(crate) mod account;
 pub(crate) mod error;
 pub(crate) mod id;
-pub(crate) mod policy;
-pub(crate) mod time;
+pub mod policy;
+pub mod time;
