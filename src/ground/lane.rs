@@ -1,0 +1,122 @@
+//! A lane: a webhook's queue of waiting deliveries, as one small value.
+//!
+//! It lives as long as its webhook. It says when there is something to claim (`next_due`), whether
+//! the webhook is left in peace for now (`paused_until`), and since when nothing but failures has
+//! come back (`failing_since`). Pausing a webhook with a million waiting deliveries changes this
+//! one value.
+
+use super::advance::{Health, LaneChange};
+use super::time::Timestamp;
+use super::webhook::DisabledReason;
+
+/// The queue of a webhook's waiting deliveries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Lane {
+    /// A lower bound of the due times of the waiting deliveries; `None` when there are none.
+    pub next_due: Option<Timestamp>,
+    /// Nothing is claimed before this, and then one delivery only, as a probe.
+    pub paused_until: Option<Timestamp>,
+    /// The first failure after the last success.
+    pub failing_since: Option<Timestamp>,
+}
+
+/// What may be claimed from a lane now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums)]
+pub enum Readiness {
+    /// Nothing: it is empty, not yet due, or paused.
+    NotReady,
+    /// One delivery, as the probe after a pause.
+    Probe,
+    /// As many as the limits allow.
+    Open,
+}
+
+impl Lane {
+    /// A delivery that is due at `due` has joined the lane.
+    pub fn lower(&mut self, due: Timestamp) {
+        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+    }
+
+    /// Leaves the webhook in peace until `until`; of two pauses the later one counts.
+    pub fn pause(&mut self, until: Timestamp) {
+        self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
+    }
+
+    /// A probe was claimed: nobody else claims before `until`, the end of the probe.
+    pub fn probe(&mut self, until: Timestamp) {
+        self.paused_until = Some(until);
+    }
+
+    /// When there will be something to claim, as far as is known.
+    pub fn ready_at(&self) -> Option<Timestamp> {
+        let due = self.next_due?;
+        Some(self.paused_until.map_or(due, |paused| paused.max(due)))
+    }
+
+    /// What may be claimed at `now`.
+    pub fn readiness(&self, now: Timestamp) -> Readiness {
+        match (self.ready_at(), self.paused_until) {
+            (None, _) => Readiness::NotReady,
+            (Some(at), _) if at > now => Readiness::NotReady,
+            (Some(_), Some(_)) => Readiness::Probe,
+            (Some(_), None) => Readiness::Open,
+        }
+    }
+
+    /// Whether a delivery that is routed now may be born leased: nothing waits, nothing pauses.
+    pub fn is_plain(&self) -> bool {
+        self.next_due.is_none() && self.paused_until.is_none()
+    }
+
+    /// Applies what a settlement says of the lane.
+    pub fn change(&mut self, change: LaneChange, now: Timestamp) {
+        match change {
+            LaneChange::None => {}
+            LaneChange::Pause { until } => self.pause(until),
+            LaneChange::Open => self.paused_until = None,
+            LaneChange::Reprobe => self.paused_until = Some(now),
+        }
+    }
+
+    /// Applies what a settlement says of the webhook's health, by the stored facts: returns the
+    /// reason if the webhook is to be disabled.
+    ///
+    /// A decision may carry what it saw, and the store may compare it, but never writes it back: a
+    /// stretch of failure that a success has ended in the meantime stays ended.
+    pub fn health(&mut self, health: Health) -> Option<DisabledReason> {
+        match health {
+            Health::Unchanged => None,
+            Health::Recovered => {
+                self.failing_since = None;
+                None
+            }
+            Health::Failing { at } => {
+                self.failing_since.get_or_insert(at);
+                None
+            }
+            Health::Disable { observed, at } => {
+                if self.failing_since == Some(observed) {
+                    Some(DisabledReason::Failing)
+                } else {
+                    self.failing_since.get_or_insert(at);
+                    None
+                }
+            }
+            Health::Gone { at } => {
+                self.failing_since.get_or_insert(at);
+                Some(DisabledReason::Gone)
+            }
+        }
+    }
+
+    /// The webhook was enabled: it starts with a clean record and without a pause.
+    ///
+    /// If deliveries wait, the first one goes out as a probe, so that a receiver that is still
+    /// broken does not get them all at once.
+    pub fn enable(&mut self, now: Timestamp) {
+        self.failing_since = None;
+        self.paused_until = self.next_due.map(|_| now);
+    }
+}

@@ -1,0 +1,548 @@
+//! A webhook: a receiver's registration. What it is, how it is made, edited, enabled and disabled.
+//!
+//! All pure: each change takes the webhook and gives the changed one; the storage compares the
+//! version and writes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::account::{Account, Mode};
+use super::address::EndpointUrl;
+use super::authentication::Authentication;
+use super::error::{Error, ErrorKind, Result};
+use super::filter::Filters;
+use super::header::Headers;
+use super::id::WebhookId;
+use super::policy::{
+    API_VERSION_BYTES_MAX, DESCRIPTION_BYTES_MAX, METADATA_ENTRIES_MAX, METADATA_KEY_BYTES_MAX,
+    METADATA_VALUE_BYTES_MAX, SCHEMES_MAX, TIMEOUT_RANGE,
+};
+use super::secret::Secret;
+use super::secrets::Secrets;
+use super::signature::SignatureScheme;
+use super::time::{Timestamp, to_millis};
+
+/// Whether a webhook is delivered to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(clippy::exhaustive_enums)]
+pub enum Status {
+    /// It gets the events that it wants.
+    Enabled,
+    /// It gets nothing (seed row W25).
+    Disabled(DisabledReason),
+}
+
+/// Why a webhook is disabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum DisabledReason {
+    /// It was created so (seed row W23) and nobody has enabled it yet.
+    NeverEnabled,
+    /// A person disabled it.
+    Person,
+    /// It did nothing but fail for too long (seed row W17).
+    Failing,
+    /// The receiver answered 410 Gone.
+    Gone,
+}
+
+/// A receiver's registration.
+///
+/// Its `Debug` form shows no secret, and there is no `Serialize`: what a listing may show is
+/// [`WebhookView`](crate::WebhookView), what a storage keeps is [`Webhook::to_stored`].
+#[derive(Clone, PartialEq)]
+pub struct Webhook {
+    pub(super) id: WebhookId,
+    pub(super) account: Account,
+    pub(super) mode: Mode,
+    pub(super) settings: Settings,
+    pub(super) secrets: Secrets,
+    pub(super) status: Status,
+    pub(super) created: Timestamp,
+    pub(super) updated: Timestamp,
+    pub(super) version: u64,
+}
+
+/// What a person may set and edit.
+#[derive(Clone, PartialEq)]
+pub(super) struct Settings {
+    pub(super) address: EndpointUrl,
+    pub(super) types: Filters,
+    pub(super) description: String,
+    pub(super) metadata: BTreeMap<String, String>,
+    pub(super) headers: Headers,
+    pub(super) authentication: Authentication,
+    pub(super) api_version: Option<String>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) schemes: Vec<SignatureScheme>,
+}
+
+impl Webhook {
+    /// Its id: unique, and the same for life (seed row W11).
+    pub fn id(&self) -> WebhookId {
+        self.id
+    }
+
+    /// Whose it is. Never changes.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Live or test. Never changes.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Where payloads go (seed row W14).
+    pub fn address(&self) -> &EndpointUrl {
+        &self.settings.address
+    }
+
+    /// The event types that it wants.
+    pub fn types(&self) -> &Filters {
+        &self.settings.types
+    }
+
+    /// What people call it.
+    pub fn description(&self) -> &str {
+        &self.settings.description
+    }
+
+    /// The host's own notes.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.settings.metadata
+    }
+
+    /// Headers sent with every request.
+    pub fn headers(&self) -> &Headers {
+        &self.settings.headers
+    }
+
+    /// How the sender authenticates itself, beside the signature.
+    pub fn authentication(&self) -> &Authentication {
+        &self.settings.authentication
+    }
+
+    /// The version of the payload's shape that it is pinned to; `None` is the host's default.
+    pub fn api_version(&self) -> Option<&str> {
+        self.settings.api_version.as_deref()
+    }
+
+    /// Its own deadline for one attempt.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.settings.timeout
+    }
+
+    /// How requests are signed: at least one way.
+    pub fn schemes(&self) -> &[SignatureScheme] {
+        &self.settings.schemes
+    }
+
+    /// Its secrets. They are needed to sign; they show themselves only through
+    /// [`Secret::reveal`].
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// Whether it is delivered to.
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Whether it is delivered to.
+    pub fn is_enabled(&self) -> bool {
+        self.status == Status::Enabled
+    }
+
+    /// When it was created.
+    pub fn created(&self) -> Timestamp {
+        self.created
+    }
+
+    /// When it was last changed.
+    pub fn updated(&self) -> Timestamp {
+        self.updated
+    }
+
+    /// Counts the stored changes, from 1; 0 while it is not stored. The storage compares it
+    /// before it writes.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// This webhook, enabled. Needs no confirmation (seed row W27).
+    #[must_use]
+    pub fn enable(&self) -> Self {
+        Self { status: Status::Enabled, ..self.clone() }
+    }
+
+    /// This webhook, disabled for `reason`. A person's wish needs a
+    /// [`Confirmation`] (seed row W28), which the caller checks.
+    #[must_use]
+    pub fn disable(&self, reason: DisabledReason) -> Self {
+        Self { status: Status::Disabled(reason), ..self.clone() }
+    }
+
+    /// This webhook with these secrets.
+    #[must_use]
+    pub fn with_secrets(&self, secrets: Secrets) -> Self {
+        Self { secrets, ..self.clone() }
+    }
+
+    /// This webhook as it is stored at `now`: the version is one more. For storage implementers;
+    /// it is the only place where a version is made.
+    #[must_use]
+    pub fn stored(&self, now: Timestamp) -> Self {
+        let now = to_millis(now);
+        let created = if self.version == 0 { now } else { self.created };
+        Self { created, updated: now, version: self.version + 1, ..self.clone() }
+    }
+
+    /// This webhook with `edit` applied. The id, the account and the mode stay.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) if what comes out breaks a rule; nothing is changed then.
+    pub fn edit(&self, edit: Edit) -> Result<Self> {
+        let mut settings = self.settings.clone();
+        edit.apply(&mut settings);
+        settings.check()?;
+        Ok(Self { settings, ..self.clone() })
+    }
+}
+
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webhook")
+            .field("id", &self.id)
+            .field("account", &self.account)
+            .field("mode", &self.mode)
+            .field("address", &self.settings.address)
+            .field("types", &self.settings.types)
+            .field("status", &self.status)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is needed to create a webhook.
+///
+/// ```
+/// use tidings::Registration;
+///
+/// let registration = Registration::new("https://example.com/hook", ["order.*", "invoice.paid"])?
+///     .enabled(true);
+/// assert!(Registration::new("ftp://example.com", ["order.*"]).is_err());
+/// # Ok::<(), tidings::Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Registration {
+    account: Account,
+    mode: Mode,
+    settings: Settings,
+    enabled: Option<bool>,
+    secret: Option<Secret>,
+}
+
+impl Registration {
+    /// A webhook at `address` that wants `types` (patterns: `order.paid`, `order.*`, `*`).
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid), naming `address` (seed row W15) or `types` (at least one).
+    pub fn new(address: &str, types: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self> {
+        Ok(Self {
+            account: Account::default(),
+            mode: Mode::default(),
+            settings: Settings {
+                address: EndpointUrl::parse(address)?,
+                types: Filters::parse(types)?,
+                description: String::new(),
+                metadata: BTreeMap::new(),
+                headers: Headers::default(),
+                authentication: Authentication::None,
+                api_version: None,
+                timeout: None,
+                schemes: vec![SignatureScheme::StandardWebhooks],
+            },
+            enabled: None,
+            secret: None,
+        })
+    }
+
+    /// Whose it is; the default account otherwise.
+    pub fn account(mut self, account: Account) -> Self {
+        self.account = account;
+        self
+    }
+
+    /// Live or test; live otherwise.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// States whether it is to be enabled at once. Without this it is disabled, and the person is
+    /// to be asked (seed rows W23, W24).
+    pub fn enabled(mut self, enabled: bool) -> Self {
+        self.enabled = Some(enabled);
+        self
+    }
+
+    /// Brings a secret from outside; one is made otherwise.
+    pub fn secret(mut self, secret: Secret) -> Self {
+        self.secret = Some(secret);
+        self
+    }
+
+    /// Sets everything else that an edit can set.
+    pub fn with(mut self, edit: Edit) -> Self {
+        edit.apply(&mut self.settings);
+        self
+    }
+
+    /// Whether a secret was brought along.
+    pub fn has_secret(&self) -> bool {
+        self.secret.is_some()
+    }
+
+    /// The webhook, not yet stored. `made` is the secret used unless one was brought.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid), naming the field that breaks a rule.
+    pub fn into_webhook(self, id: WebhookId, made: Secret, now: Timestamp) -> Result<Webhook> {
+        self.settings.check()?;
+        let now = to_millis(now);
+        Ok(Webhook {
+            id,
+            account: self.account,
+            mode: self.mode,
+            settings: self.settings,
+            secrets: Secrets::new(self.secret.unwrap_or(made), now),
+            status: match self.enabled {
+                Some(true) => Status::Enabled,
+                Some(false) => Status::Disabled(DisabledReason::Person),
+                None => Status::Disabled(DisabledReason::NeverEnabled),
+            },
+            created: now,
+            updated: now,
+            version: 0,
+        })
+    }
+
+    /// Whether the person who creates it is to be asked to enable it (seed row W24).
+    pub fn prompts(&self) -> bool {
+        self.enabled.is_none()
+    }
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration")
+            .field("account", &self.account)
+            .field("mode", &self.mode)
+            .field("address", &self.settings.address)
+            .field("types", &self.settings.types)
+            .field("enabled", &self.enabled)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A created webhook, and whether to ask about enabling it.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Created {
+    /// The webhook as stored.
+    pub webhook: Webhook,
+    /// Whether the person is to be asked to enable it (seed row W24): the registration did not
+    /// say.
+    pub prompt: bool,
+}
+
+/// Changes to a webhook; what is not set stays.
+#[derive(Clone, Default, PartialEq)]
+#[must_use]
+pub struct Edit {
+    address: Option<EndpointUrl>,
+    types: Option<Filters>,
+    description: Option<String>,
+    metadata: Option<BTreeMap<String, String>>,
+    headers: Option<Headers>,
+    authentication: Option<Authentication>,
+    api_version: Option<Option<String>>,
+    timeout: Option<Option<Duration>>,
+    schemes: Option<Vec<SignatureScheme>>,
+}
+
+impl Edit {
+    /// No change yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sends to another address from now on, waiting deliveries too.
+    pub fn address(mut self, address: EndpointUrl) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    /// Wants other types, for events published from now on.
+    pub fn types(mut self, types: Filters) -> Self {
+        self.types = Some(types);
+        self
+    }
+
+    /// What people call it; at most 1,024 bytes.
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.description = Some(description.into());
+        self
+    }
+
+    /// The host's own notes; at most 50 entries.
+    pub fn metadata(mut self, metadata: BTreeMap<String, String>) -> Self {
+        self.metadata = Some(metadata);
+        self
+    }
+
+    /// Headers sent with every request.
+    pub fn headers(mut self, headers: Headers) -> Self {
+        self.headers = Some(headers);
+        self
+    }
+
+    /// How the sender authenticates itself.
+    pub fn authentication(mut self, authentication: Authentication) -> Self {
+        self.authentication = Some(authentication);
+        self
+    }
+
+    /// Pins the payload's shape: `YYYY-MM-DD`, `latest`, or the host's own names; `None` unpins.
+    pub fn api_version(mut self, version: Option<String>) -> Self {
+        self.api_version = Some(version);
+        self
+    }
+
+    /// A deadline of its own for one attempt, 1 s to 60 s; `None` is the policy's.
+    pub fn timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// How requests are signed: 1 to 4 ways at once.
+    pub fn schemes(mut self, schemes: impl IntoIterator<Item = SignatureScheme>) -> Self {
+        self.schemes = Some(schemes.into_iter().collect());
+        self
+    }
+
+    fn apply(self, settings: &mut Settings) {
+        fn set<T>(place: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *place = value;
+            }
+        }
+        set(&mut settings.address, self.address);
+        set(&mut settings.types, self.types);
+        set(&mut settings.description, self.description);
+        set(&mut settings.metadata, self.metadata);
+        set(&mut settings.headers, self.headers);
+        set(&mut settings.authentication, self.authentication);
+        set(&mut settings.api_version, self.api_version);
+        set(&mut settings.timeout, self.timeout);
+        set(&mut settings.schemes, self.schemes);
+    }
+}
+
+impl fmt::Debug for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Edit")
+            .field("address", &self.address)
+            .field("types", &self.types)
+            .field("description", &self.description)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// The rules that bind several fields, and the bounds of the plain ones.
+    pub(super) fn check(&self) -> Result<()> {
+        bounded("description", &self.description, DESCRIPTION_BYTES_MAX)?;
+        if self.metadata.len() > METADATA_ENTRIES_MAX {
+            let message = format!("has {} entries; {METADATA_ENTRIES_MAX} are allowed", self.metadata.len());
+            return Err(Error::invalid("metadata", message));
+        }
+        for (key, value) in &self.metadata {
+            bounded("metadata", key, METADATA_KEY_BYTES_MAX)?;
+            bounded("metadata", value, METADATA_VALUE_BYTES_MAX)?;
+        }
+        if let Some(version) = &self.api_version {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            if version.is_empty() || !version.chars().all(plain) {
+                let message = "must be letters, digits, '-', '_' and '.', such as 2026-01-31 or latest";
+                return Err(Error::invalid("apiVersion", message));
+            }
+            bounded("apiVersion", version, API_VERSION_BYTES_MAX)?;
+        }
+        if let Some(timeout) = self.timeout
+            && !TIMEOUT_RANGE.contains(&timeout)
+        {
+            return Err(Error::invalid("timeout", "must be 1 s to 60 s"));
+        }
+        if self.schemes.is_empty() || self.schemes.len() > SCHEMES_MAX {
+            let message = format!("has {} signature schemes; 1 to {SCHEMES_MAX} are allowed", self.schemes.len());
+            return Err(Error::invalid("schemes", message));
+        }
+        let mut names = std::collections::BTreeSet::new();
+        for scheme in &self.schemes {
+            let name = scheme.header_name().to_ascii_lowercase();
+            if self.headers.iter().any(|(own, _)| own.as_str().eq_ignore_ascii_case(&name)) {
+                let message = format!("{name} is also a signature's header");
+                return Err(Error::invalid("headers", message));
+            }
+            if !names.insert(name) {
+                return Err(Error::invalid("schemes", "two schemes use the same header"));
+            }
+        }
+        self.authentication.check(&self.address, &self.headers)
+    }
+}
+
+fn bounded(field: &'static str, text: &str, max: usize) -> Result<()> {
+    if text.len() > max {
+        return Err(Error::invalid(field, format!("has {} bytes; {max} are allowed", text.len())));
+    }
+    Ok(())
+}
+
+/// What a person typed to confirm, and who that person is.
+///
+/// Disabling, revealing and rotating need the acting user's name, typed exactly (seed row W28:
+/// case matters).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Confirmation {
+    user: String,
+    typed: String,
+}
+
+impl Confirmation {
+    /// `user` is who acts, as the host knows; `typed` is what was typed.
+    pub fn new(user: impl Into<String>, typed: impl Into<String>) -> Self {
+        Self { user: user.into(), typed: typed.into() }
+    }
+
+    /// Compares byte for byte.
+    ///
+    /// # Errors
+    /// [`Refused`](ErrorKind::Refused) when they differ, or the user has no name.
+    pub fn check(&self) -> Result<()> {
+        if self.user.is_empty() || self.user != self.typed {
+            let message = "type your user name exactly, in the same case, to confirm";
+            return Err(Error::new(ErrorKind::Refused, message));
+        }
+        Ok(())
+    }
+}

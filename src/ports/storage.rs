@@ -1,0 +1,376 @@
+//! The storage port: what the engine asks of a database, as small as the work allows.
+//!
+//! Three traits, one for each user of them: the handle manages webhooks ([`WebhookStore`]), the
+//! host publishes ([`EventStore`]), the dispatcher works ([`DeliveryQueue`]). One value implements
+//! all three and is used as `Arc<dyn Storage>`.
+//!
+//! # Contract
+//!
+//! These rules bind every implementation; the suite in `storage::conformance` checks them, and
+//! `examples/storage.rs` implements them all over plain collections.
+//!
+//! 1. **Whole calls.** Each call is one transaction: it happens whole or not at all, and `Ok`
+//!    means that it is durable. A call whose future is dropped may or may not have happened.
+//! 2. **A store never decides.** It compares, locks and writes. What to write comes in values of
+//!    the ground floor, which also say how to apply themselves: [`Transition::apply`],
+//!    [`Delivery::lease`], [`Delivery::reap`], [`Delivery::standing`], [`Lane`],
+//!    [`Webhook::stored`], [`WebhookQuery::matches`], [`Page::of`].
+//! 3. **A store has no clock and no randomness.** `now` is a parameter; the id of a delivery is
+//!    [`DeliveryId::of`] its event, webhook and cause.
+//! 4. **Who gets an event is decided by when it was published.** Publishes are numbered in the
+//!    order in which they become visible. A webhook's filters hold from the number that was the
+//!    last one given when it was enabled (or edited) to the last one given when it was disabled (or
+//!    edited, or deleted). An event reaches the webhooks of its account and mode whose filters held
+//!    at its number and match its type, however late it is routed.
+//! 5. **A lane per webhook** ([`Lane`]): whoever makes a delivery wait lowers `next_due`; whoever
+//!    claims raises it to the least due time that is left. The two must not pass each other, or a
+//!    delivery is stranded: write the waiting delivery and its lane in one transaction.
+//! 6. **Leases belong to dispatchers.** A delivery is leased only to a dispatcher whose row is
+//!    alive at `now`; [`route`](DeliveryQueue::route) and [`claim`](DeliveryQueue::claim) answer
+//!    [`NotAlive`](crate::ErrorKind::NotAlive) otherwise. `claim` first reaps: a dispatcher whose
+//!    `alive_until` is not after `now` is forgotten, and what it had leased goes back
+//!    ([`Delivery::reap`]).
+//! 7. **The fence**: a settlement applies only while its delivery, attempt and dispatcher are those
+//!    of the lease. See [`Settled`].
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::ground::advance::Transition;
+use crate::ground::delivery::{Attempt, Delivery, DeliveryView, Fence};
+use crate::ground::error::Result;
+use crate::ground::event::Event;
+use crate::ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
+use crate::ground::page::{Page, PageRequest};
+use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
+use crate::ground::time::Timestamp;
+use crate::ground::webhook::Webhook;
+#[cfg(doc)]
+use crate::ground::{advance::Seen, lane::Lane};
+
+/// Where webhooks are kept.
+#[async_trait]
+pub trait WebhookStore: Debug + Send + Sync + 'static {
+    /// Writes a webhook and returns it as stored ([`Webhook::stored`]).
+    ///
+    /// Version 0 inserts, with an empty lane. Any other version replaces the stored webhook if its
+    /// version is the same. Filters begin and end to hold as rule 4 says, in the same transaction.
+    /// A webhook that goes from disabled to enabled has its lane opened with
+    /// [`Lane::enable`](crate::Lane::enable).
+    ///
+    /// # Errors
+    /// [`Stale`](crate::ErrorKind::Stale) when the stored version is another;
+    /// [`NotFound`](crate::ErrorKind::NotFound) when it is not (or no longer) there;
+    /// [`Conflict`](crate::ErrorKind::Conflict) when an insert's id is taken.
+    async fn put(&self, webhook: &Webhook, now: Timestamp) -> Result<Webhook>;
+
+    /// Lists webhooks, newest first: by falling id.
+    async fn webhooks(&self, query: &WebhookQuery, page: &PageRequest) -> Result<Page<Webhook>>;
+
+    /// Deletes a webhook for good; `false` if there is none. Costs the same however many
+    /// deliveries wait: they are never claimed again, and [`sweep`](DeliveryQueue::sweep) cancels
+    /// them. Its finished deliveries stay in the record.
+    async fn delete(&self, id: WebhookId, now: Timestamp) -> Result<bool>;
+}
+
+/// Where events are kept.
+#[async_trait]
+pub trait EventStore: Debug + Send + Sync + 'static {
+    /// Keeps events, all or none, each with a mark that [`route`](DeliveryQueue::route) will find.
+    ///
+    /// An id that is already stored is a [`Duplicate`](Appended::Duplicate) when the digest is the
+    /// same, else a [`Conflict`](Appended::Conflict); also when the other one stands earlier in the
+    /// same call. If any event conflicts, nothing of the call is kept, and the answer still tells
+    /// of each event. Answers are in the order of the events.
+    ///
+    /// An event with `only` gets no mark, but one delivery to that webhook, with
+    /// [`Cause::ROUTED`], due at `now`.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) when an `only` webhook does not exist, or is of
+    /// another account or mode than the event.
+    async fn append(&self, events: &[NewEvent], now: Timestamp) -> Result<Vec<Appended>>;
+
+    /// Lists events, newest first: by falling number of publish.
+    async fn events(&self, query: &EventQuery, page: &PageRequest) -> Result<Page<Event>>;
+
+    /// Makes a delivery, due at `now`, for each that is owed; one that exists already (same event,
+    /// webhook and cause) is left alone. All or nothing only where an error is returned.
+    async fn enqueue(&self, owed: &[Owed], now: Timestamp) -> Result<Vec<Enqueued>>;
+}
+
+/// The work still to do, and the record of what was done.
+#[async_trait]
+pub trait DeliveryQueue: Debug + Send + Sync + 'static {
+    /// Turns marks into deliveries: one for each webhook that rule 4 names, with
+    /// [`Cause::ROUTED`].
+    ///
+    /// A delivery is *born leased* to the turn's dispatcher when its webhook is enabled, its lane
+    /// is [plain](crate::Lane::is_plain), and the turn has a permit left for it; it is born waiting,
+    /// due at `now`, otherwise. At most `marks` marks are looked at, a few of each account, and at
+    /// most `deliveries` are made: the rest of a wide event follows in later calls. Routing the
+    /// same event again makes nothing twice.
+    ///
+    /// # Errors
+    /// [`NotAlive`](crate::ErrorKind::NotAlive), and nothing is done.
+    async fn route(&self, turn: &Turn) -> Result<Routed>;
+
+    /// Leases waiting deliveries that are due, within the turn's permits.
+    ///
+    /// First it reaps (rule 6). Then it takes the lanes that are ready and whose webhook is
+    /// enabled, longest ready first, a few deliveries from each before more from any. A lane that
+    /// was paused gives one delivery, the probe, and moves its pause to `now` + `probe`
+    /// ([`Lane::probe`](crate::Lane::probe)).
+    ///
+    /// # Errors
+    /// [`NotAlive`](crate::ErrorKind::NotAlive), and nothing is leased.
+    async fn claim(&self, turn: &Turn) -> Result<Claimed>;
+
+    /// Writes attempts, and what they change, in one transaction. Answers are in the order of the
+    /// settlements; one that is [`Lost`](Settled::Lost) or [`Gone`](Settled::Gone) does not touch
+    /// the others.
+    ///
+    /// The transition is applied to the delivery, then to the lane: first
+    /// [`Lane::change`](crate::Lane::change), then [`Lane::health`](crate::Lane::health), whose
+    /// answer disables the webhook ([`Webhook::disable`], one version more, its filters end).
+    async fn settle(&self, settlements: &[Settlement], now: Timestamp) -> Result<Vec<Settled>>;
+
+    /// Says that a dispatcher lives, until `until`; the first call makes it known.
+    ///
+    /// Leases of the `abandoned` tickets go back uncharged ([`Delivery::abandon`]), and later calls
+    /// with such a ticket, should they still come, lease nothing ([`NotAlive`]). With `until` not
+    /// after `now` the dispatcher ends: all that it still has leased goes back uncharged, and it is
+    /// forgotten.
+    ///
+    /// [`NotAlive`]: crate::ErrorKind::NotAlive
+    async fn heartbeat(&self, heartbeat: &Heartbeat) -> Result<Alive>;
+
+    /// Lists deliveries with their events and attempts: by falling delivery id, which is newest
+    /// event first where event ids are time-ordered.
+    async fn deliveries(
+        &self,
+        query: &DeliveryQuery,
+        page: &PageRequest,
+    ) -> Result<Page<DeliveryView>>;
+
+    /// One bounded step of housekeeping, at most `limit` rows of each kind: waiting deliveries
+    /// published before `expire_before` expire; waiting deliveries of deleted webhooks are
+    /// cancelled; events published before `prune_before` that have no mark and no unfinished
+    /// delivery are removed with their deliveries and attempts.
+    async fn sweep(&self, sweep: &Sweep) -> Result<Swept>;
+}
+
+/// All that the engine needs of a storage.
+pub trait Storage: WebhookStore + EventStore + DeliveryQueue {}
+
+impl<T: WebhookStore + EventStore + DeliveryQueue + ?Sized> Storage for T {}
+
+/// An event to keep.
+#[derive(Debug, Clone)]
+#[allow(clippy::exhaustive_structs)]
+pub struct NewEvent {
+    /// The event; its [digest](Event::digest) tells a duplicate from a conflict.
+    pub event: Event,
+    /// For this webhook alone, whatever its filters.
+    pub only: Option<WebhookId>,
+}
+
+/// What became of an event that was to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums)]
+pub enum Appended {
+    /// It is kept.
+    Stored,
+    /// It was kept before, with the same content.
+    Duplicate,
+    /// Its id is taken by an event with other content.
+    Conflict,
+}
+
+/// A delivery to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Owed {
+    /// The event to deliver again.
+    pub event: EventId,
+    /// To which webhook.
+    pub webhook: WebhookId,
+    /// A fresh one makes a new delivery.
+    pub cause: Cause,
+}
+
+/// What became of a delivery that was to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums)]
+pub enum Enqueued {
+    /// It was made.
+    Made(DeliveryId),
+    /// It was there before.
+    Existed(DeliveryId),
+    /// There is no such event.
+    NoEvent,
+    /// There is no such webhook, or it is of another account or mode than the event.
+    NoWebhook,
+}
+
+/// The frame of one route or claim call.
+///
+/// The dispatcher has reserved the permits before the call and returns those that are left, so
+/// that every lease has a permit.
+#[derive(Debug, Clone)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Turn {
+    /// Who asks.
+    pub dispatcher: DispatcherId,
+    /// This call's number, unique for the dispatcher.
+    pub ticket: u64,
+    /// The time.
+    pub now: Timestamp,
+    /// Marks to look at, at most ([`route`](DeliveryQueue::route)).
+    pub marks: usize,
+    /// Deliveries to make, at most ([`route`](DeliveryQueue::route)).
+    pub deliveries: usize,
+    /// Leases to give, at most.
+    pub total: u32,
+    /// Deliveries of one webhook that may be leased to this dispatcher at the same time.
+    pub each: u32,
+    /// How many of those there are already.
+    pub busy: HashMap<WebhookId, u32>,
+    /// How long a probe may take ([`claim`](DeliveryQueue::claim)).
+    pub probe: Duration,
+}
+
+impl Turn {
+    /// How many more deliveries of `webhook` may be leased.
+    pub fn room(&self, webhook: WebhookId) -> u32 {
+        self.each.saturating_sub(self.busy.get(&webhook).copied().unwrap_or(0))
+    }
+}
+
+/// A delivery that was leased, with all that is needed to send it.
+#[derive(Debug, Clone)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Leased {
+    /// The delivery, its attempt number already raised.
+    pub delivery: Delivery,
+    /// Its event.
+    pub event: Event,
+    /// Its webhook, as it is now.
+    pub webhook: Arc<Webhook>,
+    /// The lane's [`failing_since`](crate::Lane::failing_since) ([`Seen`]).
+    pub failing_since: Option<Timestamp>,
+    /// Whether it is the probe of its lane ([`Seen`]).
+    pub probe: bool,
+}
+
+/// The answer to [`route`](DeliveryQueue::route).
+#[derive(Debug, Default)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Routed {
+    /// Deliveries born leased.
+    pub leased: Vec<Leased>,
+    /// How many were born waiting.
+    pub waiting: usize,
+    /// How many events were routed to the end and matched no webhook at all.
+    pub unmatched: usize,
+    /// Whether marks are left.
+    pub more: bool,
+}
+
+/// The answer to [`claim`](DeliveryQueue::claim).
+#[derive(Debug, Default)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Claimed {
+    /// Deliveries leased.
+    pub leased: Vec<Leased>,
+    /// When the next call could lease something: the least [`Lane::ready_at`] of the lanes of
+    /// enabled webhooks, as they are after this call. It may be in the past, when permits ran out.
+    pub next_due: Option<Timestamp>,
+}
+
+/// What became of one lease.
+#[derive(Debug, Clone)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Settlement {
+    /// The lease.
+    pub fence: Fence,
+    /// The try, if there was one; none when the lease is given back unused.
+    pub attempt: Option<Attempt>,
+    /// What it changes.
+    pub transition: Transition,
+}
+
+/// The answer to one settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums)]
+pub enum Settled {
+    /// It was applied, now or by an earlier call with the same settlement.
+    Applied {
+        /// Whether this call disabled the webhook.
+        disabled: bool,
+    },
+    /// The lease had moved on. The attempt is recorded (unless one with its number is already),
+    /// nothing else is changed.
+    Lost,
+    /// The delivery is no longer there, or its webhook was deleted. In the latter case the attempt
+    /// is recorded, and the delivery has ended: delivered if the transition says so, else
+    /// cancelled.
+    Gone,
+}
+
+/// A sign of life.
+#[derive(Debug, Clone)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Heartbeat {
+    /// Whose.
+    pub dispatcher: DispatcherId,
+    /// The time.
+    pub now: Timestamp,
+    /// How long its leases hold without another one.
+    pub until: Timestamp,
+    /// Calls whose answer never came.
+    pub abandoned: Vec<u64>,
+}
+
+/// The answer to a sign of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums)]
+pub enum Alive {
+    /// The dispatcher was known: its leases hold.
+    Known,
+    /// It was not: this is its first sign of life, or it was given up and what it had leased has
+    /// gone back.
+    New,
+}
+
+/// The frame of one step of housekeeping.
+#[derive(Debug, Clone, Copy)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Sweep {
+    /// The time.
+    pub now: Timestamp,
+    /// Rows of each kind, at most.
+    pub limit: usize,
+    /// Waiting deliveries published before this expire.
+    pub expire_before: Timestamp,
+    /// Events published before this may be removed.
+    pub prune_before: Timestamp,
+}
+
+/// What one step of housekeeping did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Swept {
+    /// Deliveries that expired.
+    pub expired: usize,
+    /// Deliveries that were cancelled.
+    pub cancelled: usize,
+    /// Events that were removed.
+    pub pruned: usize,
+    /// Whether a limit was reached, so that another step would find more.
+    pub more: bool,
+}
