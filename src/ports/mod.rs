@@ -1,0 +1,3 @@
+//! Ports: the traits that a host may implement.
+
+pub(crate) mod transport;
