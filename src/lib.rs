@@ -28,7 +28,7 @@ pub use ground::filter::{Filter, Filters};
 pub use ground::header::{HeaderName, HeaderValue, Headers};
 pub use ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
 pub use ground::lane::{Lane, Readiness};
-pub use ground::network::NetworkPolicy;
+pub use ground::network::{NetworkPolicy, Refusal};
 pub use ground::page::{Cursor, Page, PageRequest, Place};
 pub use ground::policy::{self, Policy, Schedule};
 pub use ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
