@@ -70,7 +70,5 @@ pub mod storage {
 /// The transport port, and the transport that comes with the crate.
 #[cfg(feature = "engine")]
 pub mod transport {
-    pub use crate::ports::transport::{
-        Request, Response, Transport, TransportError, transport_fn,
-    };
+    pub use crate::ports::transport::{Request, Response, Transport, TransportError, transport_fn};
 }

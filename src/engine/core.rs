@@ -41,6 +41,7 @@ impl Core {
 
     /// Tells the dispatchers of this handle that there may be something to do.
     pub(crate) fn ring(&self) {
-        self.bell.send_modify(|rings| *rings = rings.wrapping_add(1));
+        self.bell
+            .send_modify(|rings| *rings = rings.wrapping_add(1));
     }
 }

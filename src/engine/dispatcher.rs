@@ -33,7 +33,9 @@ use crate::ground::advance::{Health, LaneChange, Next, Seen, Transition, advance
 use crate::ground::delivery::{Attempt, Fence, Outcome};
 use crate::ground::error::{ErrorKind, Result};
 use crate::ground::id::{DeliveryId, DispatcherId};
-use crate::ground::policy::{ROUTE_DELIVERIES, ROUTE_MARKS, SETTLE_BATCH, SWEEP_ROWS, TIMEOUT_RANGE};
+use crate::ground::policy::{
+    ROUTE_DELIVERIES, ROUTE_MARKS, SETTLE_BATCH, SWEEP_ROWS, TIMEOUT_RANGE,
+};
 use crate::ground::time::{after, before};
 use crate::ground::webhook::DisabledReason;
 use crate::ports::observer::Notice;
@@ -59,7 +61,12 @@ impl Dispatcher {
         options: DispatcherOptions,
         id: DispatcherId,
     ) -> Self {
-        Self { core, transport, options, id }
+        Self {
+            core,
+            transport,
+            options,
+            id,
+        }
     }
 
     /// The id that its leases name.
@@ -146,7 +153,12 @@ struct Running {
 
 impl Running {
     fn new(dispatcher: Dispatcher) -> Self {
-        let Dispatcher { core, transport, options, id } = dispatcher;
+        let Dispatcher {
+            core,
+            transport,
+            options,
+            id,
+        } = dispatcher;
         let now = Instant::now();
         Self {
             permits: Permits::new(options.in_flight),
@@ -277,7 +289,9 @@ impl Running {
             ticket: self.ticket,
             now: self.core.now(),
             marks: ROUTE_MARKS,
-            deliveries: usize::try_from(reserved).unwrap_or(usize::MAX).min(ROUTE_DELIVERIES),
+            deliveries: usize::try_from(reserved)
+                .unwrap_or(usize::MAX)
+                .min(ROUTE_DELIVERIES),
             total: reserved,
             each: self.options.in_flight_per_webhook,
             busy: self.permits.busy(),
@@ -289,7 +303,12 @@ impl Running {
             Call::Route => async move { Answer::Route(storage.route(&turn).await) }.boxed(),
             Call::Claim => async move { Answer::Claim(storage.claim(&turn).await) }.boxed(),
         };
-        self.calling = Some(Calling { call, ticket: self.ticket, reserved, answer });
+        self.calling = Some(Calling {
+            call,
+            ticket: self.ticket,
+            reserved,
+            answer,
+        });
     }
 
     fn answered(&mut self, (call, ticket, reserved, answer): (Call, u64, u32, Answer)) {
@@ -340,8 +359,12 @@ impl Running {
             self.outcome(leased, None, back);
         } else if must_account(&leased.delivery, policy) {
             let now = self.core.now();
-            let mut attempt =
-                Attempt::new(leased.delivery.attempt, now, Duration::ZERO, Outcome::Interrupted);
+            let mut attempt = Attempt::new(
+                leased.delivery.attempt,
+                now,
+                Duration::ZERO,
+                Outcome::Interrupted,
+            );
             attempt.error = Some("the sender died during the attempt before".into());
             self.decide(leased, attempt);
         } else {
@@ -393,9 +416,14 @@ impl Running {
             attempt: leased.delivery.attempt,
             dispatcher: self.id,
         };
-        let settlement = Settlement { fence, attempt, transition };
+        let settlement = Settlement {
+            fence,
+            attempt,
+            transition,
+        };
         self.outcomes.push(Outgoing { leased, settlement });
-        self.settle_at.get_or_insert_with(|| Instant::now() + self.options.settle_within);
+        self.settle_at
+            .get_or_insert_with(|| Instant::now() + self.options.settle_within);
     }
 
     // --- settle --------------------------------------------------------------------------------
@@ -422,7 +450,9 @@ impl Running {
             other => {
                 match other {
                     Err(error) => warn!(name: "tidings.storage.settle_failed", %error),
-                    Ok(_) => error!(name: "tidings.storage.settle_failed", "wrong number of answers"),
+                    Ok(_) => {
+                        error!(name: "tidings.storage.settle_failed", "wrong number of answers")
+                    }
                 }
                 // It may have been applied: a repetition is answered with the same.
                 self.turns.trouble(None, self.core.now());
@@ -466,7 +496,10 @@ impl Running {
                         _ => DisabledReason::Failing,
                     };
                     warn!(name: "tidings.webhook.disabled", webhook = %leased.webhook.id(), ?reason);
-                    self.notice(&Notice::Disabled { webhook: leased.webhook.clone(), reason });
+                    self.notice(&Notice::Disabled {
+                        webhook: leased.webhook.clone(),
+                        reason,
+                    });
                 }
                 if let Some(attempt) = settlement.attempt {
                     let mut delivery = leased.delivery;
@@ -508,9 +541,8 @@ impl Running {
         };
         let count = self.abandoned.len();
         let storage = self.core.storage.clone();
-        self.beating = Some(
-            async move { (instant, count, storage.heartbeat(&heartbeat).await) }.boxed(),
-        );
+        self.beating =
+            Some(async move { (instant, count, storage.heartbeat(&heartbeat).await) }.boxed());
     }
 
     fn beaten(&mut self, (begun, count, answer): (Instant, usize, Result<Alive>)) {
@@ -564,7 +596,11 @@ impl Running {
             }
         };
         // A long job is done in steps with room for other work between them.
-        let pause = if more { Duration::from_millis(20) } else { every };
+        let pause = if more {
+            Duration::from_millis(20)
+        } else {
+            every
+        };
         self.sweep_at = Some(Instant::now() + pause);
     }
 
@@ -610,7 +646,12 @@ impl Running {
                 self.settled(answer);
             }
             let now = self.core.now();
-            let goodbye = Heartbeat { dispatcher, now, until: now, abandoned: Vec::new() };
+            let goodbye = Heartbeat {
+                dispatcher,
+                now,
+                until: now,
+                abandoned: Vec::new(),
+            };
             storage.heartbeat(&goodbye).await
         };
         match tokio::time::timeout(bound, last).await {
@@ -621,18 +662,20 @@ impl Running {
     }
 }
 
-async fn settle(
-    core: Arc<Core>,
-    batch: Vec<Outgoing>,
-) -> (Vec<Outgoing>, Result<Vec<Settled>>) {
-    let settlements: Vec<Settlement> =
-        batch.iter().map(|outgoing| outgoing.settlement.clone()).collect();
+async fn settle(core: Arc<Core>, batch: Vec<Outgoing>) -> (Vec<Outgoing>, Result<Vec<Settled>>) {
+    let settlements: Vec<Settlement> = batch
+        .iter()
+        .map(|outgoing| outgoing.settlement.clone())
+        .collect();
     let answer = core.storage.settle(&settlements, core.now()).await;
     (batch, answer)
 }
 
 fn seen(leased: &Leased) -> Seen {
-    Seen { failing_since: leased.failing_since, probe: leased.probe }
+    Seen {
+        failing_since: leased.failing_since,
+        probe: leased.probe,
+    }
 }
 
 /// Completes when the future in `place` does, and clears the place; never while it is empty.

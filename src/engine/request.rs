@@ -78,14 +78,18 @@ impl Prepared {
             HeaderValue::from_static(concat!("tidings/", env!("CARGO_PKG_VERSION"))),
         );
         for (name, value) in webhook.headers().iter() {
-            headers.insert(header_name(name.as_str())?, header_value(value.as_str())?);
+            headers.insert(header_name(name.as_str())?, header_value(value.reveal())?);
         }
         if let Authentication::Basic(basic) = webhook.authentication() {
             let mut value = header_value(&basic.header_value())?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        Ok(Self { version: webhook.version(), uri, headers })
+        Ok(Self {
+            version: webhook.version(),
+            uri,
+            headers,
+        })
     }
 
     /// The whole request: the event's bytes, with a timestamp and signatures of `now`.
@@ -103,7 +107,9 @@ impl Prepared {
             leased.event.payload().as_bytes(),
             now,
         ) {
-            request.headers_mut().insert(header_name(&name)?, header_value(&value)?);
+            request
+                .headers_mut()
+                .insert(header_name(&name)?, header_value(&value)?);
         }
         Ok(request)
     }
@@ -126,10 +132,7 @@ fn header_value(value: &str) -> Result<HeaderValue> {
     HeaderValue::from_str(value).map_err(|error| unsendable("headers", error))
 }
 
-fn unsendable(
-    field: &'static str,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> Error {
+fn unsendable(field: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::invalid(field, "cannot be sent").with_source(error)
 }
 
@@ -163,7 +166,10 @@ pub(super) async fn attempt(
     match result {
         Ok(Ok(Ok(response))) => {
             let asked = asked_to_wait(&response.headers, clock.now());
-            let outcome = Outcome::Answered { status: response.status, retry_after: asked };
+            let outcome = Outcome::Answered {
+                status: response.status,
+                retry_after: asked,
+            };
             let mut attempt = Attempt::new(number, started, latency, outcome);
             let kept = response.body.len().min(RESPONSE_BYTES_KEPT);
             attempt.truncated = response.truncated || kept < response.body.len();

@@ -86,7 +86,10 @@ impl Turns {
             Some(Call::Claim) => self.waiting_at(now),
             None => {}
         }
-        let rest = REST.0.saturating_mul(1 << self.troubles.min(10)).min(REST.1);
+        let rest = REST
+            .0
+            .saturating_mul(1 << self.troubles.min(10))
+            .min(REST.1);
         self.troubles = self.troubles.saturating_add(1);
         self.rest_until = Some(Instant::now() + rest);
     }
@@ -199,8 +202,14 @@ mod tests {
         turns.waiting_at(after(now, Duration::from_secs(9)));
         turns.waiting_at(after(now, Duration::from_secs(5)));
         turns.waiting_at(after(now, Duration::from_secs(7)));
-        assert_eq!(turns.wake_at(now, true), Some(Instant::now() + Duration::from_secs(5)));
+        assert_eq!(
+            turns.wake_at(now, true),
+            Some(Instant::now() + Duration::from_secs(5))
+        );
         assert_eq!(turns.next(after(now, Duration::from_secs(4))), None);
-        assert_eq!(turns.next(after(now, Duration::from_secs(5))), Some(Call::Claim));
+        assert_eq!(
+            turns.next(after(now, Duration::from_secs(5))),
+            Some(Call::Claim)
+        );
     }
 }

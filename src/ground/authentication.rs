@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::address::EndpointUrl;
@@ -54,6 +56,12 @@ impl Basic {
         &self.username
     }
 
+    /// The value of the `Authorization` header.
+    pub fn header_value(&self) -> Zeroizing<String> {
+        let pair = Zeroizing::new(format!("{}:{}", self.username, &*self.password));
+        Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())))
+    }
+
     /// The password.
     pub fn reveal_password(&self) -> &str {
         &self.password
@@ -62,14 +70,18 @@ impl Basic {
 
 impl fmt::Debug for Basic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Basic").field("username", &self.username).finish_non_exhaustive()
+        f.debug_struct("Basic")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
     }
 }
 
 impl Authentication {
     /// The rules that bind it to the webhook's other fields.
     pub(super) fn check(&self, _address: &EndpointUrl, headers: &Headers) -> Result<()> {
-        let own = headers.iter().any(|(name, _)| name.as_str().eq_ignore_ascii_case("authorization"));
+        let own = headers
+            .iter()
+            .any(|(name, _)| name.as_str().eq_ignore_ascii_case("authorization"));
         if own && !matches!(self, Self::None) {
             let message = "authorization is already set by the webhook's authentication";
             return Err(Error::invalid("headers", message));

@@ -154,7 +154,13 @@ pub enum Standing {
 
 impl Delivery {
     /// A delivery of `event` to `webhook`, due at once.
-    pub fn owed(event: EventId, webhook: WebhookId, cause: Cause, published: Timestamp, due: Timestamp) -> Self {
+    pub fn owed(
+        event: EventId,
+        webhook: WebhookId,
+        cause: Cause,
+        published: Timestamp,
+        due: Timestamp,
+    ) -> Self {
         Self {
             id: DeliveryId::of(event, webhook, cause),
             event,
@@ -225,7 +231,13 @@ pub enum Outcome {
 impl Outcome {
     /// Whether it acknowledges the delivery: 200 to 299 and nothing else (seed rows W16, W18).
     pub const fn is_success(&self) -> bool {
-        matches!(self, Self::Answered { status: 200..=299, .. })
+        matches!(
+            self,
+            Self::Answered {
+                status: 200..=299,
+                ..
+            }
+        )
     }
 }
 
@@ -254,7 +266,15 @@ pub struct Attempt {
 impl Attempt {
     /// The record of attempt `number`, with nothing kept of the answer.
     pub fn new(number: u32, started: Timestamp, latency: Duration, outcome: Outcome) -> Self {
-        Self { number, started, latency, outcome, response: Vec::new(), truncated: false, error: None }
+        Self {
+            number,
+            started,
+            latency,
+            outcome,
+            response: Vec::new(),
+            truncated: false,
+            error: None,
+        }
     }
 }
 

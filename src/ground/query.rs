@@ -34,14 +34,25 @@ impl WebhookQuery {
         let text = |text: &String| {
             let text = text.to_ascii_lowercase();
             webhook.id().to_string().contains(&text)
-                || webhook.address().as_str().to_ascii_lowercase().contains(&text)
+                || webhook
+                    .address()
+                    .as_str()
+                    .to_ascii_lowercase()
+                    .contains(&text)
         };
-        self.account.as_ref().is_none_or(|account| webhook.account() == account)
+        self.account
+            .as_ref()
+            .is_none_or(|account| webhook.account() == account)
             && self.mode.is_none_or(|mode| webhook.mode() == mode)
             && self.id.is_none_or(|id| webhook.id() == id)
             && self.text.as_ref().is_none_or(text)
-            && self.enabled.is_none_or(|enabled| webhook.is_enabled() == enabled)
-            && self.event_type.as_ref().is_none_or(|wanted| webhook.types().matches(wanted))
+            && self
+                .enabled
+                .is_none_or(|enabled| webhook.is_enabled() == enabled)
+            && self
+                .event_type
+                .as_ref()
+                .is_none_or(|wanted| webhook.types().matches(wanted))
     }
 }
 
@@ -66,11 +77,16 @@ pub struct EventQuery {
 impl EventQuery {
     /// Whether `event` fits.
     pub fn matches(&self, event: &Event) -> bool {
-        self.account.as_ref().is_none_or(|account| event.account() == account)
+        self.account
+            .as_ref()
+            .is_none_or(|account| event.account() == account)
             && self.mode.is_none_or(|mode| event.mode() == mode)
             && self.id.is_none_or(|id| event.id() == id)
             && (self.types.is_empty()
-                || self.types.iter().any(|filter| filter.matches(event.event_type())))
+                || self
+                    .types
+                    .iter()
+                    .any(|filter| filter.matches(event.event_type())))
             && self.from.is_none_or(|from| event.created() >= from)
             && self.until.is_none_or(|until| event.created() < until)
     }
@@ -97,11 +113,15 @@ pub struct DeliveryQuery {
 impl DeliveryQuery {
     /// Whether `delivery` of `event` fits.
     pub fn matches(&self, delivery: &Delivery, event: &Event) -> bool {
-        self.account.as_ref().is_none_or(|account| event.account() == account)
+        self.account
+            .as_ref()
+            .is_none_or(|account| event.account() == account)
             && self.mode.is_none_or(|mode| event.mode() == mode)
             && self.id.is_none_or(|id| delivery.id == id)
             && self.event.is_none_or(|event| delivery.event == event)
-            && self.webhook.is_none_or(|webhook| delivery.webhook == webhook)
+            && self
+                .webhook
+                .is_none_or(|webhook| delivery.webhook == webhook)
             && (self.states.is_empty() || self.states.contains(&delivery.state.kind()))
     }
 }

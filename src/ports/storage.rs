@@ -247,7 +247,8 @@ pub struct Turn {
 impl Turn {
     /// How many more deliveries of `webhook` may be leased.
     pub fn room(&self, webhook: WebhookId) -> u32 {
-        self.each.saturating_sub(self.busy.get(&webhook).copied().unwrap_or(0))
+        self.each
+            .saturating_sub(self.busy.get(&webhook).copied().unwrap_or(0))
     }
 }
 
