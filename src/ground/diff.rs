@@ -68,8 +68,8 @@ pub fn of(
 ) -> Result<Option<Box<RawValue>>> {
     let write = |error| invalid("cannot be written as JSON").with_source(error);
     diff(
-        &*to_raw_value(before).map_err(write)?,
-        &*to_raw_value(after).map_err(write)?,
+        &to_raw_value(before).map_err(write)?,
+        &to_raw_value(after).map_err(write)?,
     )
 }
 
