@@ -109,7 +109,7 @@ impl Secret {
         if text.starts_with(DIGITAL_RIVER_PREFIX) {
             if !SECRET_BYTES.contains(&text.len()) {
                 return invalid(format!(
-                    "has {} bytes; {least} to {most} are allowed behind and with whk_",
+                    "has {} bytes; {least} to {most} are allowed, whk_ included",
                     text.len()
                 ));
             }
