@@ -64,6 +64,7 @@ pub mod signature {
 /// The storage port, and the storages that come with the crate.
 #[cfg(feature = "engine")]
 pub mod storage {
+    pub use crate::adapters::memory::MemoryStorage;
     pub use crate::ports::storage::*;
 }
 

@@ -122,6 +122,10 @@ pub const IN_FLIGHT_MAX: u32 = 65_536;
 pub const ROUTE_MARKS: usize = 512;
 /// Deliveries that one route call makes at most; a wider event goes on in the next call.
 pub const ROUTE_DELIVERIES: usize = 1_024;
+/// Marks of one account that a storage routes before it looks at the next account's.
+pub const ROUTE_FEW: usize = 8;
+/// Deliveries that a storage leases from one lane before it turns to the next.
+pub const CLAIM_FEW: usize = 4;
 /// Outcomes in one settle call.
 pub const SETTLE_BATCH: usize = 256;
 /// Rows that one step of a sweep touches.
