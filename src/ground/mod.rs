@@ -2,6 +2,10 @@
 
 pub(crate) mod account;
 pub(crate) mod error;
+pub(crate) mod header;
 pub(crate) mod id;
 pub mod policy;
+pub(crate) mod secret;
+pub(crate) mod secrets;
+pub(crate) mod signature;
 pub mod time;

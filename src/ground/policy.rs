@@ -67,6 +67,8 @@ pub const TIMEOUT_RANGE: std::ops::RangeInclusive<Duration> =
 pub const TOLERANCE: Duration = Duration::from_secs(300);
 /// Signatures looked at in one header (rule S5).
 pub const SIGNATURES_MAX: usize = 16;
+/// Secrets that one verifier may try.
+pub const VERIFY_SECRETS_MAX: usize = 16;
 /// Bytes of a `webhook-id` that a verifier accepts (rule S9).
 pub const MESSAGE_ID_BYTES_MAX: usize = 256;
 /// Bytes of a body that a verifier accepts.

@@ -1,0 +1,277 @@
+//! The secret that sender and receiver of one webhook share: its text and the keys made of it.
+//!
+//! One secret gives two keys, because the schemes disagree: Standard Webhooks signs with the bytes
+//! that the base64 text stands for, the Digital River header and the `t=…,v1=…` form with the text
+//! as it was revealed (domain 5). Both are kept as ready HMAC key blocks and wiped with the text.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::error::{Error, Result};
+use crate::policy::{SECRET_BYTES, SECRET_BYTES_MADE};
+
+const STANDARD_PREFIX: &str = "whsec_";
+const DIGITAL_RIVER_PREFIX: &str = "whk_";
+const PUBLIC_PREFIX: &str = "whpk_";
+const PRIVATE_PREFIX: &str = "whsk_";
+
+/// Bytes of a block of SHA-256; HMAC fills shorter keys with zeros to one block.
+const BLOCK: usize = 64;
+
+/// Secrets in use have no padding, or bits behind their last byte; both are harmless in a key.
+const TOLERANT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// A secret that sender and receiver of one webhook share.
+///
+/// Its text is `whsec_` and base64 of 24 to 64 bytes (Standard Webhooks), or `whk_…`, 24 to 64
+/// visible ASCII characters in all (as Digital River's dashboard shows them). What signs depends on
+/// the scheme:
+///
+/// | | `whsec_…` | `whk_…` |
+/// |---|---|---|
+/// | Standard Webhooks | the decoded bytes | the text, prefix included |
+/// | Digital River, `t=…,v1=…` | the text, prefix included | the text, prefix included |
+///
+/// Copies share one allocation, which is wiped when the last one goes. `Debug` hides the secret,
+/// comparison takes the same time wherever two texts differ, and there is no `Serialize`: what
+/// stores a secret calls [`Secret::reveal`].
+///
+/// ```
+/// use tidings::Secret;
+///
+/// let secret = Secret::from_random(&[7; 32]);
+/// assert!(secret.reveal().starts_with("whsec_"));
+/// assert_eq!(Secret::parse(secret.reveal()).unwrap(), secret);
+/// assert_eq!(format!("{secret:?}"), "Secret(..)");
+/// ```
+#[derive(Clone)]
+pub struct Secret(Arc<Inner>);
+
+struct Inner {
+    text: Zeroizing<String>,
+    decoded_key: Zeroizing<[u8; BLOCK]>,
+    text_key: Zeroizing<[u8; BLOCK]>,
+}
+
+impl Secret {
+    /// The secret of 32 random bytes, in the form of Standard Webhooks.
+    pub fn from_random(bytes: &[u8; SECRET_BYTES_MADE]) -> Self {
+        // Room for all of it, so that growing leaves no copy behind.
+        let mut text = String::with_capacity(STANDARD_PREFIX.len() + bytes.len() * 2);
+        text.push_str(STANDARD_PREFIX);
+        STANDARD.encode_string(bytes, &mut text);
+        Self::assemble(text, bytes)
+    }
+
+    /// Reads a secret.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for the field `secret` when the text has neither
+    /// form, is too short or too long, or is a key of the asymmetric scheme (`whpk_`, `whsk_`):
+    /// those sign and verify nothing here. The error does not repeat the text.
+    pub fn parse(text: &str) -> Result<Self> {
+        let invalid = |message: String| Err(Error::invalid("secret", message));
+        if text.starts_with(PUBLIC_PREFIX) || text.starts_with(PRIVATE_PREFIX) {
+            return invalid("is an asymmetric key (whpk_, whsk_), not a shared secret".into());
+        }
+        let (least, most) = (*SECRET_BYTES.start(), *SECRET_BYTES.end());
+        if let Some(encoded) = text.strip_prefix(STANDARD_PREFIX) {
+            let mut bytes = Zeroizing::new([0; BLOCK + 2]);
+            if encoded.len() > BLOCK.div_ceil(3) * 4 {
+                return invalid(format!("has a key of more than {most} bytes"));
+            }
+            let Ok(len) = TOLERANT.decode_slice(encoded, bytes.as_mut_slice()) else {
+                return invalid("is not standard base64 behind whsec_".into());
+            };
+            if !SECRET_BYTES.contains(&len) {
+                return invalid(format!(
+                    "has a key of {len} bytes; {least} to {most} are allowed"
+                ));
+            }
+            return Ok(Self::assemble(
+                text.into(),
+                bytes.get(..len).unwrap_or_default(),
+            ));
+        }
+        if text.starts_with(DIGITAL_RIVER_PREFIX) {
+            if !SECRET_BYTES.contains(&text.len()) {
+                return invalid(format!(
+                    "has {} bytes; {least} to {most} are allowed behind and with whk_",
+                    text.len()
+                ));
+            }
+            if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return invalid("has a character that is not visible ASCII".into());
+            }
+            return Ok(Self::assemble(text.into(), text.as_bytes()));
+        }
+        invalid("begins neither with whsec_ nor with whk_".into())
+    }
+
+    fn assemble(text: String, decoded: &[u8]) -> Self {
+        let decoded_key = key_block(decoded);
+        let text_key = key_block(text.as_bytes());
+        Self(Arc::new(Inner {
+            text: Zeroizing::new(text),
+            decoded_key,
+            text_key,
+        }))
+    }
+
+    /// The text of the secret, for its owner and for the store; not to be logged.
+    pub fn reveal(&self) -> &str {
+        &self.0.text
+    }
+
+    /// The HMAC key block of the decoded bytes; of the text where nothing is encoded.
+    pub(crate) fn decoded_key(&self) -> &[u8; BLOCK] {
+        &self.0.decoded_key
+    }
+
+    /// The HMAC key block of the text exactly as revealed.
+    pub(crate) fn text_key(&self) -> &[u8; BLOCK] {
+        &self.0.text_key
+    }
+}
+
+/// The key as HMAC uses it (RFC 2104): hashed when longer than a block, then filled with zeros.
+fn key_block(key: &[u8]) -> Zeroizing<[u8; BLOCK]> {
+    let mut block = Zeroizing::new([0; BLOCK]);
+    if let Some(start) = block.get_mut(..key.len()) {
+        start.copy_from_slice(key);
+    } else {
+        let mut hash = Zeroizing::new([0; 32]);
+        hash.copy_from_slice(&Sha256::digest(key));
+        block[..32].copy_from_slice(hash.as_slice());
+    }
+    block
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.reveal()
+            .as_bytes()
+            .ct_eq(other.reveal().as_bytes())
+            .into()
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(bytes: usize) -> String {
+        format!("whsec_{}", STANDARD.encode(vec![0xa5; bytes]))
+    }
+
+    /// Reads both forms at their shortest and longest (table).
+    #[test]
+    fn secrets_of_both_forms_are_read_as_they_are() {
+        for text in [
+            encoded(24),
+            encoded(32),
+            encoded(64),
+            encoded(25).trim_end_matches('=').to_owned(),
+            encoded(26).trim_end_matches('=').to_owned(),
+            // The reference libraries' own tests leave bits behind the last byte.
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwBr".to_owned(),
+            "whk_00000000-0000-4000-8000-000000000001".to_owned(),
+            format!("whk_{}", "x".repeat(20)),
+            format!("whk_{}", "~".repeat(60)),
+        ] {
+            assert_eq!(Secret::parse(&text).unwrap().reveal(), text);
+        }
+    }
+
+    /// Reads texts that break one rule each; the error names the field and not the text (table).
+    #[test]
+    fn other_secrets_are_refused_without_an_echo() {
+        for text in [
+            String::new(),
+            "whsec_".to_owned(),
+            "whk_".to_owned(),
+            encoded(0),
+            encoded(23),
+            encoded(65),
+            encoded(600),
+            encoded(32).replace("whsec_", ""),
+            encoded(32).replace("whsec_", "WHSEC_"),
+            encoded(32).replace("whsec_", "whpk_"),
+            encoded(64).replace("whsec_", "whsk_"),
+            "whsec_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_".to_owned(),
+            format!("{} ", encoded(32)),
+            format!("whk_{}", "x".repeat(19)),
+            format!("whk_{}", "x".repeat(61)),
+            format!("whk_{} {}", "x".repeat(20), "x"),
+            format!("whk_{}é", "x".repeat(20)),
+        ] {
+            let error = Secret::parse(&text).unwrap_err();
+            assert_eq!(error.field(), Some("secret"), "{text}");
+            if text.len() > 6 {
+                assert!(!format!("{error} {error:?}").contains(&text), "{error}");
+            }
+        }
+        let text = Secret::parse(&encoded(32).replace("whsec_", "whpk_"))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            text,
+            "secret: is an asymmetric key (whpk_, whsk_), not a shared secret"
+        );
+    }
+
+    /// Makes secrets of known bytes and looks at both keys.
+    #[test]
+    fn a_secret_gives_the_key_that_each_scheme_wants() {
+        let made = Secret::from_random(&[0xa5; 32]);
+        assert_eq!(made.reveal(), encoded(32));
+        assert_eq!(made.decoded_key()[..32], [0xa5; 32]);
+        assert_eq!(made.decoded_key()[32..], [0; 32]);
+        assert_eq!(&made.text_key()[..50], made.reveal().as_bytes());
+
+        let long = Secret::parse(&encoded(64)).unwrap();
+        assert_eq!(long.decoded_key(), &[0xa5; 64]);
+        assert_eq!(long.text_key()[..32], Sha256::digest(long.reveal())[..]);
+        assert_eq!(long.text_key()[32..], [0; 32]);
+
+        let plain = Secret::parse("whk_00000000-0000-4000-8000-000000000001").unwrap();
+        assert_eq!(plain.decoded_key(), plain.text_key());
+        assert_eq!(&plain.text_key()[..40], plain.reveal().as_bytes());
+    }
+
+    /// Compares secrets that differ in the first or last byte, or in length.
+    #[test]
+    fn secrets_are_equal_when_their_texts_are() {
+        let text = "whk_abcdefghijklmnopqrstuvwxyz";
+        let secret = Secret::parse(text).unwrap();
+        assert_eq!(secret, Secret::parse(text).unwrap());
+        for other in [
+            "whk_Xbcdefghijklmnopqrstuvwxyz",
+            "whk_abcdefghijklmnopqrstuvwxyX",
+            "whk_abcdefghijklmnopqrstuvwxyzz",
+        ] {
+            assert_ne!(secret, Secret::parse(other).unwrap());
+        }
+    }
+}

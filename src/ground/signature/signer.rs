@@ -1,0 +1,91 @@
+//! The sender's side: one attempt's signature headers.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use uuid::fmt::Hyphenated;
+
+use super::scheme::SignatureScheme;
+use super::wire::TIMESTAMP_MAX;
+use super::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, mac};
+use crate::ground::id::EventId;
+use crate::ground::secret::Secret;
+use crate::ground::secrets::Secrets;
+use crate::ground::time::Timestamp;
+
+/// The headers that sign `body` by each of `schemes` with every secret that lives at `now`.
+///
+/// `now` is the time of the attempt: each attempt has a fresh timestamp, in whole Unix seconds
+/// (rounded down, never before 1970), and fresh signatures. `id` and `body` are the same on all of
+/// them. The body is hashed where it lies, once for each scheme and secret: about 1 µs for 1 KiB.
+///
+/// ```
+/// use tidings::{EventId, Secret, Secrets, SignatureScheme, Timestamp, signature};
+///
+/// let now = Timestamp::UNIX_EPOCH;
+/// let secrets = Secrets::new(Secret::from_random(&[7; 32]), now);
+/// let id = EventId::new(now, &[1; 10]);
+/// let headers = signature::sign(&[SignatureScheme::StandardWebhooks], &secrets, id, b"{}", now);
+/// let names: Vec<_> = headers.iter().map(|(name, _)| *name).collect();
+/// assert_eq!(names, ["webhook-id", "webhook-timestamp", "webhook-signature"]);
+/// assert!(headers[2].1.starts_with("v1,"));
+/// ```
+pub fn sign<'s>(
+    schemes: &'s [SignatureScheme],
+    secrets: &Secrets,
+    id: EventId,
+    body: &[u8],
+    now: Timestamp,
+) -> Vec<(&'s str, String)> {
+    let timestamp = now.timestamp().clamp(0, TIMESTAMP_MAX).to_string();
+    let mut headers = Vec::with_capacity(schemes.len() + 2);
+    for scheme in schemes {
+        match scheme {
+            SignatureScheme::StandardWebhooks => {
+                let mut buffer = [0; Hyphenated::LENGTH];
+                let id = &*id.uuid().hyphenated().encode_lower(&mut buffer);
+                let mut value = String::new();
+                for secret in secrets.active(now) {
+                    let (id, time) = (id.as_bytes(), timestamp.as_bytes());
+                    let code = mac(scheme.key(secret), &[id, b".", time, b".", body]);
+                    value.push_str(if value.is_empty() { "v1," } else { " v1," });
+                    STANDARD.encode_string(code, &mut value);
+                }
+                headers.push((WEBHOOK_ID, id.to_owned()));
+                headers.push((WEBHOOK_TIMESTAMP, timestamp.clone()));
+                headers.push((WEBHOOK_SIGNATURE, value));
+            }
+            SignatureScheme::DigitalRiver { header } => {
+                let mut value = timestamp.clone();
+                for secret in secrets.active(now).rev() {
+                    value.push_str(", ");
+                    let code = dated(scheme, secret, &timestamp, body);
+                    STANDARD.encode_string(code, &mut value);
+                }
+                headers.push((header.as_str(), value));
+            }
+            SignatureScheme::TimestampedHex { header } => {
+                let mut value = format!("t={timestamp}");
+                for secret in secrets.active(now) {
+                    value.push_str(",v1=");
+                    push_hex(&mut value, &dated(scheme, secret, &timestamp, body));
+                }
+                headers.push((header.as_str(), value));
+            }
+        }
+    }
+    headers
+}
+
+fn dated(scheme: &SignatureScheme, secret: &Secret, timestamp: &str, body: &[u8]) -> [u8; 32] {
+    mac(scheme.key(secret), &[timestamp.as_bytes(), b".", body])
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
+    for byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)]);
+        text.push(DIGITS[usize::from(byte & 15)]);
+    }
+}
