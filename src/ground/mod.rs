@@ -1,11 +1,29 @@
 //! Ground: pure. No async, no I/O, no clock, no randomness; time is a parameter.
 
 pub(crate) mod account;
+pub(crate) mod address;
+pub(crate) mod advance;
+pub(crate) mod authentication;
+pub(crate) mod change;
+pub(crate) mod delivery;
+pub mod diff;
+pub(crate) mod digest;
 pub(crate) mod error;
+pub(crate) mod event;
+pub(crate) mod event_type;
+pub(crate) mod failure;
+pub(crate) mod filter;
 pub(crate) mod header;
 pub(crate) mod id;
+mod json;
+pub(crate) mod lane;
+pub(crate) mod network;
+pub(crate) mod page;
 pub mod policy;
+pub(crate) mod query;
+pub(crate) mod retry_after;
 pub(crate) mod secret;
 pub(crate) mod secrets;
 pub(crate) mod signature;
 pub mod time;
+pub(crate) mod webhook;

@@ -31,6 +31,10 @@ pub const PUBLISH_EVENTS_MAX: usize = 10_000;
 
 /// Bytes of an endpoint URL.
 pub const URL_BYTES_MAX: usize = 2_048;
+/// Bytes of the name of a host (RFC 1035).
+pub const HOST_BYTES_MAX: usize = 253;
+/// Bytes of one label in the name of a host (RFC 1035).
+pub const HOST_LABEL_BYTES_MAX: usize = 63;
 /// Bytes of a webhook's description.
 pub const DESCRIPTION_BYTES_MAX: usize = 1_024;
 /// Entries of a webhook's metadata.
@@ -84,6 +88,27 @@ pub const PAGE_ITEMS_DEFAULT: usize = 10;
 pub const RESPONSE_BYTES_KEPT: usize = 16 * 1024;
 /// Bytes of an error's text that are kept with an attempt.
 pub const ERROR_BYTES_KEPT: usize = 512;
+
+// --- the hyper transport -----------------------------------------------------------------------
+
+/// The longest that a look-up of a name may take.
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Look-ups that may run at once; they block a thread each.
+pub const LOOKUPS_MAX: usize = 32;
+/// Addresses of one name that are tried in turn.
+pub const ADDRESSES_MAX: usize = 8;
+/// The longest that making a connection may take, over all addresses, when nobody says.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The least time that one of several addresses gets before the next one is tried.
+pub const CONNECT_TIMEOUT_MIN: Duration = Duration::from_secs(2);
+/// How long a connection without a request is kept, when nobody says.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections to one host, when nobody says.
+pub const HOST_CONNECTIONS: usize = 64;
+/// Connections without a request that are kept to one host, when nobody says.
+pub const HOST_IDLE_CONNECTIONS: usize = 32;
+/// Bytes of the head of an answer.
+pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
 
 // --- engine ------------------------------------------------------------------------------------
 

@@ -1,0 +1,4 @@
+//! Adapters: the implementations of the ports that come with the crate.
+
+#[cfg(feature = "hyper")]
+pub(crate) mod hyper;

@@ -1,0 +1,46 @@
+//! What the handle and the dispatcher share: the ports, the rules, and the bell between them.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::ground::error::Result;
+use crate::ground::network::NetworkPolicy;
+use crate::ground::policy::Policy;
+use crate::ground::time::{Timestamp, to_millis};
+use crate::ports::clock::Clock;
+use crate::ports::entropy::Entropy;
+use crate::ports::observer::Observer;
+use crate::ports::storage::Storage;
+
+/// The ports and the rules.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) policy: Policy,
+    pub(crate) network: NetworkPolicy,
+    /// Rung when there may be something to do: every dispatcher of this handle hears it.
+    pub(crate) bell: watch::Sender<u64>,
+}
+
+impl Core {
+    /// The time, in whole milliseconds.
+    pub(crate) fn now(&self) -> Timestamp {
+        to_millis(self.clock.now())
+    }
+
+    /// The ten random bytes of an id.
+    pub(crate) fn id_bytes(&self) -> Result<[u8; 10]> {
+        let mut bytes = [0; 10];
+        self.entropy.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Tells the dispatchers of this handle that there may be something to do.
+    pub(crate) fn ring(&self) {
+        self.bell.send_modify(|rings| *rings = rings.wrapping_add(1));
+    }
+}

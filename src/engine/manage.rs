@@ -1,0 +1,184 @@
+//! Managing webhooks: create, search, edit, enable, disable, delete, reveal, rotate (seed rows W5,
+//! W6).
+
+use super::tidings::Tidings;
+use crate::ground::error::{Error, ErrorKind, Result};
+use crate::ground::id::WebhookId;
+use crate::ground::page::{Page, PageRequest};
+use crate::ground::query::WebhookQuery;
+use crate::ground::secret::Secret;
+use crate::ground::secrets::{Overlap, Secrets};
+use crate::ground::webhook::{Confirmation, Created, DisabledReason, Edit, Registration, Webhook};
+
+/// How often a change is repeated on a webhook that others change at the same time.
+const CHANGE_TRIES: usize = 8;
+
+impl Tidings {
+    /// Creates a webhook. It is disabled unless the registration says otherwise (seed row W23);
+    /// the answer tells whether the person is to be asked (W24).
+    ///
+    /// It gets the events that are published from now on (W7).
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid), naming the field that breaks a rule.
+    ///
+    /// # Cancellation
+    /// If the future is dropped the webhook may or may not exist.
+    pub async fn create(&self, registration: Registration) -> Result<Created> {
+        let now = self.core.now();
+        let prompt = registration.prompts();
+        let id = WebhookId::new(now, &self.core.id_bytes()?);
+        let webhook = registration.into_webhook(id, self.made_secret()?, now)?;
+        self.core.network.check_url(webhook.address())?;
+        let webhook = self.core.storage.put(&webhook, now).await?;
+        Ok(Created { webhook, prompt })
+    }
+
+    /// The webhook with this id.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound).
+    pub async fn webhook(&self, id: WebhookId) -> Result<Webhook> {
+        let query = WebhookQuery { id: Some(id), ..WebhookQuery::default() };
+        let page = self.core.storage.webhooks(&query, &PageRequest::default()).await?;
+        page.items.into_iter().next().ok_or_else(|| Error::not_found("webhook", id))
+    }
+
+    /// Searches webhooks, newest first.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub async fn webhooks(
+        &self,
+        query: &WebhookQuery,
+        page: &PageRequest,
+    ) -> Result<Page<Webhook>> {
+        self.core.storage.webhooks(query, page).await
+    }
+
+    /// Edits a webhook. With `version`, only if that is still its version.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid), naming the field; [`Stale`](ErrorKind::Stale) when the
+    /// webhook was changed since; [`NotFound`](ErrorKind::NotFound). Nothing is changed then.
+    pub async fn edit(&self, id: WebhookId, version: Option<u64>, edit: Edit) -> Result<Webhook> {
+        self.change(id, version, |webhook| {
+            let edited = webhook.edit(edit.clone())?;
+            self.core.network.check_url(edited.address())?;
+            Ok(edited)
+        })
+        .await
+    }
+
+    /// Enables a webhook: it gets the events published from now on, and those that wait for it.
+    /// Needs no confirmation (seed row W27).
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound).
+    pub async fn enable(&self, id: WebhookId) -> Result<Webhook> {
+        let webhook = self.change(id, None, |webhook| Ok(webhook.enable())).await?;
+        self.wake();
+        Ok(webhook)
+    }
+
+    /// Disables a webhook: nothing is sent to it any more but what is under way. What waits for it
+    /// waits on, until it is enabled again or expires.
+    ///
+    /// # Errors
+    /// [`Refused`](ErrorKind::Refused) unless the acting user's name was typed exactly (seed row
+    /// W28); [`NotFound`](ErrorKind::NotFound).
+    pub async fn disable(&self, id: WebhookId, confirmation: &Confirmation) -> Result<Webhook> {
+        confirmation.check()?;
+        self.change(id, None, |webhook| Ok(webhook.disable(DisabledReason::Person))).await
+    }
+
+    /// Deletes a webhook for good. Deliveries that wait for it are cancelled; the record of the
+    /// others stays.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound).
+    pub async fn delete(&self, id: WebhookId) -> Result<()> {
+        if self.core.storage.delete(id, self.core.now()).await? {
+            Ok(())
+        } else {
+            Err(Error::not_found("webhook", id))
+        }
+    }
+
+    /// The webhook's secrets, to be shown to a person.
+    ///
+    /// # Errors
+    /// [`Refused`](ErrorKind::Refused) unless the acting user's name was typed exactly;
+    /// [`NotFound`](ErrorKind::NotFound).
+    pub async fn reveal(&self, id: WebhookId, confirmation: &Confirmation) -> Result<Secrets> {
+        confirmation.check()?;
+        Ok(self.webhook(id).await?.secrets().clone())
+    }
+
+    /// Gives the webhook a new secret; the former one lives on for `overlap`. The new one is in
+    /// the answer, as [`Secrets::current`].
+    ///
+    /// # Errors
+    /// [`Refused`](ErrorKind::Refused) unless the acting user's name was typed exactly;
+    /// [`Limit`](ErrorKind::Limit) when five secrets are alive; [`NotFound`](ErrorKind::NotFound).
+    pub async fn rotate(
+        &self,
+        id: WebhookId,
+        overlap: Overlap,
+        confirmation: &Confirmation,
+    ) -> Result<Secrets> {
+        confirmation.check()?;
+        let made = self.made_secret()?;
+        let webhook = self
+            .change(id, None, |webhook| {
+                let secrets = webhook.secrets().rotate(made.clone(), overlap, self.core.now())?;
+                Ok(webhook.with_secrets(secrets))
+            })
+            .await?;
+        Ok(webhook.secrets().clone())
+    }
+
+    /// Reads a webhook, changes it, and writes it if nobody else did meanwhile; without a given
+    /// version it starts again if somebody did.
+    async fn change(
+        &self,
+        id: WebhookId,
+        version: Option<u64>,
+        change: impl Fn(&Webhook) -> Result<Webhook> + Send,
+    ) -> Result<Webhook> {
+        let mut tries = 0;
+        loop {
+            let webhook = self.webhook(id).await?;
+            if version.is_some_and(|version| version != webhook.version()) {
+                return Err(stale(&webhook));
+            }
+            let changed = change(&webhook)?;
+            if changed == webhook {
+                return Ok(webhook);
+            }
+            tries += 1;
+            match self.core.storage.put(&changed, self.core.now()).await {
+                Err(error)
+                    if error.kind() == ErrorKind::Stale
+                        && version.is_none()
+                        && tries < CHANGE_TRIES => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn made_secret(&self) -> Result<Secret> {
+        let mut bytes = zeroize::Zeroizing::new([0; 32]);
+        self.core.entropy.fill(bytes.as_mut_slice())?;
+        Ok(Secret::from_random(&bytes))
+    }
+}
+
+fn stale(webhook: &Webhook) -> Error {
+    let message = format!(
+        "webhook {} is at version {}; read it again and repeat the edit",
+        webhook.id(),
+        webhook.version()
+    );
+    Error::new(ErrorKind::Stale, message)
+}

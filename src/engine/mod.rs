@@ -1,0 +1,11 @@
+//! Engine: the handle that a host holds, and the dispatcher that it runs. tokio starts here.
+
+pub(crate) mod core;
+pub(crate) mod dispatcher;
+pub(crate) mod manage;
+pub(crate) mod options;
+pub(crate) mod permits;
+pub(crate) mod records;
+pub(crate) mod request;
+pub(crate) mod tidings;
+pub(crate) mod turns;

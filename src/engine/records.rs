@@ -1,0 +1,115 @@
+//! Reading what happened, and asking for it again: events, deliveries, attempts, redelivery, test
+//! events.
+
+use super::tidings::{Tidings, short_answer};
+use crate::ground::change::Change;
+use crate::ground::delivery::DeliveryView;
+use crate::ground::error::{Error, ErrorKind, Result};
+use crate::ground::event::Event;
+use crate::ground::id::{Cause, DeliveryId, EventId, WebhookId};
+use crate::ground::page::{Page, PageRequest};
+use crate::ground::query::{DeliveryQuery, EventQuery};
+use crate::ground::time::format_time;
+use crate::ports::storage::{Appended, Enqueued, NewEvent, Owed};
+
+/// The type of the events that [`Tidings::send_test`] makes.
+pub const TEST_EVENT_TYPE: &str = "webhook.test";
+
+impl Tidings {
+    /// The event with this id.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound).
+    pub async fn stored_event(&self, id: EventId) -> Result<Event> {
+        let query = EventQuery { id: Some(id), ..EventQuery::default() };
+        let page = self.core.storage.events(&query, &PageRequest::default()).await?;
+        page.items.into_iter().next().ok_or_else(|| Error::not_found("event", id))
+    }
+
+    /// Lists events, the last published first.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub async fn events(&self, query: &EventQuery, page: &PageRequest) -> Result<Page<Event>> {
+        self.core.storage.events(query, page).await
+    }
+
+    /// The delivery with this id, with its attempts.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound).
+    pub async fn delivery(&self, id: DeliveryId) -> Result<DeliveryView> {
+        let query = DeliveryQuery { id: Some(id), ..DeliveryQuery::default() };
+        let page = self.core.storage.deliveries(&query, &PageRequest::default()).await?;
+        page.items.into_iter().next().ok_or_else(|| Error::not_found("delivery", id))
+    }
+
+    /// Lists deliveries with their attempts.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub async fn deliveries(
+        &self,
+        query: &DeliveryQuery,
+        page: &PageRequest,
+    ) -> Result<Page<DeliveryView>> {
+        self.core.storage.deliveries(query, page).await
+    }
+
+    /// Delivers an event to a webhook once more, as a new delivery with tries of its own; signed
+    /// with the present secrets, with the same id and the same bytes.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) when the delivery, its event or its webhook is gone.
+    ///
+    /// # Cancellation
+    /// If the future is dropped the new delivery may or may not exist; asking again makes another.
+    pub async fn redeliver(&self, id: DeliveryId) -> Result<DeliveryId> {
+        let delivery = self.delivery(id).await?.delivery;
+        let now = self.core.now();
+        let cause = Cause::new(now, &self.core.id_bytes()?);
+        let owed = Owed { event: delivery.event, webhook: delivery.webhook, cause };
+        let enqueued = self.core.storage.enqueue(&[owed], now).await?;
+        self.wake();
+        match enqueued.first() {
+            Some(Enqueued::Made(id) | Enqueued::Existed(id)) => Ok(*id),
+            Some(Enqueued::NoEvent) => Err(Error::not_found("event", delivery.event)),
+            Some(Enqueued::NoWebhook) => Err(Error::not_found("webhook", delivery.webhook)),
+            None => Err(short_answer()),
+        }
+    }
+
+    /// Sends a test event to one webhook, whatever types it wants, and says which delivery tells
+    /// of it. Its type is [`TEST_EVENT_TYPE`]; its object names the webhook.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) when the webhook is disabled: nothing would be sent (seed
+    /// row W25). [`NotFound`](ErrorKind::NotFound).
+    pub async fn send_test(&self, id: WebhookId) -> Result<DeliveryId> {
+        let webhook = self.webhook(id).await?;
+        if !webhook.is_enabled() {
+            let message = "is disabled and gets nothing; enable it, then send the test event";
+            return Err(Error::invalid("status", message));
+        }
+        let object = serde_json::json!({
+            "id": id.to_string(),
+            "address": webhook.address().as_str(),
+            "sentTime": format_time(self.core.now()),
+        });
+        let change = Change::of(TEST_EVENT_TYPE, &object)?
+            .account(webhook.account().clone())
+            .mode(webhook.mode());
+        let event = self.event(change)?;
+        let new = NewEvent { event: event.clone(), only: Some(id) };
+        match self.core.storage.append(&[new], self.core.now()).await?.first() {
+            Some(Appended::Stored | Appended::Duplicate) => {
+                self.wake();
+                Ok(DeliveryId::of(event.id(), id, Cause::ROUTED))
+            }
+            Some(Appended::Conflict) => {
+                Err(Error::new(ErrorKind::Conflict, "the test event's fresh id is taken"))
+            }
+            None => Err(short_answer()),
+        }
+    }
+}

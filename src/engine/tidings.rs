@@ -1,0 +1,259 @@
+//! `Tidings`: the handle that a host holds. Here it is built, and here it publishes.
+//!
+//! Managing webhooks is in `manage.rs`, reading what happened in `records.rs`.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::core::Core;
+use super::dispatcher::Dispatcher;
+use super::options::DispatcherOptions;
+use crate::ground::change::Change;
+use crate::ground::error::{Error, ErrorKind, Result};
+use crate::ground::event::Event;
+use crate::ground::id::{DispatcherId, EventId};
+use crate::ground::network::NetworkPolicy;
+use crate::ground::policy::{PUBLISH_EVENTS_MAX, Policy};
+use crate::ports::clock::{Clock, SystemClock};
+use crate::ports::entropy::{Entropy, OsEntropy};
+use crate::ports::observer::{NoObserver, Observer};
+use crate::ports::storage::{Appended, NewEvent, Storage};
+use crate::ports::transport::Transport;
+
+/// Events and webhooks, over a storage. Cheap to clone; every clone is the same.
+///
+/// It does nothing by itself: deliveries go out while a [`Dispatcher`] runs.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use serde_json::json;
+/// use tidings::storage::MemoryStorage;
+/// use tidings::{Change, Registration, Tidings};
+///
+/// let tidings = Tidings::new(MemoryStorage::new());
+/// let registration = Registration::new("https://example.com/hook", ["order.*"])?.enabled(true);
+/// tidings.create(registration).await?;
+///
+/// let before = json!({ "id": "247468780336", "state": "in_review" });
+/// let after = json!({ "id": "247468780336", "state": "accepted" });
+/// let event = tidings.event(Change::updated("order.accepted", &before, &after)?)?;
+/// let published = tidings.publish(&event).await?;
+/// assert!(published.new);
+/// # Ok::<(), tidings::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct Tidings {
+    pub(super) core: Arc<Core>,
+}
+
+/// Builds a [`Tidings`] with ports and rules of the host's choice.
+#[derive(Debug)]
+#[must_use]
+pub struct Builder {
+    core: Core,
+}
+
+impl Builder {
+    /// Sets the rules of delivery.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.core.policy = policy;
+        self
+    }
+
+    /// Sets which addresses webhooks may have. Give the transport the same.
+    pub fn network(mut self, network: NetworkPolicy) -> Self {
+        self.core.network = network;
+        self
+    }
+
+    /// Sets the clock.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.core.clock = Arc::new(clock);
+        self
+    }
+
+    /// Sets the source of randomness.
+    pub fn entropy(mut self, entropy: impl Entropy) -> Self {
+        self.core.entropy = Arc::new(entropy);
+        self
+    }
+
+    /// Sets who hears of what happens.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.core.observer = Arc::new(observer);
+        self
+    }
+
+    /// The handle.
+    #[must_use]
+    pub fn build(self) -> Tidings {
+        Tidings { core: Arc::new(self.core) }
+    }
+}
+
+/// What became of a published event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Published {
+    /// The event's id.
+    pub id: EventId,
+    /// Whether this call stored it; `false` for a repetition of an earlier publish.
+    pub new: bool,
+}
+
+impl Tidings {
+    /// A handle over `storage`, with the system's clock and randomness and the default rules.
+    #[must_use]
+    pub fn new(storage: impl Storage) -> Self {
+        Self::builder(storage).build()
+    }
+
+    /// Builds a handle over `storage`.
+    pub fn builder(storage: impl Storage) -> Builder {
+        Self::builder_shared(Arc::new(storage))
+    }
+
+    /// Builds a handle over a storage that is shared already.
+    pub fn builder_shared(storage: Arc<dyn Storage>) -> Builder {
+        Builder {
+            core: Core {
+                storage,
+                clock: Arc::new(SystemClock),
+                entropy: Arc::new(OsEntropy),
+                observer: Arc::new(NoObserver),
+                policy: Policy::default(),
+                network: NetworkPolicy::public_only(),
+                bell: watch::Sender::new(0),
+            },
+        }
+    }
+
+    /// The storage.
+    #[must_use]
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.core.storage
+    }
+
+    /// The rules of delivery.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.core.policy
+    }
+
+    /// Which addresses webhooks may have.
+    #[must_use]
+    pub fn network(&self) -> &NetworkPolicy {
+        &self.core.network
+    }
+
+    /// The event of a change: it gets its id and its time now, unless the change brings its own.
+    ///
+    /// Keep the event and publish it again after an error: the id tells the repetition.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) when the payload breaks a limit.
+    pub fn event(&self, change: Change) -> Result<Event> {
+        let now = self.core.now();
+        let id = match change.id_given() {
+            Some(id) => id,
+            None => EventId::new(now, &self.core.id_bytes()?),
+        };
+        change.into_event(id, now)
+    }
+
+    /// Publishes an event: `Ok` means that it is kept durably and will be delivered to every
+    /// webhook that is enabled for it now.
+    ///
+    /// Idempotent by the event's id: publishing it again, or another event with the same id,
+    /// account, mode, type and data, changes nothing and says so.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) when the id is taken by an event with other content; a
+    /// [retryable](Error::is_retryable) kind when the storage failed, after which the event may or
+    /// may not be kept: publish it again.
+    ///
+    /// # Cancellation
+    /// If the future is dropped the event may or may not be kept: publish it again.
+    pub async fn publish(&self, event: &Event) -> Result<Published> {
+        let published = self.publish_all(std::slice::from_ref(event)).await?;
+        published.first().copied().ok_or_else(short_answer)
+    }
+
+    /// Publishes several events, all or none; otherwise as [`publish`](Self::publish). The answers
+    /// are in the order of the events, and so is the order of the publishes.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish); and [`Limit`](ErrorKind::Limit) for more than 10,000 events.
+    ///
+    /// # Cancellation
+    /// If the future is dropped, all of the events may be kept, or none: publish them again.
+    pub async fn publish_all(&self, events: &[Event]) -> Result<Vec<Published>> {
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        if events.len() > PUBLISH_EVENTS_MAX {
+            let message = format!("{} events in one publish; {PUBLISH_EVENTS_MAX} are allowed", events.len());
+            return Err(Error::new(ErrorKind::Limit, message));
+        }
+        let new: Vec<NewEvent> =
+            events.iter().map(|event| NewEvent { event: event.clone(), only: None }).collect();
+        let appended = self.core.storage.append(&new, self.core.now()).await?;
+        if appended.len() != events.len() {
+            return Err(short_answer());
+        }
+        if let Some(at) = appended.iter().position(|appended| *appended == Appended::Conflict) {
+            let message = format!(
+                "an event with id {} but other content is already published; nothing of this call is kept",
+                events[at].id()
+            );
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        self.wake();
+        Ok(events
+            .iter()
+            .zip(appended)
+            .map(|(event, appended)| Published {
+                id: event.id(),
+                new: appended == Appended::Stored,
+            })
+            .collect())
+    }
+
+    /// Tells this process's dispatchers that there may be something to do.
+    ///
+    /// The handle does so by itself. It is for hosts that wrote events through another connection;
+    /// without it they are found at the next poll.
+    pub fn wake(&self) {
+        self.core.ring();
+    }
+
+    /// A dispatcher that sends with `transport`; it does nothing until it is run.
+    ///
+    /// Several may run, in one process or many, over one storage.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) when there is no randomness for its id.
+    pub fn dispatcher(&self, transport: impl Transport) -> Result<Dispatcher> {
+        self.dispatcher_with(Arc::new(transport), DispatcherOptions::default())
+    }
+
+    /// A dispatcher with options, over a transport that may be shared.
+    ///
+    /// # Errors
+    /// As [`dispatcher`](Self::dispatcher).
+    pub fn dispatcher_with(
+        &self,
+        transport: Arc<dyn Transport>,
+        options: DispatcherOptions,
+    ) -> Result<Dispatcher> {
+        let id = DispatcherId::new(self.core.now(), &self.core.id_bytes()?);
+        Ok(Dispatcher::new(self.core.clone(), transport, options, id))
+    }
+}
+
+/// A storage that answers with fewer results than it was asked for breaks its contract.
+pub(super) fn short_answer() -> Error {
+    Error::new(ErrorKind::Storage, "the storage answered with the wrong number of results")
+}

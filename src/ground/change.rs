@@ -1,0 +1,281 @@
+//! What a host says happened: the way from its resources to an [`Event`].
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::account::{Account, Mode};
+use super::diff;
+use super::error::{Error, Result};
+use super::event::{Event, Parts, check_created, check_version, is_reserved, too_deep};
+use super::event_type::EventType;
+use super::id::EventId;
+use super::json;
+use super::time::{Timestamp, format_time};
+use crate::policy::PAYLOAD_DEPTH_MAX;
+
+/// A change of a resource that is to become an event.
+///
+/// The resources are written as JSON at once and kept as text, so numbers of any length and
+/// spelling (`RawValue`s, decimals, 128-bit integers) reach the receiver as they are.
+///
+/// ```
+/// use serde_json::json;
+/// use tidings::{Change, EventId, Mode, Timestamp};
+///
+/// let before = json!({"id": "sub_1", "state": "draft", "plan": "gold"});
+/// let after = json!({"id": "sub_1", "state": "active", "plan": "gold"});
+/// let change = Change::updated("subscription.updated", &before, &after)?.mode(Mode::Test);
+///
+/// let event = change.into_event(EventId::new(Timestamp::UNIX_EPOCH, &[7; 10]), Timestamp::UNIX_EPOCH)?;
+/// assert_eq!(event.previous_attributes()?.unwrap().get(), r#"{"state":"draft"}"#);
+/// # Ok::<(), tidings::Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "a change does nothing until it is published"]
+pub struct Change {
+    event_type: EventType,
+    object: Box<RawValue>,
+    previous: Option<Box<RawValue>>,
+    account: Account,
+    mode: Mode,
+    id: Option<EventId>,
+    created: Option<Timestamp>,
+    api_version: Option<Box<str>>,
+    extras: Vec<(String, Box<RawValue>)>,
+}
+
+impl Change {
+    /// `event_type` happened to the resource `object`, which is given as it is after the change.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for the field `type` when that is malformed, or
+    /// `data.object` when the resource cannot be written as a JSON object.
+    pub fn of(event_type: &str, object: &impl Serialize) -> Result<Self> {
+        Ok(Self {
+            event_type: EventType::parse(event_type)?,
+            object: written_object("data.object", object)?,
+            previous: None,
+            account: Account::default(),
+            mode: Mode::default(),
+            id: None,
+            created: None,
+            api_version: None,
+            extras: Vec::new(),
+        })
+    }
+
+    /// A resource was `before` and is `after`: its previous attributes are their
+    /// [`diff`](crate::diff).
+    ///
+    /// # Errors
+    /// As [`Change::of`] and [`diff`](crate::diff::diff).
+    pub fn updated(
+        event_type: &str,
+        before: &impl Serialize,
+        after: &impl Serialize,
+    ) -> Result<Self> {
+        let mut change = Self::of(event_type, after)?;
+        let before = written_object("previousAttributes", before)?;
+        change.previous = diff::diff(&before, &change.object)?;
+        Ok(change)
+    }
+
+    /// The resource `before` was deleted: the object is `{}`, the previous attributes are all of it
+    /// (domain 3).
+    ///
+    /// # Errors
+    /// As [`Change::of`].
+    pub fn deleted(event_type: &str, before: &impl Serialize) -> Result<Self> {
+        Self::of(event_type, &serde_json::Map::new())?.previous_attributes(before)
+    }
+
+    /// Sets the previous attributes, for hosts that know them. `{}` stands for none.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for the field `previousAttributes` when they cannot
+    /// be written as a JSON object.
+    pub fn previous_attributes(mut self, attributes: &impl Serialize) -> Result<Self> {
+        let written = written_object("previousAttributes", attributes)?;
+        self.previous = Some(written).filter(|written| !json::is_empty_object(written.get()));
+        Ok(self)
+    }
+
+    /// Sets whose event it is; [`Account::default`] when nobody says.
+    pub fn account(mut self, account: Account) -> Self {
+        self.account = account;
+        self
+    }
+
+    /// Sets live or test mode; live when nobody says.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Sets the event's id: publishing the same id again does nothing more.
+    pub fn id(mut self, id: EventId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Sets when it happened; the time of the publish when nobody says. Cut to whole milliseconds.
+    pub fn created(mut self, created: Timestamp) -> Self {
+        self.created = Some(created);
+        self
+    }
+
+    /// Sets the version of the resource's shape: `apiVersion`.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for the field `apiVersion` when it is empty, longer
+    /// than 64 bytes or has control characters.
+    pub fn api_version(mut self, version: &str) -> Result<Self> {
+        check_version(version)?;
+        self.api_version = Some(version.into());
+        Ok(self)
+    }
+
+    /// Adds a further top-level key to the payload, after the crate's own; the same key again
+    /// replaces its value.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid), naming the key as the field, when it has a meaning of
+    /// its own (`id`, `type`, `data`, `liveMode`, `createdTime`, `apiVersion`,
+    /// `digitalriverVersion`, `digitalRiverVersion`) or is empty, or when the value cannot be
+    /// written as JSON of at most 99 levels.
+    pub fn with(mut self, key: &str, value: &impl Serialize) -> Result<Self> {
+        if key.is_empty() {
+            return Err(Error::invalid("payload", "has an empty top-level key"));
+        }
+        if is_reserved(key) {
+            return Err(Error::invalid(key.to_owned(), "is a reserved key"));
+        }
+        let value = written(key, value)?;
+        if json::depth(value.get()) > PAYLOAD_DEPTH_MAX - 1 {
+            return Err(Error::invalid(key.to_owned(), too_deep()));
+        }
+        match self.extras.iter_mut().find(|(taken, _)| taken == key) {
+            Some((_, old)) => *old = value,
+            None => self.extras.push((key.to_owned(), value)),
+        }
+        Ok(self)
+    }
+
+    /// What happened.
+    pub fn event_type(&self) -> &EventType {
+        &self.event_type
+    }
+
+    /// The id that [`Change::id`] set.
+    pub fn id_given(&self) -> Option<EventId> {
+        self.id
+    }
+
+    /// The time that [`Change::created`] set.
+    pub fn created_given(&self) -> Option<Timestamp> {
+        self.created
+    }
+
+    /// Builds the event. An id and a time that the change was given win over the arguments.
+    ///
+    /// The payload's keys are, in this order, `id`, `type`, `data` with `object` and (unless there
+    /// are none) `previousAttributes`, `liveMode`, `createdTime`, then `apiVersion` and what
+    /// [`Change::with`] added.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for the field `data` when the payload would be nested
+    /// deeper than 100 levels, `payload` when it would have more than 1 MiB, or `createdTime`
+    /// outside the years 0 to 9999.
+    pub fn into_event(self, id: EventId, created: Timestamp) -> Result<Event> {
+        let id = self.id.unwrap_or(id);
+        let created = check_created(self.created.unwrap_or(created))?;
+        let resources = [Some(&self.object), self.previous.as_ref()];
+        let depth = resources
+            .into_iter()
+            .flatten()
+            .map(|raw| json::depth(raw.get()));
+        // The payload and its `data` are two levels around them.
+        if depth.max() > Some(PAYLOAD_DEPTH_MAX - 2) {
+            return Err(Error::invalid("data", too_deep()));
+        }
+
+        let mut out = String::with_capacity(self.object.get().len() + 256);
+        out.push_str(&format!(
+            r#"{{"id":"{id}","type":"{}","data":"#,
+            self.event_type
+        ));
+        let data = out.len();
+        out.push_str(r#"{"object":"#);
+        out.push_str(self.object.get());
+        if let Some(previous) = &self.previous {
+            out.push_str(r#","previousAttributes":"#);
+            out.push_str(previous.get());
+        }
+        out.push('}');
+        let data = data..out.len();
+        out.push_str(&format!(
+            r#","liveMode":{},"createdTime":"{}""#,
+            self.mode.is_live(),
+            format_time(created)
+        ));
+        if let Some(version) = &self.api_version {
+            push_member("apiVersion", &quoted(version)?, &mut out)?;
+        }
+        for (key, value) in &self.extras {
+            push_member(key, value.get(), &mut out)?;
+        }
+        out.push('}');
+
+        let parts = Parts {
+            id,
+            account: self.account,
+            mode: self.mode,
+            event_type: self.event_type,
+            created,
+            api_version: self.api_version,
+        };
+        Event::from_parts(parts, out, data)
+    }
+}
+
+impl fmt::Debug for Change {
+    /// Leaves the resources out: they may hold what does not belong in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Change")
+            .field("type", &self.event_type.as_str())
+            .field("account", &self.account.as_str())
+            .field("mode", &self.mode)
+            .field("id", &self.id)
+            .field("created", &self.created)
+            .finish_non_exhaustive()
+    }
+}
+
+fn push_member(key: &str, value: &str, out: &mut String) -> Result<()> {
+    out.push(',');
+    out.push_str(&quoted(key)?);
+    out.push(':');
+    out.push_str(value);
+    Ok(())
+}
+
+fn quoted(text: &str) -> Result<String> {
+    serde_json::to_string(text)
+        .map_err(|error| Error::invalid("payload", "cannot be written as JSON").with_source(error))
+}
+
+fn written(field: &str, value: &impl Serialize) -> Result<Box<RawValue>> {
+    to_raw_value(value).map_err(|error| {
+        Error::invalid(field.to_owned(), "cannot be written as JSON").with_source(error)
+    })
+}
+
+fn written_object(field: &'static str, value: &impl Serialize) -> Result<Box<RawValue>> {
+    let written = written(field, value)?;
+    if !json::is_object(written.get()) {
+        return Err(Error::invalid(field, "is not a JSON object"));
+    }
+    Ok(written)
+}

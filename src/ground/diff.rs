@@ -1,0 +1,384 @@
+//! What changed about a resource: `data.previousAttributes` (seed row E20).
+//!
+//! An attribute that changed is listed with its former value:
+//!
+//! | Before | After | In the previous attributes |
+//! |---|---|---|
+//! | equal | equal | left out |
+//! | an object | an object | an object of what changed inside; left out when nothing did |
+//! | any other value | another value | the value before; arrays count as one value |
+//! | missing | any value, `null` too | `null` |
+//! | any value | missing | the value before |
+//!
+//! Values are equal as JSON values: the order of keys and the spelling of numbers and strings make
+//! no difference, and of a repeated key the last value counts. Numbers are compared as decimal
+//! numbers of any length. What is listed is copied byte for byte, so `29.90` stays `29.90`, in the
+//! order in which the former resource has its attributes; those newly set follow.
+//!
+//! A resource is a JSON object. `null` stands for one that does not exist, and has no attributes.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value};
+
+use super::digest::same_value;
+use super::error::{Error, Result};
+use super::json;
+use crate::policy::PAYLOAD_DEPTH_MAX;
+
+/// The attributes of `before` that differ in `after`, with their values in `before`; `None` when
+/// nothing changed.
+///
+/// ```
+/// use serde_json::value::RawValue;
+///
+/// let before = RawValue::from_string(r#"{"price": {"amount": 9.250, "currency": "USD"}}"#.into())?;
+/// let after = RawValue::from_string(
+///     r#"{"price": {"amount": 29.99, "currency": "USD"}, "paidTime": "2026-02-03T04:05:06Z"}"#.into(),
+/// )?;
+/// let changed = tidings::diff::diff(&before, &after)?.unwrap();
+/// assert_eq!(changed.get(), r#"{"price":{"amount":9.250},"paidTime":null}"#);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`Invalid`](crate::ErrorKind::Invalid) for the field `previousAttributes` when a side is neither
+/// an object nor `null`, or is nested deeper than 100 levels.
+pub fn diff(before: &RawValue, after: &RawValue) -> Result<Option<Box<RawValue>>> {
+    let before = resource(before, "the former resource")?;
+    let after = resource(after, "the changed resource")?;
+    let mut out = String::new();
+    if !changes(before, after, &mut out) {
+        return Ok(None);
+    }
+    RawValue::from_string(out)
+        .map(Some)
+        .map_err(|error| invalid("cannot be written as JSON").with_source(error))
+}
+
+/// [`diff`] of any two values that can be written as JSON.
+///
+/// # Errors
+/// As [`diff`], and when a value cannot be written as JSON.
+pub fn of(before: &impl Serialize, after: &impl Serialize) -> Result<Option<Box<RawValue>>> {
+    let write = |error| invalid("cannot be written as JSON").with_source(error);
+    diff(
+        &*to_raw_value(before).map_err(write)?,
+        &*to_raw_value(after).map_err(write)?,
+    )
+}
+
+/// [`diff`] of two [`Value`]s, as a map; empty when nothing changed.
+///
+/// A [`Value`] has already lost what `serde_json` does not keep of long numbers; [`diff`] and [`of`]
+/// keep them.
+///
+/// # Errors
+/// As [`diff`].
+pub fn previous_attributes(before: &Value, after: &Value) -> Result<Map<String, Value>> {
+    match of(before, after)? {
+        None => Ok(Map::new()),
+        Some(changed) => serde_json::from_str(changed.get())
+            .map_err(|error| invalid("cannot be read back").with_source(error)),
+    }
+}
+
+fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::invalid("previousAttributes", message)
+}
+
+/// The text of the object that `value` is, or stands for.
+fn resource<'a>(value: &'a RawValue, name: &str) -> Result<&'a str> {
+    match value.get() {
+        "null" => Ok("{}"),
+        text if !json::is_object(text) => Err(invalid(format!("{name} is not a JSON object"))),
+        text if json::depth(text) > PAYLOAD_DEPTH_MAX => Err(invalid(format!(
+            "{name} is nested deeper than {PAYLOAD_DEPTH_MAX} levels"
+        ))),
+        text => Ok(text),
+    }
+}
+
+/// Adds the object of what changed between two objects, or nothing; whether anything did.
+fn changes(before: &str, after: &str, out: &mut String) -> bool {
+    if before == after {
+        return false;
+    }
+    let before = Attributes::of(before);
+    let after = Attributes::of(after);
+    let start = out.len();
+    for member in before.iter() {
+        let undo = out.len();
+        push_key(member.spelled, start, out);
+        let changed = match after.get(&member.key) {
+            Some(value) if json::is_object(member.value) && json::is_object(value) => {
+                changes(member.value, value, out)
+            }
+            Some(value) if same_value(member.value, value) => false,
+            _ => {
+                out.push_str(member.value);
+                true
+            }
+        };
+        if !changed {
+            out.truncate(undo);
+        }
+    }
+    for member in after.iter() {
+        if before.get(&member.key).is_none() {
+            push_key(member.spelled, start, out);
+            out.push_str("null");
+        }
+    }
+    let changed = out.len() > start;
+    if changed {
+        out.push('}');
+    }
+    changed
+}
+
+fn push_key(spelled: &str, start: usize, out: &mut String) {
+    out.push(if out.len() == start { '{' } else { ',' });
+    out.push('"');
+    out.push_str(spelled);
+    out.push_str("\":");
+}
+
+/// The members of an object, each key once.
+struct Attributes<'a> {
+    members: Vec<json::Member<'a>>,
+    /// Where the last member of each key is.
+    places: HashMap<Vec<u8>, usize>,
+}
+
+impl<'a> Attributes<'a> {
+    fn of(text: &'a str) -> Self {
+        let members = json::members(text).unwrap_or_default();
+        let places = members
+            .iter()
+            .enumerate()
+            .map(|(place, member)| (member.key.to_vec(), place))
+            .collect();
+        Self { members, places }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &json::Member<'a>> {
+        self.members
+            .iter()
+            .enumerate()
+            .filter(|(place, member)| self.places.get(&*member.key) == Some(place))
+            .map(|(_, member)| member)
+    }
+
+    fn get(&self, key: &[u8]) -> Option<&'a str> {
+        let place = *self.places.get(key)?;
+        self.members.get(place).map(|member| member.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(before: &str, after: &str) -> Option<String> {
+        let raw = |text: &str| RawValue::from_string(text.into()).unwrap();
+        diff(&raw(before), &raw(after))
+            .unwrap()
+            .map(|changed| changed.get().to_owned())
+    }
+
+    /// Compares two resources (table; domain 3, each row of its rule set).
+    #[test]
+    fn previous_attributes_follow_the_rules() {
+        for (rule, before, after, expected) in [
+            ("equal", r#"{"a":1}"#, r#"{"a":1}"#, None),
+            (
+                "equal in other words",
+                r#"{"a":1.50,"b":"x"}"#,
+                r#"{ "b":"\u0078", "a":15e-1 }"#,
+                None,
+            ),
+            ("equal zeros", r#"{"a":-0}"#, r#"{"a":0.0}"#, None),
+            (
+                "scalar",
+                r#"{"a":1,"b":2}"#,
+                r#"{"a":6,"b":2}"#,
+                Some(r#"{"a":1}"#),
+            ),
+            ("kind", r#"{"a":1}"#, r#"{"a":"1"}"#, Some(r#"{"a":1}"#)),
+            (
+                "nested",
+                r#"{"p":{"locked":false,"unitPrice":9.250,"currency":"USD"}}"#,
+                r#"{"p":{"unitPrice":29.99,"locked":true,"currency":"USD"}}"#,
+                Some(r#"{"p":{"locked":false,"unitPrice":9.250}}"#),
+            ),
+            (
+                "nested and equal",
+                r#"{"p":{"x":{"y":1.0}},"q":1}"#,
+                r#"{"p":{"x":{"y":1}},"q":2}"#,
+                Some(r#"{"q":1}"#),
+            ),
+            (
+                "newly set",
+                r#"{"a":1}"#,
+                r#"{"a":1,"b":[2],"c":null}"#,
+                Some(r#"{"b":null,"c":null}"#),
+            ),
+            (
+                "null before",
+                r#"{"t":{"activated":null}}"#,
+                r#"{"t":{"activated":"x"}}"#,
+                Some(r#"{"t":{"activated":null}}"#),
+            ),
+            (
+                "newly set inside",
+                r#"{"t":{}}"#,
+                r#"{"t":{"activated":"x"}}"#,
+                Some(r#"{"t":{"activated":null}}"#),
+            ),
+            (
+                "removed",
+                r#"{"a":{"b":1},"c":null}"#,
+                "{}",
+                Some(r#"{"a":{"b":1},"c":null}"#),
+            ),
+            (
+                "set to null",
+                r#"{"a":{"b":1}}"#,
+                r#"{"a":null}"#,
+                Some(r#"{"a":{"b":1}}"#),
+            ),
+            (
+                "object to scalar",
+                r#"{"a":{"b":1}}"#,
+                r#"{"a":1}"#,
+                Some(r#"{"a":{"b":1}}"#),
+            ),
+            (
+                "array whole",
+                r#"{"a":[1,{"b":2}]}"#,
+                r#"{"a":[1,{"b":3}]}"#,
+                Some(r#"{"a":[1,{"b":2}]}"#),
+            ),
+            (
+                "array equal",
+                r#"{"a":[1,{"b":2,"c":3}]}"#,
+                r#"{"a":[1.0,{"c":3,"b":2}]}"#,
+                None,
+            ),
+            (
+                "array order",
+                r#"{"a":[1,2]}"#,
+                r#"{"a":[2,1]}"#,
+                Some(r#"{"a":[1,2]}"#),
+            ),
+            (
+                "array to object",
+                r#"{"a":[]}"#,
+                r#"{"a":{}}"#,
+                Some(r#"{"a":[]}"#),
+            ),
+            (
+                "deleted",
+                r#"{"id":"1","items":[ {"n":1} ]}"#,
+                "null",
+                Some(r#"{"id":"1","items":[ {"n":1} ]}"#),
+            ),
+            ("created", "null", r#"{"id":"1"}"#, Some(r#"{"id":null}"#)),
+            ("never there", "null", "null", None),
+            (
+                "twenty digits",
+                r#"{"n":12345678901234567890}"#,
+                r#"{"n":12345678901234567891}"#,
+                Some(r#"{"n":12345678901234567890}"#),
+            ),
+            (
+                "thirty digits equal",
+                r#"{"n":123456789012345678901234567890}"#,
+                r#"{"n":12345678901234567890123456789e1}"#,
+                None,
+            ),
+            ("repeated key", r#"{"a":1,"a":2}"#, r#"{"a":2}"#, None),
+            (
+                "repeated key changed",
+                r#"{"a":3,"a":2,"b":1}"#,
+                r#"{"b":1,"a":2,"a":3}"#,
+                Some(r#"{"a":2}"#),
+            ),
+            (
+                "key spelled otherwise",
+                r#"{"\u0061":1}"#,
+                r#"{"a":2}"#,
+                Some(r#"{"\u0061":1}"#),
+            ),
+            (
+                "order",
+                r#"{"z":1,"b":2}"#,
+                r#"{"b":0,"y":1,"a":1,"z":0}"#,
+                Some(r#"{"z":1,"b":2,"y":null,"a":null}"#),
+            ),
+        ] {
+            assert_eq!(changed(before, after).as_deref(), expected, "{rule}");
+        }
+    }
+
+    /// Takes the difference of values that are no resources, and of one nested too deep.
+    #[test]
+    fn only_objects_of_bounded_depth_have_attributes() {
+        let raw = |text: String| RawValue::from_string(text).unwrap();
+        let nested = |levels| {
+            raw(format!(
+                "{}1{}",
+                r#"{"a":"#.repeat(levels),
+                "}".repeat(levels)
+            ))
+        };
+        let empty = raw("{}".into());
+        assert!(diff(&nested(PAYLOAD_DEPTH_MAX), &empty).unwrap().is_some());
+        let other = raw(nested(PAYLOAD_DEPTH_MAX).get().replace('1', "2"));
+        let deep = diff(&nested(PAYLOAD_DEPTH_MAX), &other).unwrap().unwrap();
+        assert_eq!(deep.get(), nested(PAYLOAD_DEPTH_MAX).get());
+        for bad in [
+            raw("1".into()),
+            raw("[]".into()),
+            nested(PAYLOAD_DEPTH_MAX + 1),
+        ] {
+            for error in [
+                diff(&bad, &empty).unwrap_err(),
+                diff(&empty, &bad).unwrap_err(),
+            ] {
+                assert_eq!(error.field(), Some("previousAttributes"));
+            }
+        }
+    }
+
+    /// Takes the difference of a `Serialize` type and of `Value`s.
+    #[test]
+    fn typed_values_have_the_same_difference() {
+        #[derive(Serialize)]
+        struct Line {
+            quantity: u128,
+            note: Option<&'static str>,
+        }
+        let before = Line {
+            quantity: u128::MAX,
+            note: None,
+        };
+        let after = Line {
+            quantity: 1,
+            note: None,
+        };
+        let expected = format!(r#"{{"quantity":{}}}"#, u128::MAX);
+        assert_eq!(of(&before, &after).unwrap().unwrap().get(), expected);
+        let before = serde_json::json!({"a": 1, "b": {"c": 1}});
+        let after = serde_json::json!({"a": 1.0, "b": {"d": 1}});
+        let changed = previous_attributes(&before, &after).unwrap();
+        assert_eq!(
+            Value::from(changed),
+            serde_json::json!({"b": {"c": 1, "d": null}})
+        );
+        assert!(previous_attributes(&before, &before).unwrap().is_empty());
+    }
+}

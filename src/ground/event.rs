@@ -1,0 +1,381 @@
+//! An event: something that happened, as it is stored and sent.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use serde_json::value::RawValue;
+
+use super::account::{Account, Mode};
+use super::digest::Digest;
+use super::error::{Error, ErrorKind, Result};
+use super::event_type::EventType;
+use super::id::EventId;
+use super::json::{self, Member};
+use super::time::{Timestamp, parse_time, to_millis};
+use crate::policy::{API_VERSION_BYTES_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX};
+
+/// The keys under which a payload may carry the version of the resource's shape: the crate's own,
+/// then the two spellings that are known from elsewhere (domain 8, row 9).
+const VERSION_KEYS: [&str; 3] = ["apiVersion", "digitalriverVersion", "digitalRiverVersion"];
+
+/// Top-level keys with a meaning of their own.
+pub(crate) fn is_reserved(key: &str) -> bool {
+    ["id", "type", "data", "liveMode", "createdTime"].contains(&key) || VERSION_KEYS.contains(&key)
+}
+
+/// Something that happened to a resource. Immutable, valid, and cheap to clone.
+///
+/// An event is built by a [`Change`](crate::Change) or read from a payload. The payload's bytes are
+/// fixed from then on: every attempt to deliver the event sends exactly these.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Event(Arc<Inner>);
+
+struct Inner {
+    columns: StoredEvent,
+    /// Found in the payload when first asked for.
+    api_version: OnceLock<Option<Box<str>>>,
+}
+
+impl PartialEq for Inner {
+    fn eq(&self, other: &Self) -> bool {
+        self.columns == other.columns
+    }
+}
+
+impl Eq for Inner {}
+
+/// An event as a storage keeps it: one column for each field.
+#[derive(Clone, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)] // Storages build it; a new column is a new schema anyway.
+pub struct StoredEvent {
+    /// The id.
+    pub id: EventId,
+    /// Whose event it is.
+    pub account: Account,
+    /// Live or test.
+    pub mode: Mode,
+    /// What happened.
+    pub event_type: EventType,
+    /// When it happened, in whole milliseconds.
+    pub created: Timestamp,
+    /// The exact text that is sent. To be kept byte for byte: as text or bytes, never as a JSON type
+    /// of a database, which rewrites numbers and the order of keys.
+    pub payload: Arc<str>,
+    /// What tells a repetition of the publish from other content.
+    pub digest: Digest,
+}
+
+impl Event {
+    /// Reads the payload of an event, as a host has it or a receiver got it. The text is kept as it
+    /// is, white space, key order and unknown keys included.
+    ///
+    /// Reading is tolerant of what senders of such events are known to leave out or spell otherwise
+    /// (domain 2 and 8): `id` may have the prefix `evt_`; `liveMode` is `true` when missing;
+    /// `createdTime` is `fallback_created` (the time of receipt, say) when missing, and may have 0
+    /// to 9 digits of fraction and an offset like `+0000`; `previousAttributes` may be missing,
+    /// `null` or `{}`; the version may stand under `apiVersion`, `digitalriverVersion` or
+    /// `digitalRiverVersion`. Of a repeated key the last value counts.
+    ///
+    /// ```
+    /// use tidings::{Account, Event, Timestamp};
+    ///
+    /// let payload = r#"{"id": "0198c4ae-6d0c-7cc1-9d5b-5a1d0a3c9f10", "type": "order.accepted",
+    ///     "data": {"object": {"id": "247", "total": 29.90}}, "liveMode": true}"#;
+    /// let event = Event::parse(payload, Account::default(), Timestamp::UNIX_EPOCH)?;
+    /// assert_eq!(event.event_type().as_str(), "order.accepted");
+    /// assert_eq!(event.object()?.get(), r#"{"id": "247", "total": 29.90}"#);
+    /// assert_eq!(event.payload(), payload);
+    /// # Ok::<(), tidings::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid), naming the field: `payload` when the text has more
+    /// than 1 MiB, is not JSON, not an object or nested deeper than 100 levels; `id`, `type`,
+    /// `data`, `data.object` when missing or malformed; `data.previousAttributes`, `liveMode`,
+    /// `createdTime`, `apiVersion` when malformed.
+    pub fn parse(
+        payload: impl AsRef<str> + Into<Arc<str>>,
+        account: Account,
+        fallback_created: Timestamp,
+    ) -> Result<Self> {
+        let text = payload.as_ref();
+        check_size(text.len())?;
+        serde_json::from_str::<&RawValue>(text)
+            .map_err(|error| Error::invalid("payload", "is not JSON").with_source(error))?;
+        let top =
+            json::members(text).ok_or_else(|| Error::invalid("payload", "is not a JSON object"))?;
+        if json::depth(text) > PAYLOAD_DEPTH_MAX {
+            return Err(Error::invalid("payload", too_deep()));
+        }
+
+        let id = required(&top, "id", "id").and_then(|value| string("id", value))?;
+        let id = EventId::parse(id.strip_prefix("evt_").unwrap_or(&id))?;
+        let event_type = required(&top, "type", "type").and_then(|value| string("type", value))?;
+        let event_type = EventType::parse(&event_type)?;
+        let data = required(&top, "data", "data")?;
+        check_data(data)?;
+        let mode = match optional(&top, "liveMode") {
+            None => Mode::default(),
+            Some("true") => Mode::Live,
+            Some("false") => Mode::Test,
+            Some(_) => return Err(Error::invalid("liveMode", "is not true or false")),
+        };
+        let created = match optional(&top, "createdTime") {
+            None => fallback_created,
+            Some(value) => parse_time(&string("createdTime", value)?).ok_or_else(|| {
+                Error::invalid("createdTime", "is not a time like 2026-01-31T08:15:30.120Z")
+            })?,
+        };
+        let api_version = version(&top)?;
+        let digest = Digest::of(&account, mode, &event_type, data);
+        let event = Self::from_stored(StoredEvent {
+            id,
+            account,
+            mode,
+            event_type,
+            created: check_created(created)?,
+            payload: payload.into(),
+            digest,
+        });
+        let _ = event.0.api_version.set(api_version.map(Into::into));
+        Ok(event)
+    }
+
+    /// The event that a storage kept. Its columns are trusted: nothing is read again.
+    pub fn from_stored(stored: StoredEvent) -> Self {
+        Self(Arc::new(Inner {
+            columns: stored,
+            api_version: OnceLock::new(),
+        }))
+    }
+
+    /// The columns for a storage to keep.
+    pub fn to_stored(&self) -> StoredEvent {
+        self.0.columns.clone()
+    }
+
+    /// The id: the same on every attempt, sent as `webhook-id`.
+    pub fn id(&self) -> EventId {
+        self.0.columns.id
+    }
+
+    /// Whose event it is. It is not part of the payload.
+    pub fn account(&self) -> &Account {
+        &self.0.columns.account
+    }
+
+    /// Live or test: `liveMode`.
+    pub fn mode(&self) -> Mode {
+        self.0.columns.mode
+    }
+
+    /// What happened: `type`.
+    pub fn event_type(&self) -> &EventType {
+        &self.0.columns.event_type
+    }
+
+    /// When it happened, in whole milliseconds: `createdTime`.
+    pub fn created(&self) -> Timestamp {
+        self.0.columns.created
+    }
+
+    /// The exact text that is signed and sent.
+    pub fn payload(&self) -> &str {
+        &self.0.columns.payload
+    }
+
+    /// The payload, shared rather than copied.
+    pub fn payload_arc(&self) -> Arc<str> {
+        Arc::clone(&self.0.columns.payload)
+    }
+
+    /// What tells a repetition of the publish from other content under the same id.
+    pub fn digest(&self) -> Digest {
+        self.0.columns.digest
+    }
+
+    /// The version of the resource's shape, where the payload names one.
+    pub fn api_version(&self) -> Option<&str> {
+        self.0
+            .api_version
+            .get_or_init(|| {
+                let top = json::members(self.payload())?;
+                version(&top).ok()?.map(Into::into)
+            })
+            .as_deref()
+    }
+
+    /// The resource that changed: `data.object`. It is `{}` where the resource was deleted.
+    ///
+    /// # Errors
+    /// [`Storage`](crate::ErrorKind::Storage) when the payload was damaged where it was kept.
+    pub fn object(&self) -> Result<&RawValue> {
+        self.in_data("object")?
+            .ok_or_else(|| damaged("has no data.object"))
+    }
+
+    /// The attributes that changed, with their values before: `data.previousAttributes`. `None`
+    /// when there are none.
+    ///
+    /// # Errors
+    /// [`Storage`](crate::ErrorKind::Storage) when the payload was damaged where it was kept.
+    pub fn previous_attributes(&self) -> Result<Option<&RawValue>> {
+        let found = self.in_data("previousAttributes")?;
+        Ok(found.filter(|value| !json::is_empty_object(value.get())))
+    }
+
+    fn in_data(&self, key: &str) -> Result<Option<&RawValue>> {
+        let top = json::members(self.payload()).ok_or_else(|| damaged("is not JSON"))?;
+        let data = json::find(&top, "data").and_then(json::members);
+        let data = data.ok_or_else(|| damaged("has no data"))?;
+        optional(&data, key)
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(|error| damaged("is not JSON").with_source(error))
+    }
+}
+
+/// The parts of an event that a caller has already checked.
+pub(crate) struct Parts {
+    pub(crate) id: EventId,
+    pub(crate) account: Account,
+    pub(crate) mode: Mode,
+    pub(crate) event_type: EventType,
+    pub(crate) created: Timestamp,
+    pub(crate) api_version: Option<Box<str>>,
+}
+
+impl Event {
+    /// The event of these parts, whose payload is `payload` and has its `data` at `data`.
+    pub(crate) fn from_parts(
+        parts: Parts,
+        payload: String,
+        data: std::ops::Range<usize>,
+    ) -> Result<Self> {
+        check_size(payload.len())?;
+        let data = &payload[data];
+        let digest = Digest::of(&parts.account, parts.mode, &parts.event_type, data);
+        let event = Self::from_stored(StoredEvent {
+            id: parts.id,
+            account: parts.account,
+            mode: parts.mode,
+            event_type: parts.event_type,
+            created: parts.created,
+            payload: payload.into(),
+            digest,
+        });
+        let _ = event.0.api_version.set(parts.api_version);
+        Ok(event)
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.columns.describe("Event", f)
+    }
+}
+
+impl fmt::Debug for StoredEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.describe("StoredEvent", f)
+    }
+}
+
+impl StoredEvent {
+    /// Leaves the payload out: it may hold what does not belong in a log.
+    fn describe(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("id", &self.id)
+            .field("type", &self.event_type.as_str())
+            .field("account", &self.account.as_str())
+            .field("mode", &self.mode)
+            .field("bytes", &self.payload.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// `created` in whole milliseconds, if text of the usual form can express it.
+pub(crate) fn check_created(created: Timestamp) -> Result<Timestamp> {
+    if !(0..=9999).contains(&chrono::Datelike::year(&created)) {
+        return Err(Error::invalid(
+            "createdTime",
+            "is outside the years 0 to 9999",
+        ));
+    }
+    Ok(to_millis(created))
+}
+
+/// Checks the text of an `apiVersion`.
+pub(crate) fn check_version(version: &str) -> Result<()> {
+    if version.is_empty() || version.len() > API_VERSION_BYTES_MAX {
+        return Err(Error::invalid(
+            "apiVersion",
+            format!(
+                "has {} bytes; 1 to {API_VERSION_BYTES_MAX} are allowed",
+                version.len()
+            ),
+        ));
+    }
+    if version.chars().any(char::is_control) {
+        return Err(Error::invalid("apiVersion", "has a control character"));
+    }
+    Ok(())
+}
+
+pub(crate) fn too_deep() -> String {
+    format!("is nested deeper than {PAYLOAD_DEPTH_MAX} levels")
+}
+
+fn check_size(bytes: usize) -> Result<()> {
+    if bytes > PAYLOAD_BYTES_MAX {
+        return Err(Error::invalid(
+            "payload",
+            format!("has {bytes} bytes; at most {PAYLOAD_BYTES_MAX} are allowed"),
+        ));
+    }
+    Ok(())
+}
+
+/// Checks the kinds of `data`, `data.object` and `data.previousAttributes`.
+fn check_data(data: &str) -> Result<()> {
+    let members =
+        json::members(data).ok_or_else(|| Error::invalid("data", "is not a JSON object"))?;
+    if !json::is_object(required(&members, "object", "data.object")?) {
+        return Err(Error::invalid("data.object", "is not a JSON object"));
+    }
+    match optional(&members, "previousAttributes") {
+        Some(value) if !json::is_object(value) => Err(Error::invalid(
+            "data.previousAttributes",
+            "is not a JSON object",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The version that the envelope names, under the first key that does.
+fn version(top: &[Member<'_>]) -> Result<Option<String>> {
+    let Some(value) = VERSION_KEYS.iter().find_map(|key| optional(top, key)) else {
+        return Ok(None);
+    };
+    let version = string("apiVersion", value)?;
+    check_version(&version)?;
+    Ok(Some(version))
+}
+
+/// The text of the value at `key`; nothing where it is missing or `null`.
+fn optional<'a>(members: &[Member<'a>], key: &str) -> Option<&'a str> {
+    json::find(members, key).filter(|value| *value != "null")
+}
+
+fn required<'a>(members: &[Member<'a>], key: &str, field: &'static str) -> Result<&'a str> {
+    optional(members, key).ok_or_else(|| Error::invalid(field, "is missing"))
+}
+
+fn string(field: &'static str, value: &str) -> Result<String> {
+    serde_json::from_str(value)
+        .map_err(|error| Error::invalid(field, "is not a string").with_source(error))
+}
+
+fn damaged(what: &'static str) -> Error {
+    Error::new(ErrorKind::Storage, format!("the stored payload {what}"))
+}

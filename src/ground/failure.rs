@@ -1,0 +1,80 @@
+//! Why an attempt brought no answer.
+
+use std::fmt;
+
+/// Why an attempt brought no HTTP answer at all.
+///
+/// Kept with the attempt, so the texts of [`FailureKind::as_str`] never change their meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The address policy refused the URL or an address that its name has.
+    Blocked,
+    /// The name could not be looked up, or has no address.
+    Dns,
+    /// No connection could be made to any of the addresses, or it was cut.
+    Connect,
+    /// No TLS session: the certificate is not trusted, names another host, or the handshake broke.
+    Tls,
+    /// The deadline of the attempt passed before an answer was there.
+    Timeout,
+    /// What came back is not HTTP, or the connection ended before an answer was complete.
+    Protocol,
+    /// Trouble of the sender itself, such as too few file descriptors. The receiver is not to blame.
+    Local,
+    /// The transport panicked.
+    Panic,
+}
+
+impl FailureKind {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::Blocked,
+        Self::Dns,
+        Self::Connect,
+        Self::Tls,
+        Self::Timeout,
+        Self::Protocol,
+        Self::Local,
+        Self::Panic,
+    ];
+
+    /// The stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Blocked => "blocked",
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Protocol => "protocol",
+            Self::Local => "local",
+            Self::Panic => "panic",
+        }
+    }
+
+    /// The kind with this stable name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes and reads the name of every kind.
+    #[test]
+    fn names_are_read_back() {
+        for kind in FailureKind::ALL {
+            assert_eq!(FailureKind::parse(kind.as_str()), Some(kind));
+        }
+        assert_eq!(FailureKind::parse("Dns"), None);
+    }
+}

@@ -1,0 +1,310 @@
+//! Walks the text of JSON without building values, so that numbers and strings keep their spelling.
+//!
+//! The text must have passed `serde_json` (a `RawValue` has). On any other text the functions here
+//! give up or return less; they never panic.
+
+use std::borrow::Cow;
+
+/// One member of an object.
+pub(crate) struct Member<'a> {
+    /// The key as it is spelled, without its quotes.
+    pub(crate) spelled: &'a str,
+    /// The key that is meant. Bytes, for an escaped half of a surrogate pair is no character.
+    pub(crate) key: Cow<'a, [u8]>,
+    /// The text of the value.
+    pub(crate) value: &'a str,
+}
+
+/// The members of the object that `text` is, in their order, repeated keys included; `None` when it
+/// is something else.
+pub(crate) fn members(text: &str) -> Option<Vec<Member<'_>>> {
+    let mut walk = Walk::new(text);
+    let mut members = Vec::new();
+    if !walk.eat(b'{') {
+        return None;
+    }
+    while let Some(spelled) = walk.key() {
+        let value = walk.value()?;
+        members.push(Member {
+            spelled,
+            key: unescape(spelled),
+            value,
+        });
+        walk.eat(b',');
+    }
+    Some(members)
+}
+
+/// The text of the last member named `key`: the one that counts where keys are repeated.
+pub(crate) fn find<'a>(members: &[Member<'a>], key: &str) -> Option<&'a str> {
+    members
+        .iter()
+        .rfind(|member| *member.key == *key.as_bytes())
+        .map(|member| member.value)
+}
+
+/// Whether `text` is an object.
+pub(crate) fn is_object(text: &str) -> bool {
+    Walk::new(text).peek() == Some(b'{')
+}
+
+/// Whether `text` is an object without members.
+pub(crate) fn is_empty_object(text: &str) -> bool {
+    let mut walk = Walk::new(text);
+    walk.eat(b'{') && walk.eat(b'}')
+}
+
+/// How many brackets and braces are open at once in `text`, at most.
+pub(crate) fn depth(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let (mut at, mut open, mut deepest) = (0, 0_usize, 0);
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'"' => at = string_end(bytes, at).map_or(bytes.len(), |end| end + 1),
+            b'{' | b'[' => {
+                open += 1;
+                deepest = deepest.max(open);
+            }
+            b'}' | b']' => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// A place in a JSON text.
+pub(crate) struct Walk<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// The next byte that is not white space.
+    pub(crate) fn peek(&mut self) -> Option<u8> {
+        loop {
+            match self.text.as_bytes().get(self.at) {
+                Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
+                other => return other.copied(),
+            }
+        }
+    }
+
+    /// Steps over `byte` if it is next.
+    pub(crate) fn eat(&mut self, byte: u8) -> bool {
+        let is_next = self.peek() == Some(byte);
+        self.at += usize::from(is_next);
+        is_next
+    }
+
+    /// Steps over a key and its colon.
+    pub(crate) fn key(&mut self) -> Option<&'a str> {
+        let key = self.string()?;
+        self.eat(b':').then_some(key)
+    }
+
+    /// Steps over a string; what stands between its quotes.
+    pub(crate) fn string(&mut self) -> Option<&'a str> {
+        if !self.eat(b'"') {
+            return None;
+        }
+        let start = self.at;
+        let end = string_end(self.text.as_bytes(), start)?;
+        self.at = end + 1;
+        self.text.get(start..end)
+    }
+
+    /// Steps over a number, `true`, `false` or `null`.
+    pub(crate) fn scalar(&mut self) -> Option<&'a str> {
+        self.peek()?;
+        let rest = self.text.get(self.at..)?;
+        let length = rest
+            .bytes()
+            .position(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'E' | b'+' | b'-' | b'.'))
+            .unwrap_or(rest.len());
+        self.at += length;
+        (length > 0).then(|| &rest[..length])
+    }
+
+    /// Steps over a value of any kind.
+    pub(crate) fn value(&mut self) -> Option<&'a str> {
+        let first = self.peek()?;
+        let start = self.at;
+        match first {
+            b'"' => {
+                self.string()?;
+            }
+            b'{' | b'[' => self.at = bracket_end(self.text.as_bytes(), start)?,
+            _ => {
+                self.scalar()?;
+            }
+        }
+        self.text.get(start..self.at)
+    }
+}
+
+/// Where the string whose first quote stands before `start` has its last one.
+fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    loop {
+        at += bytes
+            .get(at..)?
+            .iter()
+            .position(|byte| matches!(byte, b'"' | b'\\'))?;
+        if bytes[at] == b'"' {
+            return Some(at);
+        }
+        at += 2;
+    }
+}
+
+/// The place after the bracket that closes the one at `start`.
+fn bracket_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let (mut at, mut open) = (start, 0_usize);
+    loop {
+        match bytes.get(at)? {
+            b'"' => at = string_end(bytes, at + 1)?,
+            b'{' | b'[' => open += 1,
+            b'}' | b']' => {
+                open = open.checked_sub(1)?;
+                if open == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+/// The bytes that the inside of a JSON string means: UTF-8, and for an escaped half of a surrogate
+/// pair the three bytes that UTF-8 would have for it, so that different texts stay different.
+pub(crate) fn unescape(spelled: &str) -> Cow<'_, [u8]> {
+    let Some(first) = spelled.find('\\') else {
+        return Cow::Borrowed(spelled.as_bytes());
+    };
+    let mut out = Vec::with_capacity(spelled.len());
+    let mut rest = spelled;
+    let mut next = Some(first);
+    while let Some(backslash) = next {
+        out.extend_from_slice(&rest.as_bytes()[..backslash]);
+        let escape = &rest[backslash..];
+        let length = match escape.as_bytes().get(1) {
+            Some(b'u') => push_code(escape, &mut out),
+            Some(letter) => {
+                out.push(match letter {
+                    b'b' => 0x08,
+                    b'f' => 0x0c,
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    other => *other,
+                });
+                2
+            }
+            None => 1,
+        };
+        rest = escape.get(length..).unwrap_or_default();
+        next = rest.find('\\');
+    }
+    out.extend_from_slice(rest.as_bytes());
+    Cow::Owned(out)
+}
+
+/// Adds the character of a `\u` escape, or of a pair of them; how long the escape is.
+fn push_code(escape: &str, out: &mut Vec<u8>) -> usize {
+    let unit = |at: usize| {
+        let hex = escape.get(at..at + 6)?.strip_prefix("\\u")?;
+        u32::from_str_radix(hex, 16).ok()
+    };
+    let Some(first) = unit(0) else {
+        return 2;
+    };
+    let pair = match (first, unit(6)) {
+        (0xd800..=0xdbff, Some(second @ 0xdc00..=0xdfff)) => {
+            char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00))
+        }
+        _ => None,
+    };
+    if let Some(character) = pair {
+        out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        return 12;
+    }
+    match char::from_u32(first) {
+        Some(character) => {
+            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        None => {
+            let part = |shift: u32, mask: u32| u8::try_from((first >> shift) & mask).unwrap_or(0);
+            out.extend_from_slice(&[
+                0xe0 | part(12, 0xf),
+                0x80 | part(6, 0x3f),
+                0x80 | part(0, 0x3f),
+            ]);
+        }
+    }
+    6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Splits an object with every kind of value, white space and a repeated key.
+    #[test]
+    fn members_keep_the_spelling_of_their_values() {
+        let text = r#" { "a" : 29.90 , "b\u0022":[1, {"x":"]}\\"}], "":"}", "d":{ }, "a":null } "#;
+        let found: Vec<_> = members(text)
+            .unwrap()
+            .into_iter()
+            .map(|member| (member.key.into_owned(), member.value))
+            .collect();
+        let expected: [(&[u8], &str); 5] = [
+            (b"a", "29.90"),
+            (b"b\"", r#"[1, {"x":"]}\\"}]"#),
+            (b"", r#""}""#),
+            (b"d", "{ }"),
+            (b"a", "null"),
+        ];
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert_eq!((&*found.0, found.1), expected);
+        }
+        assert_eq!(find(&members(text).unwrap(), "a"), Some("null"));
+        assert!(members("[1]").is_none());
+        assert!(is_empty_object(" {\n} ") && !is_empty_object(text) && !is_empty_object("[]"));
+    }
+
+    /// Counts brackets outside strings (table).
+    #[test]
+    fn depth_counts_open_brackets() {
+        for (text, expected) in [
+            ("1", 0),
+            ("{}", 1),
+            (r#"{"a":[{}],"b":"[[[[\"[["}"#, 3),
+            ("[[],[[]]]", 3),
+        ] {
+            assert_eq!(depth(text), expected, "{text}");
+        }
+    }
+
+    /// Decodes escapes, pairs and halves of pairs (table).
+    #[test]
+    fn escapes_mean_their_characters() {
+        for (spelled, meant) in [
+            ("plain", "plain".as_bytes()),
+            (r#"\"\\\/\b\f\n\r\t"#, b"\"\\/\x08\x0c\n\r\t"),
+            (r"\u00e9t\u00E9", "été".as_bytes()),
+            (r"\ud83d\ude00!", "😀!".as_bytes()),
+            (r"\ud83d", b"\xed\xa0\xbd"),
+            (r"\ude00\ud83d", b"\xed\xb8\x80\xed\xa0\xbd"),
+            (r"\ud83d\u0041", b"\xed\xa0\xbdA"),
+        ] {
+            assert_eq!(&*unescape(spelled), meant, "{spelled}");
+        }
+    }
+}
