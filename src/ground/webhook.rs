@@ -18,12 +18,15 @@ use super::header::Headers;
 use super::id::WebhookId;
 use super::policy::{
     API_VERSION_BYTES_MAX, DESCRIPTION_BYTES_MAX, METADATA_ENTRIES_MAX, METADATA_KEY_BYTES_MAX,
-    METADATA_VALUE_BYTES_MAX, SCHEMES_MAX, TIMEOUT_RANGE,
+    METADATA_VALUE_BYTES_MAX, TIMEOUT_RANGE,
 };
 use super::secret::Secret;
 use super::secrets::Secrets;
-use super::signature::SignatureScheme;
+use super::signature::{self, SignatureScheme};
 use super::time::{Timestamp, to_millis};
+
+/// What the API says for a webhook that is pinned to no version.
+pub(super) const API_VERSION_DEFAULT: &str = "default";
 
 /// Whether a webhook is delivered to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -178,20 +181,29 @@ impl Webhook {
     /// This webhook, enabled. Needs no confirmation (seed row W27).
     #[must_use]
     pub fn enable(&self) -> Self {
-        Self { status: Status::Enabled, ..self.clone() }
+        Self {
+            status: Status::Enabled,
+            ..self.clone()
+        }
     }
 
     /// This webhook, disabled for `reason`. A person's wish needs a
     /// [`Confirmation`] (seed row W28), which the caller checks.
     #[must_use]
     pub fn disable(&self, reason: DisabledReason) -> Self {
-        Self { status: Status::Disabled(reason), ..self.clone() }
+        Self {
+            status: Status::Disabled(reason),
+            ..self.clone()
+        }
     }
 
     /// This webhook with these secrets.
     #[must_use]
     pub fn with_secrets(&self, secrets: Secrets) -> Self {
-        Self { secrets, ..self.clone() }
+        Self {
+            secrets,
+            ..self.clone()
+        }
     }
 
     /// This webhook as it is stored at `now`: the version is one more. For storage implementers;
@@ -200,7 +212,12 @@ impl Webhook {
     pub fn stored(&self, now: Timestamp) -> Self {
         let now = to_millis(now);
         let created = if self.version == 0 { now } else { self.created };
-        Self { created, updated: now, version: self.version + 1, ..self.clone() }
+        Self {
+            created,
+            updated: now,
+            version: self.version + 1,
+            ..self.clone()
+        }
     }
 
     /// This webhook with `edit` applied. The id, the account and the mode stay.
@@ -211,7 +228,10 @@ impl Webhook {
         let mut settings = self.settings.clone();
         edit.apply(&mut settings);
         settings.check()?;
-        Ok(Self { settings, ..self.clone() })
+        Ok(Self {
+            settings,
+            ..self.clone()
+        })
     }
 }
 
@@ -420,15 +440,18 @@ impl Edit {
         self
     }
 
-    /// Pins the payload's shape: `YYYY-MM-DD`, `latest`, or the host's own names; `None` unpins.
+    /// Pins the payload's shape: `YYYY-MM-DD`, `latest`, or the host's own names; `None` and
+    /// `default` unpin (domain 8, row 11).
     pub fn api_version(mut self, version: Option<String>) -> Self {
-        self.api_version = Some(version);
+        self.api_version = Some(version.filter(|version| version != API_VERSION_DEFAULT));
         self
     }
 
-    /// A deadline of its own for one attempt, 1 s to 60 s; `None` is the policy's.
+    /// A deadline of its own for one attempt, 1 s to 60 s in whole milliseconds (the rest is cut
+    /// off); `None` is the policy's.
     pub fn timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.timeout = Some(timeout);
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.timeout = Some(timeout.map(millis).map(Duration::from_millis));
         self
     }
 
@@ -471,7 +494,10 @@ impl Settings {
     pub(super) fn check(&self) -> Result<()> {
         bounded("description", &self.description, DESCRIPTION_BYTES_MAX)?;
         if self.metadata.len() > METADATA_ENTRIES_MAX {
-            let message = format!("has {} entries; {METADATA_ENTRIES_MAX} are allowed", self.metadata.len());
+            let message = format!(
+                "has {} entries; {METADATA_ENTRIES_MAX} are allowed",
+                self.metadata.len()
+            );
             return Err(Error::invalid("metadata", message));
         }
         for (key, value) in &self.metadata {
@@ -481,7 +507,8 @@ impl Settings {
         if let Some(version) = &self.api_version {
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
             if version.is_empty() || !version.chars().all(plain) {
-                let message = "must be letters, digits, '-', '_' and '.', such as 2026-01-31 or latest";
+                let message =
+                    "must be letters, digits, '-', '_' and '.', such as 2026-01-31 or latest";
                 return Err(Error::invalid("apiVersion", message));
             }
             bounded("apiVersion", version, API_VERSION_BYTES_MAX)?;
@@ -491,28 +518,18 @@ impl Settings {
         {
             return Err(Error::invalid("timeout", "must be 1 s to 60 s"));
         }
-        if self.schemes.is_empty() || self.schemes.len() > SCHEMES_MAX {
-            let message = format!("has {} signature schemes; 1 to {SCHEMES_MAX} are allowed", self.schemes.len());
-            return Err(Error::invalid("schemes", message));
-        }
-        let mut names = std::collections::BTreeSet::new();
-        for scheme in &self.schemes {
-            let name = scheme.header_name().to_ascii_lowercase();
-            if self.headers.iter().any(|(own, _)| own.as_str().eq_ignore_ascii_case(&name)) {
-                let message = format!("{name} is also a signature's header");
-                return Err(Error::invalid("headers", message));
-            }
-            if !names.insert(name) {
-                return Err(Error::invalid("schemes", "two schemes use the same header"));
-            }
-        }
-        self.authentication.check(&self.address, &self.headers)
+        signature::check(&self.schemes, &self.headers)?;
+        self.authentication
+            .check(&self.address, &self.headers, &self.schemes)
     }
 }
 
 fn bounded(field: &'static str, text: &str, max: usize) -> Result<()> {
     if text.len() > max {
-        return Err(Error::invalid(field, format!("has {} bytes; {max} are allowed", text.len())));
+        return Err(Error::invalid(
+            field,
+            format!("has {} bytes; {max} are allowed", text.len()),
+        ));
     }
     Ok(())
 }
@@ -531,7 +548,10 @@ pub struct Confirmation {
 impl Confirmation {
     /// `user` is who acts, as the host knows; `typed` is what was typed.
     pub fn new(user: impl Into<String>, typed: impl Into<String>) -> Self {
-        Self { user: user.into(), typed: typed.into() }
+        Self {
+            user: user.into(),
+            typed: typed.into(),
+        }
     }
 
     /// Compares byte for byte.
