@@ -29,6 +29,7 @@ pub use ground::header::{HeaderName, HeaderValue, Headers};
 pub use ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
 pub use ground::lane::{Lane, Readiness};
 pub use ground::network::{NetworkPolicy, Refusal};
+pub use ground::oauth::{Grant, OAuth, Token};
 pub use ground::page::{Cursor, Page, PageRequest, Place};
 pub use ground::policy::{self, Policy, Schedule};
 pub use ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
