@@ -31,7 +31,8 @@ pub struct Model {
     each: u32,
     events: BTreeMap<EventId, Event>,
     webhooks: BTreeMap<WebhookId, Webhook>,
-    deleted: BTreeSet<WebhookId>,
+    deleted: BTreeMap<WebhookId, Webhook>,
+    paths: BTreeMap<String, WebhookId>,
     lanes: BTreeMap<WebhookId, Lane>,
     deliveries: BTreeMap<DeliveryId, Entry>,
     alive: BTreeMap<DispatcherId, Timestamp>,
@@ -60,7 +61,8 @@ impl Model {
             each,
             events: BTreeMap::new(),
             webhooks: BTreeMap::new(),
-            deleted: BTreeSet::new(),
+            deleted: BTreeMap::new(),
+            paths: BTreeMap::new(),
             lanes: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             alive: BTreeMap::new(),
@@ -83,15 +85,36 @@ impl Model {
     }
 
     fn note(&mut self, value: u64) {
-        self.digest = (self.digest ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+        self.digest = (self.digest ^ value)
+            .wrapping_mul(0x0000_0100_0000_01b3)
+            .rotate_left(23);
     }
 
     pub fn event(&self, id: EventId) -> Option<&Event> {
         self.events.get(&id)
     }
 
+    /// The webhook, also after its deletion.
     pub fn webhook(&self, id: WebhookId) -> Option<&Webhook> {
-        self.webhooks.get(&id)
+        self.webhooks.get(&id).or_else(|| self.deleted.get(&id))
+    }
+
+    pub fn webhook_at(&self, path: &str) -> Option<WebhookId> {
+        self.paths.get(path).copied()
+    }
+
+    pub fn any_webhook(&self, roll: u64) -> Option<WebhookId> {
+        let at = usize::try_from(roll).unwrap_or(0) % self.webhooks.len().max(1);
+        self.webhooks.keys().nth(at).copied()
+    }
+
+    pub fn any_event(&self, roll: u64) -> Option<&Event> {
+        let at = usize::try_from(roll).unwrap_or(0) % self.events.len().max(1);
+        self.events.values().nth(at)
+    }
+
+    pub fn webhooks(&self) -> impl Iterator<Item = &Webhook> {
+        self.webhooks.values()
     }
 
     pub fn published(&self) -> usize {
@@ -111,6 +134,8 @@ impl Model {
     // --- what happened ---------------------------------------------------------------------------
 
     pub fn put(&mut self, stored: &Webhook, now: Timestamp) {
+        self.paths
+            .insert(stored.address().url().path().to_owned(), stored.id());
         let before = self.webhooks.insert(stored.id(), stored.clone());
         let lane = self.lanes.entry(stored.id()).or_default();
         if let Some(before) = before {
@@ -125,8 +150,9 @@ impl Model {
     }
 
     pub fn delete(&mut self, id: WebhookId) {
-        self.deleted.insert(id);
-        self.webhooks.remove(&id);
+        if let Some(webhook) = self.webhooks.remove(&id) {
+            self.deleted.insert(id, webhook);
+        }
     }
 
     pub fn append(&mut self, events: &[NewEvent], answers: &[Appended], now: Timestamp) {
@@ -136,7 +162,11 @@ impl Model {
         }
         for (new, answer) in events.iter().zip(answers) {
             let known = self.events.contains_key(&new.event.id());
-            assert_eq!(known, *answer == Appended::Duplicate, "I2: stored once: {new:?}");
+            assert_eq!(
+                known,
+                *answer == Appended::Duplicate,
+                "I2: stored once: {new:?}"
+            );
             if known {
                 continue;
             }
@@ -176,15 +206,26 @@ impl Model {
 
     fn born(&mut self, event: EventId, webhook: WebhookId, cause: Cause, now: Timestamp) {
         let delivery = Delivery::owed(event, webhook, cause, now, now);
-        let entry =
-            Entry { delivery, seen: Seen::default(), acknowledged: 0, requests: 0 };
+        let entry = Entry {
+            delivery,
+            seen: Seen::default(),
+            acknowledged: 0,
+            requests: 0,
+        };
         let id = entry.delivery.id;
-        assert!(self.deliveries.insert(id, entry).is_none(), "I2: {id} is made twice");
+        assert!(
+            self.deliveries.insert(id, entry).is_none(),
+            "I2: {id} is made twice"
+        );
     }
 
     pub fn heartbeat(&mut self, heartbeat: &Heartbeat, alive: Alive) {
         let known = self.alive.contains_key(&heartbeat.dispatcher);
-        assert_eq!(known, alive == Alive::Known, "a dispatcher is known until it is reaped");
+        assert_eq!(
+            known,
+            alive == Alive::Known,
+            "a dispatcher is known until it is reaped"
+        );
         let ends = heartbeat.until <= heartbeat.now;
         for entry in self.deliveries.values_mut() {
             if let State::Leased { dispatcher, ticket } = entry.delivery.state
@@ -226,22 +267,34 @@ impl Model {
     /// model takes those that it did not know as made now.
     pub fn leased(&mut self, turn: &Turn, leased: &[Leased], routed: bool) {
         assert!(
-            self.alive.get(&turn.dispatcher).is_some_and(|until| *until > turn.now),
+            self.alive
+                .get(&turn.dispatcher)
+                .is_some_and(|until| *until > turn.now),
             "leases go to the living only"
         );
-        assert!(leased.len() <= turn.total as usize, "I7: more leases than permits");
+        assert!(
+            leased.len() <= turn.total as usize,
+            "I7: more leases than permits"
+        );
         for one in leased {
             let id = one.delivery.id;
             let webhook = self
                 .webhooks
                 .get(&one.delivery.webhook)
                 .unwrap_or_else(|| panic!("I6: {id} is leased for a webhook that is not there"));
-            assert!(webhook.is_enabled(), "I6: {id} is leased for a disabled webhook");
-            assert_eq!(*one.webhook, *webhook, "a lease carries the webhook as it is");
+            assert!(
+                webhook.is_enabled(),
+                "I6: {id} is leased for a disabled webhook"
+            );
+            assert_eq!(
+                *one.webhook, *webhook,
+                "a lease carries the webhook as it is"
+            );
             if !self.deliveries.contains_key(&id) {
                 // Routed in this call, or born waiting in an earlier one.
                 assert!(
-                    self.owed.contains(&(one.delivery.event, one.delivery.webhook)),
+                    self.owed
+                        .contains(&(one.delivery.event, one.delivery.webhook)),
                     "I2: {id} is owed to nobody"
                 );
                 assert_eq!(one.delivery.cause, Cause::ROUTED);
@@ -260,7 +313,10 @@ impl Model {
                 Readiness::Probe => assert!(one.probe && !routed, "after a pause comes a probe"),
                 Readiness::Open => assert!(!one.probe || unsure, "a probe without a pause"),
             }
-            assert_eq!(one.failing_since, lane.failing_since, "a lease carries the lane's facts");
+            assert_eq!(
+                one.failing_since, lane.failing_since,
+                "a lease carries the lane's facts"
+            );
             if one.probe {
                 lane.probe(tidings::time::after(turn.now, turn.probe));
             }
@@ -272,10 +328,23 @@ impl Model {
                 other => panic!("I4: {id} is leased while it is {other:?}"),
             }
             entry.delivery.lease(turn.dispatcher, turn.ticket);
-            entry.seen = Seen { failing_since: one.failing_since, probe: one.probe };
+            entry.seen = Seen {
+                failing_since: one.failing_since,
+                probe: one.probe,
+            };
             assert_eq!(
-                (one.delivery.attempt, one.delivery.failures, one.delivery.interruptions, one.delivery.lapsed),
-                (entry.delivery.attempt, entry.delivery.failures, entry.delivery.interruptions, entry.delivery.lapsed),
+                (
+                    one.delivery.attempt,
+                    one.delivery.failures,
+                    one.delivery.interruptions,
+                    one.delivery.lapsed
+                ),
+                (
+                    entry.delivery.attempt,
+                    entry.delivery.failures,
+                    entry.delivery.interruptions,
+                    entry.delivery.lapsed
+                ),
                 "{id}: counters"
             );
             self.leases += 1;
@@ -301,14 +370,21 @@ impl Model {
     }
 
     pub fn settle(&mut self, settlements: &[Settlement], answers: &[Settled], now: Timestamp) {
-        assert_eq!(settlements.len(), answers.len(), "one answer for each settlement");
+        assert_eq!(
+            settlements.len(),
+            answers.len(),
+            "one answer for each settlement"
+        );
         for (settlement, answer) in settlements.iter().zip(answers) {
             let fence = &settlement.fence;
             let Some(entry) = self.deliveries.get_mut(&fence.delivery) else {
-                panic!("I4: a settlement of {} which was never leased", fence.delivery);
+                panic!(
+                    "I4: a settlement of {} which was never leased",
+                    fence.delivery
+                );
             };
             let webhook = entry.delivery.webhook;
-            let gone = self.deleted.contains(&webhook);
+            let gone = self.deleted.contains_key(&webhook);
             match entry.delivery.standing(fence) {
                 Standing::Repeated => {
                     assert!(
@@ -325,10 +401,16 @@ impl Model {
                     self.lost += 1;
                 }
                 Standing::Holds if gone => {
-                    assert_eq!(*answer, Settled::Gone, "a deleted webhook's delivery is gone");
+                    assert_eq!(
+                        *answer,
+                        Settled::Gone,
+                        "a deleted webhook's delivery is gone"
+                    );
                     let at = now;
                     entry.delivery.state = match settlement.transition.next {
-                        Next::Delivered => State::Delivered { at: settlement.transition.at },
+                        Next::Delivered => State::Delivered {
+                            at: settlement.transition.at,
+                        },
                         _ => State::Cancelled { at },
                     };
                     entry.delivery.settled_by = Some(fence.dispatcher);
@@ -350,10 +432,15 @@ impl Model {
                             &self.policy,
                             settlement.transition.at,
                         );
-                        assert_eq!(settlement.transition, expected, "the decision of {attempt:?}");
+                        assert_eq!(
+                            settlement.transition, expected,
+                            "the decision of {attempt:?}"
+                        );
                         assert_eq!(attempt.number, fence.attempt);
                     }
-                    settlement.transition.apply(&mut entry.delivery, fence.dispatcher);
+                    settlement
+                        .transition
+                        .apply(&mut entry.delivery, fence.dispatcher);
                     if matches!(entry.delivery.state, State::Delivered { .. }) {
                         assert!(entry.acknowledged > 0, "I1: delivered without a 2xx");
                     }
@@ -363,10 +450,15 @@ impl Model {
                     lane.change(settlement.transition.lane, now);
                     let reason = lane.health(settlement.transition.health);
                     let disables = reason.filter(|_| stored.is_enabled());
-                    assert_eq!(disables.is_some(), disabled, "disabled by the rule, and told so");
+                    assert_eq!(
+                        disables.is_some(),
+                        disabled,
+                        "disabled by the rule, and told so"
+                    );
                     if let Some(reason) = disables {
                         self.disabled += 1;
-                        self.webhooks.insert(webhook, stored.disable(reason).stored(now));
+                        self.webhooks
+                            .insert(webhook, stored.disable(reason).stored(now));
                     }
                     self.settled += 1;
                     let state = settlement.transition.lane == LaneChange::None;
@@ -422,13 +514,19 @@ impl Model {
             stored.iter().map(|entry| (entry.0.id, entry)).collect();
         for (event, webhook) in &self.owed {
             let id = DeliveryId::of(*event, *webhook, Cause::ROUTED);
-            assert!(stored.contains_key(&id), "I1: {event} is owed to {webhook} and lost");
+            assert!(
+                stored.contains_key(&id),
+                "I1: {event} is owed to {webhook} and lost"
+            );
         }
         for (id, entry) in &self.deliveries {
             let (delivery, attempts) = stored
                 .get(id)
                 .unwrap_or_else(|| panic!("I1: {id} is lost: {:?}", entry.delivery));
-            let swept = matches!(delivery.state, State::Expired { .. } | State::Cancelled { .. });
+            let swept = matches!(
+                delivery.state,
+                State::Expired { .. } | State::Cancelled { .. }
+            );
             if swept {
                 assert!(
                     entry.delivery.state.kind() == delivery.state.kind()
@@ -439,7 +537,11 @@ impl Model {
             } else {
                 assert_eq!(
                     (delivery.state, delivery.failures, delivery.interruptions),
-                    (entry.delivery.state, entry.delivery.failures, entry.delivery.interruptions),
+                    (
+                        entry.delivery.state,
+                        entry.delivery.failures,
+                        entry.delivery.interruptions
+                    ),
                     "{id}: the store and the model disagree"
                 );
             }
@@ -447,7 +549,10 @@ impl Model {
                 *attempts <= entry.delivery.attempt,
                 "I8: {id} has {attempts} attempts on record"
             );
-            let open = self.webhooks.get(&delivery.webhook).is_some_and(Webhook::is_enabled);
+            let open = self
+                .webhooks
+                .get(&delivery.webhook)
+                .is_some_and(Webhook::is_enabled);
             assert!(
                 delivery.state.is_ended() || !open,
                 "I10: {id} is stuck: {:?} {:?} {:?}",
