@@ -66,6 +66,8 @@ pub mod signature {
 #[cfg(feature = "engine")]
 pub mod storage {
     pub use crate::adapters::memory::MemoryStorage;
+    #[cfg(feature = "sqlite")]
+    pub use crate::adapters::sqlite::{SqliteOptions, SqliteStorage};
     pub use crate::ports::storage::*;
 }
 

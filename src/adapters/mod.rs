@@ -3,3 +3,5 @@
 #[cfg(feature = "hyper")]
 pub(crate) mod hyper;
 pub(crate) mod memory;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
