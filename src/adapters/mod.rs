@@ -2,3 +2,5 @@
 
 #[cfg(feature = "hyper")]
 pub(crate) mod hyper;
+#[cfg(feature = "conformance")]
+pub mod conformance;
