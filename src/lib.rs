@@ -20,5 +20,8 @@ pub use ground::time::{self, Timestamp};
 #[cfg(feature = "engine")]
 #[cfg_attr(docsrs, doc(cfg(feature = "engine")))]
 pub mod transport {
+    #[cfg(feature = "hyper")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+    pub use crate::adapters::hyper::{HyperOptions, HyperTransport, Resolver};
     pub use crate::ports::transport::{Request, Response, Transport, TransportError, transport_fn};
 }
