@@ -29,6 +29,7 @@ pub use ground::header::{HeaderName, HeaderValue, Headers};
 pub use ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
 pub use ground::lane::{Lane, Readiness};
 pub use ground::network::{NetworkPolicy, Refusal};
+pub use ground::oauth::{Grant, OAuth, Token};
 pub use ground::page::{Cursor, Page, PageRequest, Place};
 pub use ground::policy::{self, Policy, Schedule};
 pub use ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
@@ -66,11 +67,15 @@ pub mod signature {
 pub mod storage {
     #[cfg(feature = "conformance")]
     pub use crate::adapters::conformance;
+    pub use crate::adapters::memory::MemoryStorage;
     pub use crate::ports::storage::*;
 }
 
 /// The transport port, and the transport that comes with the crate.
 #[cfg(feature = "engine")]
 pub mod transport {
+    #[cfg(feature = "hyper")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+    pub use crate::adapters::hyper::{HyperOptions, HyperTransport, Resolver};
     pub use crate::ports::transport::{Request, Response, Transport, TransportError, transport_fn};
 }
