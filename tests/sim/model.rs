@@ -18,9 +18,17 @@ use tidings::{
 struct Entry {
     delivery: Delivery,
     seen: Seen,
-    /// How often its receiver acknowledged it and the sender knew.
+    /// Its sender saw a 2xx, and still has the lease.
+    acknowledged: bool,
+}
+
+/// One event and one webhook: with a redelivery there is more than one delivery of them, and a
+/// request does not tell for which it is.
+#[derive(Debug, Default)]
+struct Pair {
+    deliveries: u32,
     acknowledged: u32,
-    requests: u32,
+    delivered: u32,
 }
 
 /// The world as it must be.
@@ -31,13 +39,15 @@ pub struct Model {
     each: u32,
     events: BTreeMap<EventId, Event>,
     webhooks: BTreeMap<WebhookId, Webhook>,
-    deleted: BTreeSet<WebhookId>,
+    deleted: BTreeMap<WebhookId, Webhook>,
+    paths: BTreeMap<String, WebhookId>,
     lanes: BTreeMap<WebhookId, Lane>,
     deliveries: BTreeMap<DeliveryId, Entry>,
     alive: BTreeMap<DispatcherId, Timestamp>,
     /// Event and webhook pairs that rule 4 of the storage contract names.
     owed: BTreeSet<(EventId, WebhookId)>,
     made: BTreeSet<DeliveryId>,
+    pairs: BTreeMap<(EventId, WebhookId), Pair>,
     /// Enabled while the model could not know whether something waited: the first lease may be a
     /// probe.
     unsure: BTreeSet<WebhookId>,
@@ -47,8 +57,6 @@ pub struct Model {
     pub leases: u64,
     pub settled: u64,
     pub disabled: u64,
-    /// Requests for a delivery that its sender had seen acknowledged before.
-    pub duplicates: u64,
     digest: u64,
 }
 
@@ -60,19 +68,20 @@ impl Model {
             each,
             events: BTreeMap::new(),
             webhooks: BTreeMap::new(),
-            deleted: BTreeSet::new(),
+            deleted: BTreeMap::new(),
+            paths: BTreeMap::new(),
             lanes: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             alive: BTreeMap::new(),
             owed: BTreeSet::new(),
             made: BTreeSet::new(),
+            pairs: BTreeMap::new(),
             unsure: BTreeSet::new(),
             exposed: 0,
             lost: 0,
             leases: 0,
             settled: 0,
             disabled: 0,
-            duplicates: 0,
             digest: 0,
         }
     }
@@ -83,15 +92,36 @@ impl Model {
     }
 
     fn note(&mut self, value: u64) {
-        self.digest = (self.digest ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+        self.digest = (self.digest ^ value)
+            .wrapping_mul(0x0000_0100_0000_01b3)
+            .rotate_left(23);
     }
 
     pub fn event(&self, id: EventId) -> Option<&Event> {
         self.events.get(&id)
     }
 
+    /// The webhook, also after its deletion.
     pub fn webhook(&self, id: WebhookId) -> Option<&Webhook> {
-        self.webhooks.get(&id)
+        self.webhooks.get(&id).or_else(|| self.deleted.get(&id))
+    }
+
+    pub fn webhook_at(&self, path: &str) -> Option<WebhookId> {
+        self.paths.get(path).copied()
+    }
+
+    pub fn any_webhook(&self, roll: u64) -> Option<WebhookId> {
+        let at = usize::try_from(roll).unwrap_or(0) % self.webhooks.len().max(1);
+        self.webhooks.keys().nth(at).copied()
+    }
+
+    pub fn any_event(&self, roll: u64) -> Option<&Event> {
+        let at = usize::try_from(roll).unwrap_or(0) % self.events.len().max(1);
+        self.events.values().nth(at)
+    }
+
+    pub fn webhooks(&self) -> impl Iterator<Item = &Webhook> {
+        self.webhooks.values()
     }
 
     pub fn published(&self) -> usize {
@@ -111,6 +141,8 @@ impl Model {
     // --- what happened ---------------------------------------------------------------------------
 
     pub fn put(&mut self, stored: &Webhook, now: Timestamp) {
+        self.paths
+            .insert(stored.address().url().path().to_owned(), stored.id());
         let before = self.webhooks.insert(stored.id(), stored.clone());
         let lane = self.lanes.entry(stored.id()).or_default();
         if let Some(before) = before {
@@ -125,8 +157,9 @@ impl Model {
     }
 
     pub fn delete(&mut self, id: WebhookId) {
-        self.deleted.insert(id);
-        self.webhooks.remove(&id);
+        if let Some(webhook) = self.webhooks.remove(&id) {
+            self.deleted.insert(id, webhook);
+        }
     }
 
     pub fn append(&mut self, events: &[NewEvent], answers: &[Appended], now: Timestamp) {
@@ -136,7 +169,11 @@ impl Model {
         }
         for (new, answer) in events.iter().zip(answers) {
             let known = self.events.contains_key(&new.event.id());
-            assert_eq!(known, *answer == Appended::Duplicate, "I2: stored once: {new:?}");
+            assert_eq!(
+                known,
+                *answer == Appended::Duplicate,
+                "I2: stored once: {new:?}"
+            );
             if known {
                 continue;
             }
@@ -176,22 +213,33 @@ impl Model {
 
     fn born(&mut self, event: EventId, webhook: WebhookId, cause: Cause, now: Timestamp) {
         let delivery = Delivery::owed(event, webhook, cause, now, now);
-        let entry =
-            Entry { delivery, seen: Seen::default(), acknowledged: 0, requests: 0 };
+        let entry = Entry {
+            delivery,
+            seen: Seen::default(),
+            acknowledged: false,
+        };
+        self.pairs.entry((event, webhook)).or_default().deliveries += 1;
         let id = entry.delivery.id;
-        assert!(self.deliveries.insert(id, entry).is_none(), "I2: {id} is made twice");
+        assert!(
+            self.deliveries.insert(id, entry).is_none(),
+            "I2: {id} is made twice"
+        );
     }
 
     pub fn heartbeat(&mut self, heartbeat: &Heartbeat, alive: Alive) {
         let known = self.alive.contains_key(&heartbeat.dispatcher);
-        assert_eq!(known, alive == Alive::Known, "a dispatcher is known until it is reaped");
+        assert_eq!(
+            known,
+            alive == Alive::Known,
+            "a dispatcher is known until it is reaped"
+        );
         let ends = heartbeat.until <= heartbeat.now;
         for entry in self.deliveries.values_mut() {
             if let State::Leased { dispatcher, ticket } = entry.delivery.state
                 && dispatcher == heartbeat.dispatcher
                 && (ends || heartbeat.abandoned.contains(&ticket))
             {
-                self.exposed += u64::from(entry.acknowledged > 0);
+                self.exposed += u64::from(std::mem::take(&mut entry.acknowledged));
                 entry.delivery.abandon(heartbeat.now);
             }
         }
@@ -215,7 +263,7 @@ impl Model {
             for entry in self.deliveries.values_mut() {
                 if matches!(entry.delivery.state, State::Leased { dispatcher: by, .. } if by == dispatcher)
                 {
-                    self.exposed += u64::from(entry.acknowledged > 0);
+                    self.exposed += u64::from(std::mem::take(&mut entry.acknowledged));
                     entry.delivery.reap(now);
                 }
             }
@@ -226,22 +274,34 @@ impl Model {
     /// model takes those that it did not know as made now.
     pub fn leased(&mut self, turn: &Turn, leased: &[Leased], routed: bool) {
         assert!(
-            self.alive.get(&turn.dispatcher).is_some_and(|until| *until > turn.now),
+            self.alive
+                .get(&turn.dispatcher)
+                .is_some_and(|until| *until > turn.now),
             "leases go to the living only"
         );
-        assert!(leased.len() <= turn.total as usize, "I7: more leases than permits");
+        assert!(
+            leased.len() <= turn.total as usize,
+            "I7: more leases than permits"
+        );
         for one in leased {
             let id = one.delivery.id;
             let webhook = self
                 .webhooks
                 .get(&one.delivery.webhook)
                 .unwrap_or_else(|| panic!("I6: {id} is leased for a webhook that is not there"));
-            assert!(webhook.is_enabled(), "I6: {id} is leased for a disabled webhook");
-            assert_eq!(*one.webhook, *webhook, "a lease carries the webhook as it is");
+            assert!(
+                webhook.is_enabled(),
+                "I6: {id} is leased for a disabled webhook"
+            );
+            assert_eq!(
+                *one.webhook, *webhook,
+                "a lease carries the webhook as it is"
+            );
             if !self.deliveries.contains_key(&id) {
                 // Routed in this call, or born waiting in an earlier one.
                 assert!(
-                    self.owed.contains(&(one.delivery.event, one.delivery.webhook)),
+                    self.owed
+                        .contains(&(one.delivery.event, one.delivery.webhook)),
                     "I2: {id} is owed to nobody"
                 );
                 assert_eq!(one.delivery.cause, Cause::ROUTED);
@@ -249,7 +309,8 @@ impl Model {
                     one.delivery.event,
                     one.delivery.webhook,
                     Cause::ROUTED,
-                    one.delivery.published,
+                    // A call may come later than the times that it names.
+                    one.delivery.published.min(turn.now),
                 );
             }
             let lane = self.lanes.entry(one.delivery.webhook).or_default();
@@ -260,7 +321,10 @@ impl Model {
                 Readiness::Probe => assert!(one.probe && !routed, "after a pause comes a probe"),
                 Readiness::Open => assert!(!one.probe || unsure, "a probe without a pause"),
             }
-            assert_eq!(one.failing_since, lane.failing_since, "a lease carries the lane's facts");
+            assert_eq!(
+                one.failing_since, lane.failing_since,
+                "a lease carries the lane's facts"
+            );
             if one.probe {
                 lane.probe(tidings::time::after(turn.now, turn.probe));
             }
@@ -272,10 +336,23 @@ impl Model {
                 other => panic!("I4: {id} is leased while it is {other:?}"),
             }
             entry.delivery.lease(turn.dispatcher, turn.ticket);
-            entry.seen = Seen { failing_since: one.failing_since, probe: one.probe };
+            entry.seen = Seen {
+                failing_since: one.failing_since,
+                probe: one.probe,
+            };
             assert_eq!(
-                (one.delivery.attempt, one.delivery.failures, one.delivery.interruptions, one.delivery.lapsed),
-                (entry.delivery.attempt, entry.delivery.failures, entry.delivery.interruptions, entry.delivery.lapsed),
+                (
+                    one.delivery.attempt,
+                    one.delivery.failures,
+                    one.delivery.interruptions,
+                    one.delivery.lapsed
+                ),
+                (
+                    entry.delivery.attempt,
+                    entry.delivery.failures,
+                    entry.delivery.interruptions,
+                    entry.delivery.lapsed
+                ),
                 "{id}: counters"
             );
             self.leases += 1;
@@ -301,14 +378,21 @@ impl Model {
     }
 
     pub fn settle(&mut self, settlements: &[Settlement], answers: &[Settled], now: Timestamp) {
-        assert_eq!(settlements.len(), answers.len(), "one answer for each settlement");
+        assert_eq!(
+            settlements.len(),
+            answers.len(),
+            "one answer for each settlement"
+        );
         for (settlement, answer) in settlements.iter().zip(answers) {
             let fence = &settlement.fence;
             let Some(entry) = self.deliveries.get_mut(&fence.delivery) else {
-                panic!("I4: a settlement of {} which was never leased", fence.delivery);
+                panic!(
+                    "I4: a settlement of {} which was never leased",
+                    fence.delivery
+                );
             };
             let webhook = entry.delivery.webhook;
-            let gone = self.deleted.contains(&webhook);
+            let gone = self.deleted.contains_key(&webhook);
             match entry.delivery.standing(fence) {
                 Standing::Repeated => {
                     assert!(
@@ -325,10 +409,16 @@ impl Model {
                     self.lost += 1;
                 }
                 Standing::Holds if gone => {
-                    assert_eq!(*answer, Settled::Gone, "a deleted webhook's delivery is gone");
+                    assert_eq!(
+                        *answer,
+                        Settled::Gone,
+                        "a deleted webhook's delivery is gone"
+                    );
                     let at = now;
                     entry.delivery.state = match settlement.transition.next {
-                        Next::Delivered => State::Delivered { at: settlement.transition.at },
+                        Next::Delivered => State::Delivered {
+                            at: settlement.transition.at,
+                        },
                         _ => State::Cancelled { at },
                     };
                     entry.delivery.settled_by = Some(fence.dispatcher);
@@ -350,23 +440,42 @@ impl Model {
                             &self.policy,
                             settlement.transition.at,
                         );
-                        assert_eq!(settlement.transition, expected, "the decision of {attempt:?}");
+                        assert_eq!(
+                            settlement.transition, expected,
+                            "the decision of {attempt:?}"
+                        );
                         assert_eq!(attempt.number, fence.attempt);
                     }
-                    settlement.transition.apply(&mut entry.delivery, fence.dispatcher);
+                    settlement
+                        .transition
+                        .apply(&mut entry.delivery, fence.dispatcher);
                     if matches!(entry.delivery.state, State::Delivered { .. }) {
-                        assert!(entry.acknowledged > 0, "I1: delivered without a 2xx");
+                        let pair = self
+                            .pairs
+                            .entry((entry.delivery.event, webhook))
+                            .or_default();
+                        pair.delivered += 1;
+                        assert!(
+                            pair.delivered <= pair.acknowledged,
+                            "I1: delivered without a 2xx"
+                        );
                     }
+                    entry.acknowledged = false;
                     let tries = self.policy.schedule(stored.mode()).tries();
                     assert!(entry.delivery.failures <= tries, "I5: {:?}", entry.delivery);
                     let lane = self.lanes.entry(webhook).or_default();
                     lane.change(settlement.transition.lane, now);
                     let reason = lane.health(settlement.transition.health);
                     let disables = reason.filter(|_| stored.is_enabled());
-                    assert_eq!(disables.is_some(), disabled, "disabled by the rule, and told so");
+                    assert_eq!(
+                        disables.is_some(),
+                        disabled,
+                        "disabled by the rule, and told so"
+                    );
                     if let Some(reason) = disables {
                         self.disabled += 1;
-                        self.webhooks.insert(webhook, stored.disable(reason).stored(now));
+                        self.webhooks
+                            .insert(webhook, stored.disable(reason).stored(now));
                     }
                     self.settled += 1;
                     let state = settlement.transition.lane == LaneChange::None;
@@ -390,16 +499,21 @@ impl Model {
         let Some((id, entry)) = leased else {
             panic!("I6: a request for {event} to {webhook} without a lease");
         };
-        entry.requests += 1;
-        if entry.acknowledged > 0 {
-            self.duplicates += 1;
+        if self.pairs[&(event, webhook)].deliveries == 1 {
+            assert!(
+                !entry.acknowledged,
+                "I3: {id} is sent again after a 2xx, without a fault"
+            );
         }
         *id
     }
 
     /// The sender gets a 2xx.
     pub fn acknowledged(&mut self, delivery: DeliveryId) {
-        self.deliveries.get_mut(&delivery).unwrap().acknowledged += 1;
+        let entry = self.deliveries.get_mut(&delivery).unwrap();
+        entry.acknowledged = true;
+        let pair = (entry.delivery.event, entry.delivery.webhook);
+        self.pairs.entry(pair).or_default().acknowledged += 1;
     }
 
     // --- the end ---------------------------------------------------------------------------------
@@ -422,13 +536,19 @@ impl Model {
             stored.iter().map(|entry| (entry.0.id, entry)).collect();
         for (event, webhook) in &self.owed {
             let id = DeliveryId::of(*event, *webhook, Cause::ROUTED);
-            assert!(stored.contains_key(&id), "I1: {event} is owed to {webhook} and lost");
+            assert!(
+                stored.contains_key(&id),
+                "I1: {event} is owed to {webhook} and lost"
+            );
         }
         for (id, entry) in &self.deliveries {
             let (delivery, attempts) = stored
                 .get(id)
                 .unwrap_or_else(|| panic!("I1: {id} is lost: {:?}", entry.delivery));
-            let swept = matches!(delivery.state, State::Expired { .. } | State::Cancelled { .. });
+            let swept = matches!(
+                delivery.state,
+                State::Expired { .. } | State::Cancelled { .. }
+            );
             if swept {
                 assert!(
                     entry.delivery.state.kind() == delivery.state.kind()
@@ -439,7 +559,11 @@ impl Model {
             } else {
                 assert_eq!(
                     (delivery.state, delivery.failures, delivery.interruptions),
-                    (entry.delivery.state, entry.delivery.failures, entry.delivery.interruptions),
+                    (
+                        entry.delivery.state,
+                        entry.delivery.failures,
+                        entry.delivery.interruptions
+                    ),
                     "{id}: the store and the model disagree"
                 );
             }
@@ -447,7 +571,10 @@ impl Model {
                 *attempts <= entry.delivery.attempt,
                 "I8: {id} has {attempts} attempts on record"
             );
-            let open = self.webhooks.get(&delivery.webhook).is_some_and(Webhook::is_enabled);
+            let open = self
+                .webhooks
+                .get(&delivery.webhook)
+                .is_some_and(Webhook::is_enabled);
             assert!(
                 delivery.state.is_ended() || !open,
                 "I10: {id} is stuck: {:?} {:?} {:?}",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tidings::transport::{Request, Response, Transport, TransportError};
-use tidings::{Clock, DispatcherId, EventId, FailureKind, SignatureScheme, Verifier, WebhookId};
+use tidings::{Clock, DispatcherId, EventId, FailureKind, SignatureScheme, Verifier};
 
 use super::faults::Fault;
 use super::rng::Rng;
@@ -55,7 +55,11 @@ impl Temper {
         let mut at = Duration::ZERO;
         while at < end {
             spells.push((at, *rng.pick(&MOODS)));
-            let longest = if rng.once_in(5) { 7 * 86_400 } else { 12 * 3_600 };
+            let longest = if rng.once_in(5) {
+                7 * 86_400
+            } else {
+                12 * 3_600
+            };
             at += rng.time(Duration::from_secs(600), Duration::from_secs(longest));
         }
         Self { spells }
@@ -63,7 +67,9 @@ impl Temper {
 
     fn mood(&self, at: Duration) -> Mood {
         let next = self.spells.partition_point(|(from, _)| *from <= at);
-        self.spells.get(next.saturating_sub(1)).map_or(Mood::Well, |(_, mood)| *mood)
+        self.spells
+            .get(next.saturating_sub(1))
+            .map_or(Mood::Well, |(_, mood)| *mood)
     }
 }
 
@@ -74,6 +80,8 @@ pub struct SimTransport {
     pub clock: SimClock,
     pub dispatcher: std::sync::OnceLock<DispatcherId>,
     pub temper: Arc<Vec<Temper>>,
+    /// Kills the dispatcher that uses this transport.
+    pub kill: Arc<tokio::sync::Notify>,
 }
 
 #[async_trait]
@@ -86,27 +94,42 @@ impl Transport for SimTransport {
         assert!(!shared.roll(Fault::Panic, shared.odds.own), "planted");
         let header = |name: &str| request.http.headers().get(name).unwrap().to_str().unwrap();
         let event = EventId::parse(header("webhook-id")).unwrap();
-        let path = request.http.uri().path();
-        let webhook = WebhookId::parse(path.rsplit('/').next().unwrap()).unwrap();
+        let path = request.http.uri().path().to_owned();
         let by = *self.dispatcher.get().unwrap();
         let now = self.clock.now();
         let seen = shared.see(|model| {
+            let webhook = model.webhook_at(&path).unwrap();
             let delivery = model.request(event, webhook, by);
             let payload = model.event(event).unwrap().payload();
-            assert_eq!(request.http.body().as_ref(), payload.as_bytes(), "I9: the bytes");
+            assert_eq!(
+                request.http.body().as_ref(),
+                payload.as_bytes(),
+                "I9: the bytes"
+            );
             let hook = model.webhook(webhook).unwrap();
             let secret = hook.secrets().current().clone();
             let verifier = Verifier::new(SignatureScheme::StandardWebhooks, [secret]).unwrap();
-            let headers =
-                request.http.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+            let headers = request
+                .http
+                .headers()
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_bytes()));
             let verified = verifier.verify(headers, request.http.body(), now);
             assert!(verified.is_ok(), "I9: signature: {verified:?}");
             delivery
         });
+        // A crash in the middle of things, or just after.
+        if shared.odds.crash && shared.roll(Fault::Crash, 60) {
+            self.kill.notify_one();
+        }
         let Some(delivery) = seen else {
-            return Err(TransportError::new(FailureKind::Local, "the model has failed"));
+            return Err(TransportError::new(
+                FailureKind::Local,
+                "the model has failed",
+            ));
         };
-        let index = usize::from(webhook.uuid().as_bytes()[15]) % self.temper.len();
+        let number: usize = path.rsplit('/').next().unwrap().parse().unwrap();
+        let index = number % self.temper.len();
         let mood = if shared.is_calm() || !shared.odds.network {
             Mood::Well
         } else {
@@ -134,12 +157,18 @@ impl Transport for SimTransport {
             Mood::Hanging => {
                 fire(Fault::Timeout);
                 tokio::time::sleep(request.deadline).await;
-                Err(TransportError::new(FailureKind::Timeout, "no answer in time"))
+                Err(TransportError::new(
+                    FailureKind::Timeout,
+                    "no answer in time",
+                ))
             }
             Mood::LosingAnswers if flaky => {
                 fire(Fault::AnswerLost);
                 tokio::time::sleep(latency).await;
-                Err(TransportError::new(FailureKind::Protocol, "the connection was reset"))
+                Err(TransportError::new(
+                    FailureKind::Protocol,
+                    "the connection was reset",
+                ))
             }
             Mood::Broken => {
                 fire(Fault::ServerError);
@@ -155,7 +184,9 @@ impl Transport for SimTransport {
                 fire(Fault::Throttle);
                 tokio::time::sleep(latency).await;
                 let mut response = Response::new(throttled);
-                response.headers.insert("retry-after", asked.parse().unwrap());
+                response
+                    .headers
+                    .insert("retry-after", asked.parse().unwrap());
                 Ok(response)
             }
             Mood::Redirecting => {
@@ -166,6 +197,9 @@ impl Transport for SimTransport {
             Mood::Well | Mood::Flaky | Mood::LosingAnswers => {
                 tokio::time::sleep(latency).await;
                 shared.see(|model| model.acknowledged(delivery));
+                if shared.odds.crash && shared.roll(Fault::Crash, 60) {
+                    self.kill.notify_one();
+                }
                 Ok(Response::new(204))
             }
         }
