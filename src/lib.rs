@@ -66,6 +66,8 @@ pub mod signature {
 /// The storage port, and the storages that come with the crate.
 #[cfg(feature = "engine")]
 pub mod storage {
+    #[cfg(feature = "conformance")]
+    pub use crate::adapters::conformance;
     pub use crate::adapters::memory::MemoryStorage;
     pub use crate::ports::storage::*;
 }
