@@ -29,6 +29,7 @@ pub use ground::header::{HeaderName, HeaderValue, Headers};
 pub use ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
 pub use ground::lane::{Lane, Readiness};
 pub use ground::network::{NetworkPolicy, Refusal};
+pub use ground::oauth::{Grant, OAuth, Token};
 pub use ground::page::{Cursor, Page, PageRequest, Place};
 pub use ground::policy::{self, Policy, Schedule};
 pub use ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
@@ -64,6 +65,7 @@ pub mod signature {
 /// The storage port, and the storages that come with the crate.
 #[cfg(feature = "engine")]
 pub mod storage {
+    pub use crate::adapters::memory::MemoryStorage;
     pub use crate::ports::storage::*;
 }
 

@@ -2,3 +2,4 @@
 
 #[cfg(feature = "hyper")]
 pub(crate) mod hyper;
+pub(crate) mod memory;

@@ -31,7 +31,7 @@ use super::request::{Prepare, attempt};
 use super::turns::{Call, Turns};
 use crate::ground::advance::{Health, LaneChange, Next, Seen, Transition, advance, must_account};
 use crate::ground::delivery::{Attempt, Fence, Outcome};
-use crate::ground::error::{ErrorKind, Result};
+use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::id::{DeliveryId, DispatcherId};
 use crate::ground::policy::{
     ROUTE_DELIVERIES, ROUTE_MARKS, SETTLE_BATCH, SWEEP_ROWS, TIMEOUT_RANGE,
@@ -149,6 +149,8 @@ struct Running {
     sweeping: Option<BoxFuture<'static, Result<Swept>>>,
     sweep_at: Option<Instant>,
     poll_at: Instant,
+    /// Set by the shutdown: when the grace time ends.
+    draining: Option<Instant>,
 }
 
 impl Running {
@@ -180,6 +182,7 @@ impl Running {
             sweeping: None,
             sweep_at: options.sweep_every.map(|every| now + every),
             poll_at: now + options.poll,
+            draining: None,
             core,
             transport,
             options,
@@ -192,19 +195,18 @@ impl Running {
     async fn work(&mut self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         let mut bell = self.core.bell.subscribe();
-        let mut draining: Option<Instant> = None;
         loop {
-            self.start(draining.is_some());
-            if let Some(end) = draining
+            self.start();
+            if let Some(end) = self.draining
                 && (self.is_idle() || Instant::now() >= end)
             {
                 return;
             }
-            let wake_at = draining.map_or_else(|| self.wake_at(), |end| self.wake_at().min(end));
+            let wake_at = self.wake_at();
             tokio::select! {
                 biased;
-                () = &mut shutdown, if draining.is_none() => {
-                    draining = Some(Instant::now() + self.options.grace);
+                () = &mut shutdown, if self.draining.is_none() => {
+                    self.draining = Some(Instant::now() + self.options.grace);
                 }
                 Some(sent) = self.sends.next(), if !self.sends.is_empty() => {
                     self.sent(sent);
@@ -228,13 +230,13 @@ impl Running {
     }
 
     /// Starts every call that there is reason for.
-    fn start(&mut self, draining: bool) {
+    fn start(&mut self) {
         let instant = Instant::now();
         if self.beating.is_none() && instant >= self.beat_at {
             self.beat(instant);
         }
         self.start_settle(instant);
-        if draining {
+        if self.draining.is_some() {
             return;
         }
         if instant >= self.poll_at {
@@ -254,22 +256,23 @@ impl Running {
 
     /// When something is to be started, if nothing comes back before.
     fn wake_at(&self) -> Instant {
-        let mut at = self.poll_at;
-        let mut consider = |instant: Option<Instant>| {
-            if let Some(instant) = instant {
-                at = at.min(instant);
-            }
+        let own = self.draining.unwrap_or(self.poll_at);
+        let beat = self.beating.is_none().then_some(self.beat_at);
+        let settle = match self.settle_rest {
+            Some(rest) => Some(rest),
+            None => self.settle_at,
         };
-        consider(self.beating.is_none().then_some(self.beat_at));
-        consider(self.sweep_at.filter(|_| self.sweeping.is_none()));
-        if self.settling.is_none() {
-            consider(match self.settle_rest {
-                Some(rest) => Some(rest),
-                None => self.settle_at,
-            });
-        }
-        if self.calling.is_none() && self.is_alive(Instant::now()) {
-            consider(self.turns.wake_at(self.core.now(), self.permits.free() > 0));
+        let settle = settle.filter(|_| self.settling.is_none());
+        let mut at = [beat, settle].into_iter().flatten().fold(own, Instant::min);
+        if self.draining.is_none() {
+            let sweep = self.sweep_at.filter(|_| self.sweeping.is_none());
+            let idle = self.calling.is_none() && self.is_alive(Instant::now());
+            let call = if idle {
+                self.turns.wake_at(self.core.now(), self.permits.free() > 0)
+            } else {
+                None
+            };
+            at = [sweep, call].into_iter().flatten().fold(at, Instant::min);
         }
         at
     }
@@ -299,9 +302,14 @@ impl Running {
             probe: *TIMEOUT_RANGE.end() * 2,
         };
         let storage = self.core.storage.clone();
+        let bound = self.options.lease;
         let answer = match call {
-            Call::Route => async move { Answer::Route(storage.route(&turn).await) }.boxed(),
-            Call::Claim => async move { Answer::Claim(storage.claim(&turn).await) }.boxed(),
+            Call::Route => {
+                async move { Answer::Route(bounded(bound, storage.route(&turn)).await) }.boxed()
+            }
+            Call::Claim => {
+                async move { Answer::Claim(bounded(bound, storage.claim(&turn)).await) }.boxed()
+            }
         };
         self.calling = Some(Calling {
             call,
@@ -352,8 +360,8 @@ impl Running {
     fn send(&mut self, leased: Leased) {
         self.permits.take(leased.webhook.id());
         let policy = &self.core.policy;
-        if !self.is_alive(Instant::now()) {
-            // Too late: it may be somebody else's by now. Nothing was sent.
+        if self.draining.is_some() || !self.is_alive(Instant::now()) {
+            // Too late: the time is up, or it may be somebody else's by now. Nothing was sent.
             let now = self.core.now();
             let back = Transition::given_back(&leased.delivery, seen(&leased), now);
             self.outcome(leased, None, back);
@@ -441,7 +449,7 @@ impl Running {
         let batch: Vec<Outgoing> = self.outcomes.drain(..size).collect();
         // What did not fit has waited long enough already.
         self.settle_at = (!self.outcomes.is_empty()).then_some(instant);
-        self.settling = Some(settle(self.core.clone(), batch).boxed());
+        self.settling = Some(settle(self.core.clone(), batch, self.options.lease).boxed());
     }
 
     fn settled(&mut self, (batch, answer): (Vec<Outgoing>, Result<Vec<Settled>>)) {
@@ -540,9 +548,18 @@ impl Running {
             abandoned: self.abandoned.iter().map(|(ticket, _)| *ticket).collect(),
         };
         let count = self.abandoned.len();
+        let bound = self.options.lease / 3;
         let storage = self.core.storage.clone();
-        self.beating =
-            Some(async move { (instant, count, storage.heartbeat(&heartbeat).await) }.boxed());
+        self.beating = Some(
+            async move {
+                (
+                    instant,
+                    count,
+                    bounded(bound, storage.heartbeat(&heartbeat)).await,
+                )
+            }
+            .boxed(),
+        );
     }
 
     fn beaten(&mut self, (begun, count, answer): (Instant, usize, Result<Alive>)) {
@@ -641,7 +658,7 @@ impl Running {
             while !self.outcomes.is_empty() && tries < 3 {
                 let size = self.outcomes.len().min(SETTLE_BATCH);
                 let batch: Vec<Outgoing> = self.outcomes.drain(..size).collect();
-                let answer = settle(self.core.clone(), batch).await;
+                let answer = settle(self.core.clone(), batch, bound).await;
                 tries = if answer.1.is_err() { tries + 1 } else { 0 };
                 self.settled(answer);
             }
@@ -662,13 +679,27 @@ impl Running {
     }
 }
 
-async fn settle(core: Arc<Core>, batch: Vec<Outgoing>) -> (Vec<Outgoing>, Result<Vec<Settled>>) {
+async fn settle(
+    core: Arc<Core>,
+    batch: Vec<Outgoing>,
+    bound: Duration,
+) -> (Vec<Outgoing>, Result<Vec<Settled>>) {
     let settlements: Vec<Settlement> = batch
         .iter()
         .map(|outgoing| outgoing.settlement.clone())
         .collect();
-    let answer = core.storage.settle(&settlements, core.now()).await;
+    let answer = bounded(bound, core.storage.settle(&settlements, core.now())).await;
     (batch, answer)
+}
+
+/// A call that does not answer in time may or may not have happened, as any call that fails.
+async fn bounded<T>(bound: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(bound, call).await.unwrap_or_else(|_| {
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "the storage did not answer in time",
+        ))
+    })
 }
 
 fn seen(leased: &Leased) -> Seen {

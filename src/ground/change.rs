@@ -52,7 +52,7 @@ impl Change {
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for the field `type` when that is malformed, or
     /// `data.object` when the resource cannot be written as a JSON object.
-    pub fn of(event_type: &str, object: &impl Serialize) -> Result<Self> {
+    pub fn of(event_type: &str, object: &(impl Serialize + ?Sized)) -> Result<Self> {
         Ok(Self {
             event_type: EventType::parse(event_type)?,
             object: written_object("data.object", object)?,
@@ -73,8 +73,8 @@ impl Change {
     /// As [`Change::of`] and [`diff`](crate::diff::diff).
     pub fn updated(
         event_type: &str,
-        before: &impl Serialize,
-        after: &impl Serialize,
+        before: &(impl Serialize + ?Sized),
+        after: &(impl Serialize + ?Sized),
     ) -> Result<Self> {
         let mut change = Self::of(event_type, after)?;
         let before = written_object("previousAttributes", before)?;
@@ -87,7 +87,7 @@ impl Change {
     ///
     /// # Errors
     /// As [`Change::of`].
-    pub fn deleted(event_type: &str, before: &impl Serialize) -> Result<Self> {
+    pub fn deleted(event_type: &str, before: &(impl Serialize + ?Sized)) -> Result<Self> {
         Self::of(event_type, &serde_json::Map::new())?.previous_attributes(before)
     }
 
@@ -96,7 +96,7 @@ impl Change {
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for the field `previousAttributes` when they cannot
     /// be written as a JSON object.
-    pub fn previous_attributes(mut self, attributes: &impl Serialize) -> Result<Self> {
+    pub fn previous_attributes(mut self, attributes: &(impl Serialize + ?Sized)) -> Result<Self> {
         let written = written_object("previousAttributes", attributes)?;
         self.previous = Some(written).filter(|written| !json::is_empty_object(written.get()));
         Ok(self)
@@ -145,7 +145,7 @@ impl Change {
     /// its own (`id`, `type`, `data`, `liveMode`, `createdTime`, `apiVersion`,
     /// `digitalriverVersion`, `digitalRiverVersion`) or is empty, or when the value cannot be
     /// written as JSON of at most 99 levels.
-    pub fn with(mut self, key: &str, value: &impl Serialize) -> Result<Self> {
+    pub fn with(mut self, key: &str, value: &(impl Serialize + ?Sized)) -> Result<Self> {
         if key.is_empty() {
             return Err(Error::invalid("payload", "has an empty top-level key"));
         }
@@ -266,16 +266,264 @@ fn quoted(text: &str) -> Result<String> {
         .map_err(|error| Error::invalid("payload", "cannot be written as JSON").with_source(error))
 }
 
-fn written(field: &str, value: &impl Serialize) -> Result<Box<RawValue>> {
+fn written(field: &str, value: &(impl Serialize + ?Sized)) -> Result<Box<RawValue>> {
     to_raw_value(value).map_err(|error| {
         Error::invalid(field.to_owned(), "cannot be written as JSON").with_source(error)
     })
 }
 
-fn written_object(field: &'static str, value: &impl Serialize) -> Result<Box<RawValue>> {
+fn written_object(field: &'static str, value: &(impl Serialize + ?Sized)) -> Result<Box<RawValue>> {
     let written = written(field, value)?;
     if !json::is_object(written.get()) {
         return Err(Error::invalid(field, "is not a JSON object"));
     }
     Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::policy::PAYLOAD_BYTES_MAX;
+    use crate::time::parse_time;
+
+    fn id() -> EventId {
+        EventId::parse("0198c4ae-6d0c-7cc1-9d5b-5a1d0a3c9f10").unwrap()
+    }
+
+    fn now() -> Timestamp {
+        parse_time("2026-01-31T08:15:30.120987Z").unwrap()
+    }
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.into()).unwrap()
+    }
+
+    fn payload(change: Change) -> String {
+        let event = change.into_event(id(), now()).unwrap();
+        let read = Event::parse(
+            event.payload(),
+            event.account().clone(),
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!(read.unwrap(), event, "the payload says what the event says");
+        event.payload().to_owned()
+    }
+
+    /// Builds a change with everything set, and compares the payload's bytes (seed row E10).
+    #[test]
+    fn the_payload_has_its_keys_in_order() {
+        let change = Change::of(
+            "order.accepted",
+            &raw(r#"{"total":29.90,"n":12345678901234567890}"#),
+        )
+        .unwrap()
+        .previous_attributes(&json!({"state": "draft"}))
+        .unwrap()
+        .account(Account::new("shop").unwrap())
+        .mode(Mode::Test)
+        .with("request", &json!({"id": "r\"1"}))
+        .unwrap()
+        .with("hops", &1)
+        .unwrap()
+        .with("request", &json!(null))
+        .unwrap()
+        .api_version("2021-12-13")
+        .unwrap();
+        assert_eq!(
+            payload(change),
+            concat!(
+                r#"{"id":"0198c4ae-6d0c-7cc1-9d5b-5a1d0a3c9f10","type":"order.accepted","#,
+                r#""data":{"object":{"total":29.90,"n":12345678901234567890},"#,
+                r#""previousAttributes":{"state":"draft"}},"#,
+                r#""liveMode":false,"createdTime":"2026-01-31T08:15:30.120Z","#,
+                r#""apiVersion":"2021-12-13","request":null,"hops":1}"#
+            )
+        );
+    }
+
+    /// Builds changes of each kind, and compares their `data` (domain 3; seed rows E15, E20).
+    #[test]
+    fn previous_attributes_are_left_out_when_empty() {
+        let before = json!({"a": 1, "b": 2});
+        let after = json!({"a": 1, "b": 3});
+        for (kind, change, data) in [
+            (
+                "of",
+                Change::of("a.b", &after),
+                r#"{"object":{"a":1,"b":3}}"#,
+            ),
+            (
+                "updated",
+                Change::updated("a.b", &before, &after),
+                r#"{"object":{"a":1,"b":3},"previousAttributes":{"b":2}}"#,
+            ),
+            (
+                "unchanged",
+                Change::updated("a.b", &before, &before),
+                r#"{"object":{"a":1,"b":2}}"#,
+            ),
+            (
+                "deleted",
+                Change::deleted("a.b", &before),
+                r#"{"object":{},"previousAttributes":{"a":1,"b":2}}"#,
+            ),
+            (
+                "deleted empty",
+                Change::deleted("a.b", &json!({})),
+                r#"{"object":{}}"#,
+            ),
+            (
+                "taken back",
+                Change::deleted("a.b", &before)
+                    .and_then(|change| change.previous_attributes(&json!({}))),
+                r#"{"object":{}}"#,
+            ),
+        ] {
+            let payload = payload(change.unwrap());
+            assert!(
+                payload.contains(&format!(r#""data":{data},"liveMode":true"#)),
+                "{kind}: {payload}"
+            );
+        }
+    }
+
+    /// Builds a change that was given an id and a time, and one that was not.
+    #[test]
+    fn what_was_given_wins() {
+        let own = EventId::parse("86976837-18b5-473c-9a2e-7e774a827670").unwrap();
+        let then = parse_time("2020-01-01T00:00:00Z").unwrap();
+        let change = Change::of("a.b", &json!({})).unwrap();
+        assert_eq!((change.id_given(), change.created_given()), (None, None));
+        let event = change.clone().into_event(id(), now()).unwrap();
+        assert_eq!(event.id(), id());
+        assert_eq!(
+            event.created(),
+            parse_time("2026-01-31T08:15:30.120Z").unwrap()
+        );
+        let change = change.id(own).created(then);
+        assert_eq!(
+            (change.id_given(), change.created_given()),
+            (Some(own), Some(then))
+        );
+        let given = change.into_event(id(), now()).unwrap();
+        assert_eq!((given.id(), given.created()), (own, then));
+        assert_eq!(
+            given.digest(),
+            event.digest(),
+            "neither is part of the content"
+        );
+    }
+
+    /// Gives every step bad input (table): the error names the field.
+    #[test]
+    fn bad_input_is_refused() {
+        let good = || Change::of("a.b", &json!({})).unwrap();
+        let nested = |levels: usize| {
+            raw(&format!(
+                "{}{{}}{}",
+                r#"{"a":"#.repeat(levels - 1),
+                "}".repeat(levels - 1)
+            ))
+        };
+        let keyed = std::collections::HashMap::from([(vec![1], 2)]);
+        let build = |change: Change| change.into_event(id(), now());
+        for (case, error, field) in [
+            ("type", Change::of("a", &json!({})).err(), "type"),
+            ("scalar", Change::of("a.b", &1).err(), "data.object"),
+            ("array", Change::of("a.b", &json!([])).err(), "data.object"),
+            ("null", Change::of("a.b", &json!(null)).err(), "data.object"),
+            ("keys", Change::of("a.b", &keyed).err(), "data.object"),
+            (
+                "before",
+                Change::updated("a.b", &1, &json!({})).err(),
+                "previousAttributes",
+            ),
+            (
+                "after",
+                Change::updated("a.b", &json!({}), &1).err(),
+                "data.object",
+            ),
+            (
+                "previous",
+                good().previous_attributes(&"x").err(),
+                "previousAttributes",
+            ),
+            ("no version", good().api_version("").err(), "apiVersion"),
+            (
+                "long version",
+                good().api_version(&"1".repeat(65)).err(),
+                "apiVersion",
+            ),
+            ("control", good().api_version("1\n").err(), "apiVersion"),
+            ("no key", good().with("", &1).err(), "payload"),
+            ("reserved", good().with("liveMode", &1).err(), "liveMode"),
+            (
+                "reserved alias",
+                good().with("digitalriverVersion", &1).err(),
+                "digitalriverVersion",
+            ),
+            (
+                "deep extra",
+                good().with("extra", &nested(100)).err(),
+                "extra",
+            ),
+            (
+                "deep object",
+                build(Change::of("a.b", &nested(99)).unwrap()).err(),
+                "data",
+            ),
+            (
+                "deep previous",
+                build(Change::deleted("a.b", &nested(99)).unwrap()).err(),
+                "data",
+            ),
+            (
+                "far future",
+                build(good().created(Timestamp::MAX_UTC)).err(),
+                "createdTime",
+            ),
+        ] {
+            let error = error.expect(case);
+            assert_eq!(error.field(), Some(field), "{case}: {error}");
+        }
+        payload(
+            Change::deleted("a.b", &nested(98))
+                .unwrap()
+                .with("x", &nested(99))
+                .unwrap(),
+        );
+    }
+
+    /// Builds payloads of one byte less than 1 MiB, 1 MiB, and one more.
+    #[test]
+    fn a_payload_has_at_most_1_mib() {
+        let padded = |pad: usize| {
+            let change = Change::of("a.b", &json!({"pad": "x".repeat(pad)})).unwrap();
+            change.into_event(id(), now())
+        };
+        let room = PAYLOAD_BYTES_MAX - padded(0).unwrap().payload().len();
+        assert_eq!(
+            padded(room - 1).unwrap().payload().len(),
+            PAYLOAD_BYTES_MAX - 1
+        );
+        assert_eq!(padded(room).unwrap().payload().len(), PAYLOAD_BYTES_MAX);
+        let error = padded(room + 1).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "payload: has 1048577 bytes; at most 1048576 are allowed"
+        );
+    }
+
+    /// Prints a change with a secret in its object.
+    #[test]
+    fn debug_leaves_the_resources_out() {
+        let change = Change::deleted("order.deleted", &json!({"password": "hunter2"})).unwrap();
+        let shown = format!("{change:?}");
+        assert!(
+            shown.contains("order.deleted") && !shown.contains("hunter2"),
+            "{shown}"
+        );
+    }
 }

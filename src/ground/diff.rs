@@ -62,11 +62,14 @@ pub fn diff(before: &RawValue, after: &RawValue) -> Result<Option<Box<RawValue>>
 ///
 /// # Errors
 /// As [`diff`], and when a value cannot be written as JSON.
-pub fn of(before: &impl Serialize, after: &impl Serialize) -> Result<Option<Box<RawValue>>> {
+pub fn of(
+    before: &(impl Serialize + ?Sized),
+    after: &(impl Serialize + ?Sized),
+) -> Result<Option<Box<RawValue>>> {
     let write = |error| invalid("cannot be written as JSON").with_source(error);
     diff(
-        &*to_raw_value(before).map_err(write)?,
-        &*to_raw_value(after).map_err(write)?,
+        &to_raw_value(before).map_err(write)?,
+        &to_raw_value(after).map_err(write)?,
     )
 }
 
@@ -78,11 +81,25 @@ pub fn of(before: &impl Serialize, after: &impl Serialize) -> Result<Option<Box<
 /// # Errors
 /// As [`diff`].
 pub fn previous_attributes(before: &Value, after: &Value) -> Result<Map<String, Value>> {
-    match of(before, after)? {
-        None => Ok(Map::new()),
-        Some(changed) => serde_json::from_str(changed.get())
-            .map_err(|error| invalid("cannot be read back").with_source(error)),
-    }
+    let changed = of(before, after)?;
+    Ok(changed.map_or_else(Map::new, |changed| pick(changed.get(), before, after)))
+}
+
+/// The values in `before` of what `changed` lists. Taken from there, for reading numbers back from
+/// text may change their last digit.
+fn pick(changed: &str, before: &Value, after: &Value) -> Map<String, Value> {
+    let members = json::members(changed).unwrap_or_default();
+    let pick_one = |member: json::Member<'_>| {
+        let key = String::from_utf8_lossy(&member.key).into_owned();
+        let value = match (before.get(&key), after.get(&key)) {
+            (Some(was @ Value::Object(_)), Some(now @ Value::Object(_))) => {
+                pick(member.value, was, now).into()
+            }
+            (was, _) => was.cloned().unwrap_or_default(),
+        };
+        (key, value)
+    };
+    members.into_iter().map(pick_one).collect()
 }
 
 fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {

@@ -78,6 +78,8 @@ struct Encoder<'a> {
     out: &'a mut Vec<u8>,
     /// The members of the objects that are open, the innermost last.
     entries: Vec<Entry>,
+    /// Room for the members of one object while they are put in order.
+    sorted: Vec<u8>,
 }
 
 /// Where in the output a member lies.
@@ -92,7 +94,8 @@ impl<'a> Encoder<'a> {
     fn new(out: &'a mut Vec<u8>) -> Self {
         Self {
             out,
-            entries: Vec::new(),
+            entries: Vec::with_capacity(32),
+            sorted: Vec::new(),
         }
     }
 
@@ -163,7 +166,7 @@ impl<'a> Encoder<'a> {
         if !is_sorted || is_data {
             // Stable, so that of equal keys the last stays last.
             self.entries[first..].sort_by(|one, other| key(one).cmp(key(other)));
-            let mut sorted = Vec::with_capacity(out.len() - base);
+            self.sorted.clear();
             for (index, entry) in self.entries[first..].iter().enumerate() {
                 let next = self.entries.get(first + index + 1);
                 if next.is_some_and(|next| key(next) == key(entry)) {
@@ -174,10 +177,10 @@ impl<'a> Encoder<'a> {
                 if is_data && is_nothing && key(entry) == PREVIOUS_ATTRIBUTES {
                     continue;
                 }
-                sorted.extend_from_slice(&out[entry.start..entry.end]);
+                self.sorted.extend_from_slice(&out[entry.start..entry.end]);
             }
             out.truncate(base);
-            out.extend_from_slice(&sorted);
+            out.extend_from_slice(&self.sorted);
         }
         self.entries.truncate(first);
         self.out.push(b'}');
@@ -243,4 +246,166 @@ fn push_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     }
     out.push(length as u8);
     out.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(data: &str) -> Digest {
+        let event_type = EventType::parse("order.accepted").unwrap();
+        Digest::of(&Account::default(), Mode::Live, &event_type, data)
+    }
+
+    /// Compares the digests of `data` in different words (table).
+    #[test]
+    fn spelling_makes_no_difference() {
+        for (one, other) in [
+            (
+                r#"{"object":{"a":1,"b":2}}"#,
+                r#" { "object" : { "b" : 2 , "a" : 1 } } "#,
+            ),
+            (
+                r#"{"object":{"a":"x\/y\u00e9"}}"#,
+                r#"{"object":{"\u0061":"\u0078/yé"}}"#,
+            ),
+            (
+                r#"{"object":{"a":"😀"}}"#,
+                r#"{"object":{"a":"\ud83d\ude00"}}"#,
+            ),
+            (r#"{"object":{"a":1,"a":2}}"#, r#"{"object":{"a":2}}"#),
+            (
+                r#"{"object":{"a":2,"b":0,"a":1}}"#,
+                r#"{"object":{"b":0,"a":1}}"#,
+            ),
+            (
+                r#"{"object":{"z":[{"b":1,"a":2}]}}"#,
+                r#"{"object":{"z":[{"a":2,"b":1}]}}"#,
+            ),
+            (
+                r#"{"object":{}}"#,
+                r#"{"object":{},"previousAttributes":{}}"#,
+            ),
+            (
+                r#"{"object":{}}"#,
+                r#"{"previousAttributes":null,"object":{}}"#,
+            ),
+            (
+                r#"{"object":{}}"#,
+                r#"{"previousAttributes":{"a":1},"object":{},"previousAttributes":{ }}"#,
+            ),
+        ] {
+            assert_eq!(digest(one), digest(other), "{one} {other}");
+        }
+    }
+
+    /// Compares the digests of different `data` (table).
+    #[test]
+    fn other_values_have_other_digests() {
+        let all = [
+            "{}",
+            r#"{"object":{}}"#,
+            r#"{"object":[]}"#,
+            r#"{"object":null}"#,
+            r#"{"object":""}"#,
+            r#"{"object":{"a":1}}"#,
+            r#"{"object":{"a":"1"}}"#,
+            r#"{"object":{"a":null}}"#,
+            r#"{"object":{"a":true}}"#,
+            r#"{"object":{"a":false}}"#,
+            r#"{"object":{"a":"null"}}"#,
+            r#"{"object":{"a":[]}}"#,
+            r#"{"object":{"a":{}}}"#,
+            r#"{"object":{"a":[1,2]}}"#,
+            r#"{"object":{"a":[2,1]}}"#,
+            r#"{"object":{"a":[12]}}"#,
+            r#"{"object":{"a":[[1],2]}}"#,
+            r#"{"object":{"a":[[1,2]]}}"#,
+            r#"{"object":{"a":["1,2"]}}"#,
+            r#"{"object":{"ab":"c"}}"#,
+            r#"{"object":{"a":"bc"}}"#,
+            r#"{"object":{"a":{"b":{}},"c":{}}}"#,
+            r#"{"object":{"a":{"b":{},"c":{}}}}"#,
+            r#"{"object":{"previousAttributes":{}}}"#,
+            r#"{"object":{},"previousAttributes":{"a":null}}"#,
+            r#"{"object":{},"a":null}"#,
+            r#"{"object":{"a":"\ud83d"}}"#,
+            r#"{"object":{"a":"\ud83e"}}"#,
+            r#"{"object":{"a":"\ufffd"}}"#,
+        ];
+        for (index, one) in all.iter().enumerate() {
+            for other in &all[index + 1..] {
+                assert_ne!(digest(one), digest(other), "{one} {other}");
+            }
+        }
+    }
+
+    /// Compares numbers: each row is one number in several spellings (table).
+    #[test]
+    fn numbers_are_decimal() {
+        let zeros = format!("1{}", "0".repeat(400));
+        let rows: [&[&str]; 16] = [
+            &[
+                "0",
+                "-0",
+                "0.0",
+                "0e9",
+                "-0.00E-7",
+                "0e99999999999999999999",
+            ],
+            &["1", "1.0", "1e0", "10e-1", "0.1e1", "0.01E+2", "100e-0002"],
+            &["-1", "-1.0", "-10e-1"],
+            &["10", "1e1", "1E+01", "10.0", "100e-1"],
+            &["29.90", "29.9", "2990e-2", "0.299e2", "0.0299e3"],
+            &["29.09", "2909e-2"],
+            &["0.05", "5e-2", "0.0050e1"],
+            &["0.5", "50e-2"],
+            &["12345678901234567890", "1234567890123456789e1"],
+            &["12345678901234567891", "12345678901234567891.0"],
+            &["1e400", &zeros],
+            &["1e401"],
+            &["0.1"],
+            &["0.1000000000000000055511151231257827"],
+            &["1e99999999999999999999"],
+            &["1e99999999999999999998"],
+        ];
+        let object = |number: &str| digest(&format!(r#"{{"object":{{"n":{number}}}}}"#));
+        for (index, row) in rows.iter().enumerate() {
+            for spelling in *row {
+                assert_eq!(object(spelling), object(row[0]), "{spelling} {}", row[0]);
+                assert!(same_value(spelling, row[0]), "{spelling} {}", row[0]);
+            }
+            for other in &rows[index + 1..] {
+                assert_ne!(object(row[0]), object(other[0]), "{} {}", row[0], other[0]);
+                assert!(!same_value(row[0], other[0]), "{} {}", row[0], other[0]);
+            }
+        }
+    }
+
+    /// Compares the digests of one `data` under other accounts, modes and types, and with one
+    /// computed by hand.
+    #[test]
+    fn whose_and_what_count() {
+        let data = r#"{"object":{"id":"247","total":29.90}}"#;
+        let of = |account: &str, mode, event_type: &str| {
+            let account = Account::new(account).unwrap();
+            Digest::of(&account, mode, &EventType::parse(event_type).unwrap(), data)
+        };
+        let all = [
+            of("default", Mode::Live, "order.accepted"),
+            of("default", Mode::Test, "order.accepted"),
+            of("default", Mode::Live, "order.blocked"),
+            of("other", Mode::Live, "order.accepted"),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[index + 1..].contains(one));
+        }
+        assert_eq!(digest(data), all[0]);
+        assert_eq!(Digest::from_bytes(*all[0].as_bytes()), all[0]);
+        assert_eq!(
+            format!("{:?}", all[0]),
+            "Digest(ec7300853fa3baa1abcbb7807ac53308be049fbb9aae5a1de7d32ffc5e738405)",
+            "stored digests would no longer be recognised: change ENCODING with the encoding"
+        );
+    }
 }

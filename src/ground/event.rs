@@ -302,7 +302,9 @@ pub(crate) fn check_created(created: Timestamp) -> Result<Timestamp> {
             "is outside the years 0 to 9999",
         ));
     }
-    Ok(to_millis(created))
+    // By the count of milliseconds, as storages do: a leap second becomes the next one.
+    let millis = Timestamp::from_timestamp_millis(created.timestamp_millis());
+    Ok(millis.unwrap_or_else(|| to_millis(created)))
 }
 
 /// Checks the text of an `apiVersion`.
@@ -378,4 +380,307 @@ fn string(field: &'static str, value: &str) -> Result<String> {
 
 fn damaged(what: &'static str) -> Error {
     Error::new(ErrorKind::Storage, format!("the stored payload {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::format_time;
+
+    const SAMPLE: &str = r#"{
+"id": "86976837-18b5-473c-9a2e-7e774a827670",
+"type": "order.accepted",
+"data": {
+"object": {
+"id": "247468780336",
+"state": "accepted"
+}
+}
+}"#;
+
+    fn parse(payload: &str) -> Result<Event> {
+        Event::parse(payload, Account::default(), Timestamp::UNIX_EPOCH)
+    }
+
+    /// An envelope with `members` beside an id, a type and data.
+    fn envelope(members: &str) -> String {
+        format!(
+            r#"{{"id":"86976837-18b5-473c-9a2e-7e774a827670","type":"order.accepted","data":{{"object":{{}}}}{members}}}"#
+        )
+    }
+
+    /// Parses the sample of the seed page, its ellipses removed (seed row E10).
+    #[test]
+    fn the_sample_event_is_read_without_loss() {
+        let event = parse(SAMPLE).unwrap();
+        assert_eq!(
+            event.id().to_string(),
+            "86976837-18b5-473c-9a2e-7e774a827670"
+        );
+        assert_eq!(event.event_type().as_str(), "order.accepted");
+        assert_eq!(event.mode(), Mode::Live);
+        assert_eq!(event.created(), Timestamp::UNIX_EPOCH);
+        assert_eq!(event.api_version(), None);
+        assert_eq!(
+            event.object().unwrap().get(),
+            "{\n\"id\": \"247468780336\",\n\"state\": \"accepted\"\n}"
+        );
+        assert!(event.previous_attributes().unwrap().is_none());
+        assert_eq!(event.payload(), SAMPLE);
+    }
+
+    /// Parses a full envelope and looks at every field.
+    #[test]
+    fn a_full_envelope_is_read() {
+        let payload = r#"{"id":"evt_86976837-18b5-473c-9a2e-7e774a827670","type":"subscription.updated",
+            "data":{"object":{"n":12345678901234567890,"price":29.90},"previousAttributes":{"price": 9.250}},
+            "liveMode":false,"createdTime":"2021-05-06T07:08:09.1234567Z",
+            "webhookIds":["a"],"digitalriverVersion":"2021-12-13"}"#;
+        let event = parse(payload).unwrap();
+        assert_eq!(
+            event.id().to_string(),
+            "86976837-18b5-473c-9a2e-7e774a827670"
+        );
+        assert_eq!(event.mode(), Mode::Test);
+        assert_eq!(format_time(event.created()), "2021-05-06T07:08:09.123Z");
+        assert_eq!(event.created().timestamp_subsec_nanos(), 123_000_000);
+        assert_eq!(event.api_version(), Some("2021-12-13"));
+        assert_eq!(
+            event.object().unwrap().get(),
+            r#"{"n":12345678901234567890,"price":29.90}"#
+        );
+        assert_eq!(
+            event.previous_attributes().unwrap().unwrap().get(),
+            r#"{"price": 9.250}"#
+        );
+        assert_eq!(event.payload(), payload);
+    }
+
+    /// Parses envelopes with members left out, empty or spelled otherwise (table; domain 2 and 8).
+    #[test]
+    fn reading_is_tolerant() {
+        for (members, mode, created, version) in [
+            ("", Mode::Live, "1970-01-01T00:00:00.000Z", None),
+            (
+                r#","liveMode":null,"createdTime":null,"apiVersion":null"#,
+                Mode::Live,
+                "1970-01-01T00:00:00.000Z",
+                None,
+            ),
+            (
+                r#","liveMode":true,"liveMode":false"#,
+                Mode::Test,
+                "1970-01-01T00:00:00.000Z",
+                None,
+            ),
+            (
+                r#","createdTime":"2022-08-25T21:09:39.061+0000""#,
+                Mode::Live,
+                "2022-08-25T21:09:39.061Z",
+                None,
+            ),
+            (
+                r#","createdTime":"2022-08-25T21:09:39.67313Z""#,
+                Mode::Live,
+                "2022-08-25T21:09:39.673Z",
+                None,
+            ),
+            (
+                r#","createdTime":"2016-12-31T23:59:60Z""#,
+                Mode::Live,
+                "2017-01-01T00:00:00.000Z",
+                None,
+            ),
+            (
+                r#","digitalRiverVersion":"2020-01-07""#,
+                Mode::Live,
+                "1970-01-01T00:00:00.000Z",
+                Some("2020-01-07"),
+            ),
+            (
+                r#","digitalriverVersion":"b","apiVersion":"\u0061""#,
+                Mode::Live,
+                "1970-01-01T00:00:00.000Z",
+                Some("a"),
+            ),
+            (
+                r#","clientIds":{"site_id":"x"},"versionIds":[]"#,
+                Mode::Live,
+                "1970-01-01T00:00:00.000Z",
+                None,
+            ),
+        ] {
+            let event =
+                parse(&envelope(members)).unwrap_or_else(|error| panic!("{members}: {error}"));
+            assert_eq!(event.mode(), mode, "{members}");
+            assert_eq!(format_time(event.created()), created, "{members}");
+            assert_eq!(event.api_version(), version, "{members}");
+            let kept = Event::from_stored(event.to_stored());
+            assert_eq!(kept, event);
+            assert_eq!(kept.api_version(), version, "{members}");
+        }
+        for nothing in [
+            "",
+            r#","previousAttributes":null"#,
+            r#","previousAttributes": { }"#,
+        ] {
+            let payload = format!(
+                r#"{{"id":"86976837-18b5-473c-9a2e-7e774a827670","type":"a.b","data":{{"object":{{"x":1}}{nothing}}}}}"#
+            );
+            assert!(
+                parse(&payload)
+                    .unwrap()
+                    .previous_attributes()
+                    .unwrap()
+                    .is_none()
+            );
+        }
+    }
+
+    /// Parses bad envelopes (table): the error names the field and what is wrong.
+    #[test]
+    fn errors_name_the_field() {
+        let good = envelope("");
+        let nested = |levels: usize| {
+            let value = format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+            envelope(&format!(r#","deep":{value}"#))
+        };
+        assert!(parse(&nested(PAYLOAD_DEPTH_MAX - 1)).is_ok());
+        let id = "86976837-18b5-473c-9a2e-7e774a827670";
+        for (payload, field, says) in [
+            (String::new(), "payload", "not JSON"),
+            ("{".into(), "payload", "not JSON"),
+            (format!("{good}x"), "payload", "not JSON"),
+            (good.replace("{}", "{...}"), "payload", "not JSON"),
+            ("[]".into(), "payload", "not a JSON object"),
+            (nested(PAYLOAD_DEPTH_MAX), "payload", "deeper than 100"),
+            ("{}".into(), "id", "missing"),
+            (good.replace(&format!("\"{id}\""), "null"), "id", "missing"),
+            (good.replace(id, "247468780336"), "id", "not a UUID"),
+            (
+                good.replace(&format!("\"{id}\""), "7"),
+                "id",
+                "not a string",
+            ),
+            (good.replace("type", "kind"), "type", "missing"),
+            (
+                good.replace("order.accepted", "order"),
+                "type",
+                "1 segments",
+            ),
+            (good.replace("data", "body"), "data", "missing"),
+            (
+                good.replace(r#"{"object":{}}"#, "[]"),
+                "data",
+                "not a JSON object",
+            ),
+            (good.replace("object", "resource"), "data.object", "missing"),
+            (good.replace("{}", "null"), "data.object", "missing"),
+            (
+                good.replace("{}", r#""x""#),
+                "data.object",
+                "not a JSON object",
+            ),
+            (
+                good.replace("{}", r#"{},"previousAttributes":["state"]"#),
+                "data.previousAttributes",
+                "not a JSON object",
+            ),
+            (
+                envelope(r#","liveMode":"true""#),
+                "liveMode",
+                "not true or false",
+            ),
+            (
+                envelope(r#","createdTime":1620284889"#),
+                "createdTime",
+                "not a string",
+            ),
+            (
+                envelope(r#","createdTime":"yesterday""#),
+                "createdTime",
+                "not a time",
+            ),
+            (
+                envelope(r#","createdTime":"+12345-01-01T00:00:00Z""#),
+                "createdTime",
+                "years 0 to 9999",
+            ),
+            (envelope(r#","apiVersion":1"#), "apiVersion", "not a string"),
+            (envelope(r#","apiVersion":"""#), "apiVersion", "1 to 64"),
+            (
+                envelope(&format!(r#","apiVersion":"{}""#, "1".repeat(65))),
+                "apiVersion",
+                "1 to 64",
+            ),
+        ] {
+            let error = parse(&payload).expect_err(&payload);
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{payload}");
+            assert_eq!(error.field(), Some(field), "{payload}: {error}");
+            assert!(error.to_string().contains(says), "{payload}: {error}");
+        }
+    }
+
+    /// Parses payloads of one byte less than 1 MiB, 1 MiB, and one more.
+    #[test]
+    fn a_payload_has_at_most_1_mib() {
+        let of_size = |bytes: usize| {
+            let frame = envelope(r#","pad":"""#).len();
+            envelope(&format!(r#","pad":"{}""#, "x".repeat(bytes - frame)))
+        };
+        for bytes in [PAYLOAD_BYTES_MAX - 1, PAYLOAD_BYTES_MAX] {
+            let payload = of_size(bytes);
+            assert_eq!(payload.len(), bytes);
+            assert_eq!(
+                Event::parse(payload, Account::default(), Timestamp::UNIX_EPOCH)
+                    .unwrap()
+                    .payload()
+                    .len(),
+                bytes
+            );
+        }
+        let error = parse(&of_size(PAYLOAD_BYTES_MAX + 1)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "payload: has 1048577 bytes; at most 1048576 are allowed"
+        );
+    }
+
+    /// Prints an event with a secret in its object.
+    #[test]
+    fn debug_leaves_the_payload_out() {
+        let event = parse(&SAMPLE.replace("247468780336", "hunter2")).unwrap();
+        for shown in [format!("{event:?}"), format!("{:?}", event.to_stored())] {
+            assert!(
+                shown.contains("order.accepted") && shown.contains("86976837"),
+                "{shown}"
+            );
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+    }
+
+    /// Reads from an event whose stored payload is damaged (table).
+    #[test]
+    fn a_damaged_payload_is_an_error() {
+        let stored = parse(SAMPLE).unwrap().to_stored();
+        for damaged in [
+            "",
+            "{",
+            "[]",
+            r#"{"data":1}"#,
+            r#"{"data":{}}"#,
+            r#"{"data":{"object":tru}}"#,
+        ] {
+            let event = Event::from_stored(StoredEvent {
+                payload: damaged.into(),
+                ..stored.clone()
+            });
+            assert_eq!(
+                event.object().unwrap_err().kind(),
+                ErrorKind::Storage,
+                "{damaged}"
+            );
+            assert_eq!(event.api_version(), None, "{damaged}");
+        }
+    }
 }

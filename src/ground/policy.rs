@@ -49,8 +49,12 @@ pub const HEADERS_MAX: usize = 32;
 pub const HEADER_NAME_BYTES_MAX: usize = 128;
 /// Bytes of a custom header's value.
 pub const HEADER_VALUE_BYTES_MAX: usize = 4_096;
-/// Bytes of a user name or password for basic authentication.
+/// Bytes of a user name, a password, or a client's id, secret or audience.
 pub const CREDENTIAL_BYTES_MAX: usize = 512;
+/// Bytes of a token endpoint's answer.
+pub const TOKEN_RESPONSE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of an access token.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// Signature schemes that one webhook may use at once.
 pub const SCHEMES_MAX: usize = 4;
 /// Secrets that one webhook may have at once (domain 4c).
@@ -122,6 +126,10 @@ pub const IN_FLIGHT_MAX: u32 = 65_536;
 pub const ROUTE_MARKS: usize = 512;
 /// Deliveries that one route call makes at most; a wider event goes on in the next call.
 pub const ROUTE_DELIVERIES: usize = 1_024;
+/// Marks of one account that a storage routes before it looks at the next account's.
+pub const ROUTE_FEW: usize = 8;
+/// Deliveries that a storage leases from one lane before it turns to the next.
+pub const CLAIM_FEW: usize = 4;
 /// Outcomes in one settle call.
 pub const SETTLE_BATCH: usize = 256;
 /// Rows that one step of a sweep touches.

@@ -58,7 +58,7 @@ mod tests {
             ("Sun Nov  6 08:49:37 1994", seconds(37)),
             ("Sun, 06 Nov 1994 08:48:37 GMT", seconds(0)),
             ("Thu, 01 Jan 1970 00:00:00 GMT", seconds(0)),
-            ("Fri, 31 Dec 9999 23:59:59 GMT", seconds(252_618_016_259)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", seconds(252_618_189_059)),
             ("", None),
             (" ", None),
             ("-1", None),

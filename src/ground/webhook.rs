@@ -22,8 +22,11 @@ use super::policy::{
 };
 use super::secret::Secret;
 use super::secrets::Secrets;
-use super::signature::SignatureScheme;
+use super::signature::{self, SignatureScheme};
 use super::time::{Timestamp, to_millis};
+
+/// What the API says for a webhook that is pinned to no version.
+pub(super) const API_VERSION_DEFAULT: &str = "default";
 
 /// Whether a webhook is delivered to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -437,15 +440,18 @@ impl Edit {
         self
     }
 
-    /// Pins the payload's shape: `YYYY-MM-DD`, `latest`, or the host's own names; `None` unpins.
+    /// Pins the payload's shape: `YYYY-MM-DD`, `latest`, or the host's own names; `None` and
+    /// `default` unpin (domain 8, row 11).
     pub fn api_version(mut self, version: Option<String>) -> Self {
-        self.api_version = Some(version);
+        self.api_version = Some(version.filter(|version| version != API_VERSION_DEFAULT));
         self
     }
 
-    /// A deadline of its own for one attempt, 1 s to 60 s; `None` is the policy's.
+    /// A deadline of its own for one attempt, 1 s to 60 s in whole milliseconds (the rest is cut
+    /// off); `None` is the policy's.
     pub fn timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.timeout = Some(timeout);
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.timeout = Some(timeout.map(millis).map(Duration::from_millis));
         self
     }
 
@@ -512,8 +518,9 @@ impl Settings {
         {
             return Err(Error::invalid("timeout", "must be 1 s to 60 s"));
         }
-        super::signature::check(&self.schemes, &self.headers)?;
-        self.authentication.check(&self.address, &self.headers)
+        signature::check(&self.schemes, &self.headers)?;
+        self.authentication
+            .check(&self.address, &self.headers, &self.schemes)
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
 use crate::ground::error::{Error, Result};
 use crate::ground::header::{HeaderName, Headers};
-use crate::ground::secret::Secret;
+use crate::ground::secret::{Key, Secret};
 use crate::policy::SCHEMES_MAX;
 
 const DIGITAL_RIVER_SIGNATURE: &str = "DigitalRiver-Signature";
@@ -70,8 +70,8 @@ impl SignatureScheme {
         names.into_iter().flatten()
     }
 
-    /// The HMAC key block that `secret` gives under this scheme.
-    pub(super) fn key<'s>(&self, secret: &'s Secret) -> &'s [u8; 64] {
+    /// The key that `secret` gives under this scheme.
+    pub(super) fn key<'s>(&self, secret: &'s Secret) -> &'s Key {
         match self {
             Self::StandardWebhooks => secret.decoded_key(),
             Self::DigitalRiver { .. } | Self::TimestampedHex { .. } => secret.text_key(),

@@ -1,0 +1,130 @@
+//! Storage in memory: the reference of the storage contract, for tests, simulations, and hosts that
+//! keep nothing beyond the process.
+//!
+//! All state lies behind one mutex, and each call holds it from beginning to end: that is its
+//! transaction. Nothing is decided by the order of a hash map, so that the same calls always give
+//! the same answers.
+//!
+//! [`state`] has the tables and keeps their indexes; the other files hold one group of calls each.
+
+mod events;
+mod listing;
+mod marks;
+mod queue;
+mod settle;
+mod spans;
+mod state;
+mod sweep;
+mod webhooks;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use self::state::State;
+use crate::ground::delivery::DeliveryView;
+use crate::ground::error::Result;
+use crate::ground::event::Event;
+use crate::ground::id::WebhookId;
+use crate::ground::page::{Page, PageRequest};
+use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
+use crate::ground::time::{Timestamp, to_millis};
+use crate::ground::webhook::Webhook;
+use crate::ports::storage::{
+    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Heartbeat, NewEvent, Owed,
+    Routed, Settled, Settlement, Sweep, Swept, Turn, WebhookStore,
+};
+
+/// Keeps everything in memory; it is gone with the last clone.
+///
+/// A clone is another handle to the same storage, so several dispatchers of one process can work
+/// on it. Calls never wait for anything but each other, and a call whose future was polled has
+/// happened.
+#[derive(Clone, Default)]
+pub struct MemoryStorage(Arc<Mutex<State>>);
+
+impl MemoryStorage {
+    /// An empty storage.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A panic elsewhere never happens between two writes that belong together, so a poisoned lock
+    /// is as good as any.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for MemoryStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("MemoryStorage")
+            .field("webhooks", &state.hooks.len())
+            .field("events", &state.events.len())
+            .field("deliveries", &state.deliveries.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl WebhookStore for MemoryStorage {
+    async fn put(&self, webhook: &Webhook, now: Timestamp) -> Result<Webhook> {
+        self.state().put(webhook, to_millis(now))
+    }
+
+    async fn webhooks(&self, query: &WebhookQuery, page: &PageRequest) -> Result<Page<Webhook>> {
+        Ok(self.state().webhooks(query, page))
+    }
+
+    async fn delete(&self, id: WebhookId, _now: Timestamp) -> Result<bool> {
+        Ok(self.state().delete(id))
+    }
+}
+
+#[async_trait]
+impl EventStore for MemoryStorage {
+    async fn append(&self, events: &[NewEvent], now: Timestamp) -> Result<Vec<Appended>> {
+        self.state().append(events, to_millis(now))
+    }
+
+    async fn events(&self, query: &EventQuery, page: &PageRequest) -> Result<Page<Event>> {
+        Ok(self.state().events(query, page))
+    }
+
+    async fn enqueue(&self, owed: &[Owed], now: Timestamp) -> Result<Vec<Enqueued>> {
+        Ok(self.state().enqueue(owed, to_millis(now)))
+    }
+}
+
+#[async_trait]
+impl DeliveryQueue for MemoryStorage {
+    async fn route(&self, turn: &Turn) -> Result<Routed> {
+        self.state().route(turn, to_millis(turn.now))
+    }
+
+    async fn claim(&self, turn: &Turn) -> Result<Claimed> {
+        self.state().claim(turn, to_millis(turn.now))
+    }
+
+    async fn settle(&self, settlements: &[Settlement], now: Timestamp) -> Result<Vec<Settled>> {
+        Ok(self.state().settle(settlements, to_millis(now)))
+    }
+
+    async fn heartbeat(&self, heartbeat: &Heartbeat) -> Result<Alive> {
+        Ok(self.state().heartbeat(heartbeat, to_millis(heartbeat.now)))
+    }
+
+    async fn deliveries(
+        &self,
+        query: &DeliveryQuery,
+        page: &PageRequest,
+    ) -> Result<Page<DeliveryView>> {
+        Ok(self.state().deliveries(query, page))
+    }
+
+    async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
+        Ok(self.state().sweep(sweep, to_millis(sweep.now)))
+    }
+}

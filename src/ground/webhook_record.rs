@@ -1,0 +1,471 @@
+//! The record of a webhook: the text that a storage keeps of it, and how it is read back.
+//!
+//! One JSON object, so that storages need no column for each field and a new field needs no new
+//! schema. Keys that are not known are ignored: an older version reads what a newer one wrote as
+//! far as it understands it. What is read is checked by the same rules as what people enter.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::address::EndpointUrl;
+use super::authentication::{Authentication, Basic};
+use super::error::{Error, ErrorKind, Result};
+use super::header::Headers;
+use super::oauth::{Grant, OAuth};
+use super::secret::Secret;
+use super::secrets::{SecretRecord, Secrets};
+use super::time::Timestamp;
+use super::webhook::{DisabledReason, Settings, Status, Webhook};
+
+type Text<'a> = Cow<'a, str>;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Record<'a> {
+    id: super::id::WebhookId,
+    account: &'a super::account::Account,
+    mode: super::account::Mode,
+    address: &'a str,
+    types: &'a super::filter::Filters,
+    description: &'a str,
+    metadata: &'a BTreeMap<String, String>,
+    headers: Vec<(&'a str, &'a str)>,
+    authentication: AuthenticationRecord<'a>,
+    api_version: Option<&'a str>,
+    timeout_millis: Option<u64>,
+    schemes: &'a [super::signature::SignatureScheme],
+    secrets: Vec<SecretPart<'a>>,
+    enabled: bool,
+    disabled_reason: Option<DisabledReason>,
+    created: Millis,
+    updated: Millis,
+    version: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+enum AuthenticationRecord<'a> {
+    None,
+    Basic {
+        /// Also read as it is spelt in older samples (domain 8, row 10).
+        #[serde(borrow, alias = "userName")]
+        username: Text<'a>,
+        #[serde(borrow)]
+        password: Text<'a>,
+    },
+    #[serde(rename = "oauth", rename_all = "camelCase")]
+    OAuth {
+        #[serde(borrow)]
+        token_end_point: Text<'a>,
+        #[serde(borrow, rename = "clientID")]
+        client_id: Text<'a>,
+        #[serde(borrow)]
+        client_secret: Text<'a>,
+        #[serde(borrow)]
+        grant_type: Text<'a>,
+        #[serde(borrow, default)]
+        audience: Option<Text<'a>>,
+        #[serde(borrow, default, alias = "userName")]
+        username: Option<Text<'a>>,
+        #[serde(borrow, default)]
+        password: Option<Text<'a>>,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct SecretPart<'a> {
+    #[serde(borrow)]
+    secret: Text<'a>,
+    created: Millis,
+    #[serde(default)]
+    expires: Option<Millis>,
+}
+
+/// Milliseconds since 1970: exact for every time, also outside the years that text can express.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Millis(#[serde(with = "chrono::serde::ts_milliseconds")] Timestamp);
+
+impl Webhook {
+    /// The text for a storage to keep: a JSON object with all of it, **secrets and credentials in
+    /// clear**. The storage must guard it like a password file. It says nothing of the webhook's
+    /// lane.
+    ///
+    /// ```
+    /// use tidings::{Registration, Secret, Timestamp, Webhook, WebhookId};
+    ///
+    /// let now = Timestamp::UNIX_EPOCH;
+    /// let webhook = Registration::new("https://example.com/hook", ["order.*"])?
+    ///     .into_webhook(WebhookId::new(now, &[1; 10]), Secret::from_random(&[2; 32]), now)?;
+    /// assert_eq!(Webhook::from_stored(&webhook.to_stored()?)?, webhook);
+    /// # Ok::<(), tidings::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Storage`](ErrorKind::Storage) when the text cannot be written.
+    pub fn to_stored(&self) -> Result<String> {
+        let record = Record {
+            id: self.id,
+            account: &self.account,
+            mode: self.mode,
+            address: self.settings.address.as_str(),
+            types: &self.settings.types,
+            description: &self.settings.description,
+            metadata: &self.settings.metadata,
+            headers: self
+                .settings
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.reveal()))
+                .collect(),
+            authentication: (&self.settings.authentication).into(),
+            api_version: self.settings.api_version.as_deref(),
+            timeout_millis: self
+                .settings
+                .timeout
+                .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+            schemes: &self.settings.schemes,
+            secrets: self.secrets.parts().map(SecretPart::from).collect(),
+            enabled: self.is_enabled(),
+            disabled_reason: match self.status {
+                Status::Enabled => None,
+                Status::Disabled(reason) => Some(reason),
+            },
+            created: Millis(self.created),
+            updated: Millis(self.updated),
+            version: self.version,
+        };
+        serde_json::to_string(&record).map_err(|error| {
+            Error::new(ErrorKind::Storage, "the webhook cannot be written").with_source(error)
+        })
+    }
+
+    /// The webhook that [`Webhook::to_stored`] wrote. Keys that are not known are ignored.
+    ///
+    /// # Errors
+    /// [`Storage`](ErrorKind::Storage) when the text is not such a record, or breaks a rule that
+    /// webhooks keep; the error names the key and repeats nothing of its value.
+    pub fn from_stored(text: &str) -> Result<Self> {
+        let keys = Keys::read(text)?;
+        let enabled: bool = keys.get("enabled")?;
+        let reason: Option<DisabledReason> = keys.find("disabledReason")?;
+        let status = match (enabled, reason) {
+            (true, _) => Status::Enabled,
+            (false, Some(reason)) => Status::Disabled(reason),
+            (false, None) => return Err(unreadable("disabledReason")),
+        };
+        let headers: Vec<(Text<'_>, Text<'_>)> = keys.find("headers")?.unwrap_or_default();
+        let secrets: Vec<SecretPart<'_>> = keys.get("secrets")?;
+        let authentication: Option<AuthenticationRecord<'_>> = keys.find("authentication")?;
+        let settings = Settings {
+            address: keys.get("address")?,
+            types: keys.get("types")?,
+            description: keys.find("description")?.unwrap_or_default(),
+            metadata: keys.find("metadata")?.unwrap_or_default(),
+            headers: Headers::parse(headers).map_err(|_| unreadable("headers"))?,
+            authentication: authentication
+                .map(Authentication::try_from)
+                .transpose()
+                .map_err(|_| unreadable("authentication"))?
+                .unwrap_or_default(),
+            api_version: keys.find("apiVersion")?,
+            timeout: keys.find("timeoutMillis")?.map(Duration::from_millis),
+            schemes: keys.get("schemes")?,
+        };
+        // Its texts name fields and limits only.
+        settings.check().map_err(|error| {
+            let message = format!("the stored webhook breaks a rule: {error}");
+            Error::new(ErrorKind::Storage, message)
+        })?;
+        let secrets = secrets
+            .into_iter()
+            .map(SecretRecord::try_from)
+            .collect::<Result<Vec<_>>>()
+            .and_then(Secrets::from_stored)
+            .map_err(|_| unreadable("secrets"))?;
+        Ok(Self {
+            id: keys.get("id")?,
+            account: keys.get("account")?,
+            mode: keys.get("mode")?,
+            settings,
+            secrets,
+            status,
+            created: keys.get::<Millis>("created")?.0,
+            updated: keys.get::<Millis>("updated")?.0,
+            version: keys.get("version")?,
+        })
+    }
+}
+
+/// The record cut into its keys, so that an error can name one.
+struct Keys<'a>(BTreeMap<Text<'a>, &'a RawValue>);
+
+impl<'a> Keys<'a> {
+    fn read(text: &'a str) -> Result<Self> {
+        serde_json::from_str(text).map(Self).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            let message =
+                format!("a stored webhook is not a JSON object at line {line}, column {column}");
+            Error::new(ErrorKind::Storage, message)
+        })
+    }
+
+    fn find<T: Deserialize<'a>>(&self, key: &'static str) -> Result<Option<T>> {
+        match self.0.get(key) {
+            // The cause is dropped: serde repeats the value that it did not expect.
+            Some(raw) => serde_json::from_str(raw.get()).map_err(|_| unreadable(key)),
+            None => Ok(None),
+        }
+    }
+
+    fn get<T: Deserialize<'a>>(&self, key: &'static str) -> Result<T> {
+        self.find(key)?.ok_or_else(|| unreadable(key))
+    }
+}
+
+fn unreadable(key: &'static str) -> Error {
+    let message = format!("the stored webhook's {key} is missing or cannot be read");
+    Error::new(ErrorKind::Storage, message)
+}
+
+impl<'a> From<&'a SecretRecord> for SecretPart<'a> {
+    fn from(record: &'a SecretRecord) -> Self {
+        Self {
+            secret: record.secret.reveal().into(),
+            created: Millis(record.created),
+            expires: record.expires.map(Millis),
+        }
+    }
+}
+
+impl TryFrom<SecretPart<'_>> for SecretRecord {
+    type Error = Error;
+
+    fn try_from(part: SecretPart<'_>) -> Result<Self> {
+        Ok(Self {
+            secret: Secret::parse(&part.secret)?,
+            created: part.created.0,
+            expires: part.expires.map(|expires| expires.0),
+        })
+    }
+}
+
+impl<'a> From<&'a Authentication> for AuthenticationRecord<'a> {
+    fn from(authentication: &'a Authentication) -> Self {
+        match authentication {
+            Authentication::None => Self::None,
+            Authentication::Basic(basic) => Self::Basic {
+                username: basic.username().into(),
+                password: basic.reveal_password().into(),
+            },
+            Authentication::OAuth(oauth) => Self::OAuth {
+                token_end_point: oauth.token_endpoint().as_str().into(),
+                client_id: oauth.client_id().into(),
+                client_secret: oauth.reveal_client_secret().into(),
+                grant_type: oauth.grant().grant_type().into(),
+                audience: oauth.grant().audience().map(Cow::from),
+                username: oauth.grant().username().map(Cow::from),
+                password: oauth.grant().reveal_password().map(Cow::from),
+            },
+        }
+    }
+}
+
+impl TryFrom<AuthenticationRecord<'_>> for Authentication {
+    type Error = Error;
+
+    fn try_from(record: AuthenticationRecord<'_>) -> Result<Self> {
+        match record {
+            AuthenticationRecord::None => Ok(Self::None),
+            AuthenticationRecord::Basic { username, password } => {
+                Basic::new(username, password).map(Self::Basic)
+            }
+            AuthenticationRecord::OAuth {
+                token_end_point,
+                client_id,
+                client_secret,
+                grant_type,
+                audience,
+                username,
+                password,
+            } => {
+                let grant = match (&*grant_type, username, password) {
+                    ("client_credentials", ..) => {
+                        Grant::client_credentials(audience.map(Cow::into_owned))
+                    }
+                    ("password", Some(username), Some(password)) => {
+                        Grant::password(username, password)
+                    }
+                    _ => return Err(unreadable("authentication")),
+                };
+                let endpoint = EndpointUrl::parse(&token_end_point)?;
+                OAuth::new(endpoint, client_id, client_secret, grant).map(Self::OAuth)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Account, Edit, Filters, Mode, Overlap, Registration, SignatureScheme, WebhookId};
+
+    fn now() -> Timestamp {
+        crate::time::parse_time("2026-01-31T08:15:30.120Z").unwrap()
+    }
+
+    fn full(authentication: Authentication) -> Webhook {
+        let edit = Edit::new()
+            .types(Filters::parse(["order.*", "refund.failed"]).unwrap())
+            .description("Bücher \"quoted\"\n")
+            .metadata([("team".to_owned(), "ops".to_owned())].into())
+            .headers(Headers::parse([("X-B", "CANARY-header"), ("X-A", "2")]).unwrap())
+            .authentication(authentication)
+            .api_version(Some("2026-01-31".into()))
+            .timeout(Some(Duration::from_millis(1_234)))
+            .schemes([
+                SignatureScheme::StandardWebhooks,
+                SignatureScheme::digital_river(),
+            ]);
+        let secret = Secret::parse("whk_CANARY-00000000-0000-4000-8000").unwrap();
+        let webhook = Registration::new("https://example.com/hook?a=b", ["*"])
+            .unwrap()
+            .account(Account::new("acme").unwrap())
+            .mode(Mode::Test)
+            .with(edit)
+            .into_webhook(WebhookId::new(now(), &[1; 10]), secret, now())
+            .unwrap()
+            .stored(now());
+        let secrets = webhook.secrets();
+        let new = Secret::from_random(&[2; 32]);
+        let secrets = secrets.rotate(new, Overlap::default(), now()).unwrap();
+        webhook
+            .with_secrets(secrets)
+            .stored(crate::time::after(now(), Duration::from_secs(9)))
+    }
+
+    fn authentications() -> [Authentication; 4] {
+        let oauth = |grant| {
+            let endpoint = EndpointUrl::parse("https://id.example/t").unwrap();
+            Authentication::OAuth(OAuth::new(endpoint, "shop", "CANARY-client", grant).unwrap())
+        };
+        [
+            Authentication::None,
+            Authentication::Basic(Basic::new("ada", "CANARY-basic\"").unwrap()),
+            oauth(Grant::client_credentials(Some("hooks".into()))),
+            oauth(Grant::password("ada", "CANARY-user")),
+        ]
+    }
+
+    /// Writes and reads webhooks with every field set, in each authentication and status.
+    #[test]
+    fn a_record_holds_everything() {
+        for authentication in authentications() {
+            let webhook = full(authentication);
+            for webhook in [
+                webhook.enable(),
+                webhook.disable(DisabledReason::NeverEnabled),
+                webhook.disable(DisabledReason::Person),
+                webhook.disable(DisabledReason::Failing),
+                webhook.disable(DisabledReason::Gone),
+            ] {
+                let text = webhook.to_stored().unwrap();
+                assert_eq!(Webhook::from_stored(&text).unwrap(), webhook, "{text}");
+            }
+        }
+    }
+
+    /// Adds keys at the top and in the parts, and takes the optional ones away.
+    #[test]
+    fn a_newer_or_an_older_record_is_read() {
+        let [_, basic, ..] = authentications();
+        let webhook = full(basic);
+        let text = webhook.to_stored().unwrap();
+        let newer = text
+            .replacen('{', r#"{"rateLimit":{"perSecond":5},"#, 1)
+            .replace(r#"{"kind":"#, r#"{"later":[1],"kind":"#)
+            .replace(r#"{"secret":"#, r#"{"later":null,"secret":"#);
+        assert_ne!(newer, text);
+        assert_eq!(Webhook::from_stored(&newer).unwrap(), webhook);
+
+        // domain 8, row 10.
+        let spelt = text.replace(r#""username":"#, r#""userName":"#);
+        assert_ne!(spelt, text);
+        assert_eq!(Webhook::from_stored(&spelt).unwrap(), webhook);
+
+        let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for key in [
+            "description",
+            "metadata",
+            "headers",
+            "authentication",
+            "apiVersion",
+        ] {
+            json.as_object_mut().unwrap().remove(key).unwrap();
+        }
+        let older = Webhook::from_stored(&json.to_string()).unwrap();
+        assert_eq!(older.authentication(), &Authentication::None);
+        assert_eq!((older.headers().len(), older.description()), (0, ""));
+    }
+
+    /// Takes each needed key away, and puts a canary of a wrong kind in the place of every key.
+    #[test]
+    fn an_unreadable_record_names_the_key_and_repeats_nothing() {
+        let [.., oauth] = authentications();
+        let text = full(oauth).to_stored().unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let refused = |text: &str, key: &str| {
+            let error = Webhook::from_stored(text).expect_err(key);
+            let shown = format!("{error} {error:?}");
+            assert_eq!(error.kind(), ErrorKind::Storage, "{shown}");
+            assert!(shown.contains(key), "{key}: {shown}");
+            assert!(!shown.contains("CANARY"), "{shown}");
+        };
+        for key in json.as_object().unwrap().keys() {
+            let mut wrong = json.clone();
+            wrong[key] = serde_json::json!([[{"CANARY": "CANARY"}, "CANARY"]]);
+            refused(&wrong.to_string(), key);
+        }
+        for key in [
+            "id", "account", "mode", "address", "types", "schemes", "secrets", "enabled",
+        ] {
+            let mut without = json.clone();
+            without.as_object_mut().unwrap().remove(key).unwrap();
+            refused(&without.to_string(), key);
+        }
+        for (from, to, key) in [
+            ("whk_CANARY", "CANARY", "secrets"),
+            ("\"X-A\"", "\"x-b\"", "headers"),
+            (
+                "\"grantType\":\"password\"",
+                "\"grantType\":\"CANARY\"",
+                "authentication",
+            ),
+            (
+                "https://id.example/t",
+                "http://id.example/CANARY",
+                "authentication",
+            ),
+            (
+                "https://example.com/hook?a=b",
+                "http://example.com/hook",
+                "address",
+            ),
+            (
+                "\"timeoutMillis\":1234",
+                "\"timeoutMillis\":61000",
+                "timeout",
+            ),
+        ] {
+            assert!(text.contains(from), "{from}");
+            refused(&text.replace(from, to), key);
+        }
+        for text in ["", "CANARY", "[\"CANARY\"]", "{\"CANARY\":", "\"CANARY\""] {
+            refused(text, "JSON object");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The kinds of faults, how often each is planted in a seed, and how often it fired.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::rng::Rng;
+
+/// What can go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Fault {
+    /// A storage call fails before it does anything.
+    StorageBefore,
+    /// A storage call succeeds and reports an error.
+    StorageAfter,
+    /// A storage call never answers, and did nothing.
+    StorageHangBefore,
+    /// A storage call never answers, but happened.
+    StorageHangAfter,
+    /// A storage call is slow.
+    StorageSlow,
+    /// A dispatcher dies.
+    Crash,
+    /// A dispatcher is shut down with its grace.
+    Shutdown,
+    /// The receiver refuses the connection.
+    Refuse,
+    /// The receiver never answers.
+    Timeout,
+    /// The receiver answers 500.
+    ServerError,
+    /// The receiver answers 503 or 429 and asks to wait.
+    Throttle,
+    /// The receiver answers with a redirect.
+    Redirect,
+    /// The receiver answers 410.
+    Gone,
+    /// The receiver acknowledges, but the answer is lost.
+    AnswerLost,
+    /// The transport panics.
+    Panic,
+    /// The sender lacks something of its own.
+    Local,
+}
+
+/// All kinds, in order.
+pub const FAULTS: [Fault; 16] = [
+    Fault::StorageBefore,
+    Fault::StorageAfter,
+    Fault::StorageHangBefore,
+    Fault::StorageHangAfter,
+    Fault::StorageSlow,
+    Fault::Crash,
+    Fault::Shutdown,
+    Fault::Refuse,
+    Fault::Timeout,
+    Fault::ServerError,
+    Fault::Throttle,
+    Fault::Redirect,
+    Fault::Gone,
+    Fault::AnswerLost,
+    Fault::Panic,
+    Fault::Local,
+];
+
+/// How often each kind of fault fired, over all seeds.
+#[derive(Debug, Default)]
+pub struct Fired([AtomicU64; FAULTS.len()]);
+
+impl Fired {
+    pub fn count(&self, fault: Fault) -> u64 {
+        self.0[fault as usize].load(Ordering::Relaxed)
+    }
+
+    pub fn fire(&self, fault: Fault) {
+        self.0[fault as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn add(&self, other: &Self) {
+        for (mine, theirs) in self.0.iter().zip(&other.0) {
+            mine.fetch_add(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Which faults a seed has: once in so many chances; 0 is never.
+#[derive(Debug, Clone)]
+pub struct Odds {
+    pub storage_before: u64,
+    pub storage_after: u64,
+    pub storage_hang: u64,
+    pub storage_slow: u64,
+    pub crash: bool,
+    pub shutdown: bool,
+    pub network: bool,
+    pub gone: u64,
+    pub own: u64,
+}
+
+impl Odds {
+    /// Each kind is in about half of the seeds, and some seeds have none.
+    pub fn draw(rng: &mut Rng) -> Self {
+        let quiet = rng.once_in(10);
+        let mut half = |odds: u64| if !quiet && rng.once_in(2) { odds } else { 0 };
+        Self {
+            storage_before: half(40),
+            storage_after: half(40),
+            storage_hang: half(150),
+            storage_slow: half(20),
+            crash: half(1) == 1,
+            shutdown: half(1) == 1,
+            network: half(1) == 1 || half(1) == 1,
+            gone: half(400),
+            own: half(150),
+        }
+    }
+
+    /// Whether a dispatcher may lose its leases or the answer to a settlement: only then may a
+    /// delivery be sent again after its sender saw a 2xx.
+    pub fn disturbs_dispatchers(&self) -> bool {
+        self.crash || self.storage_hang > 0 || self.storage_before > 0 || self.storage_after > 0
+    }
+}

@@ -1,0 +1,281 @@
+//! The host: what an application and its people do in thirty days.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tidings::{
+    Change, Confirmation, Edit, Error, ErrorKind, Event, Filters, Mode, Overlap, Registration,
+    Result, Tidings, WebhookId,
+};
+
+use super::rng::Rng;
+use super::store::Shared;
+
+const TYPES: [&str; 6] = [
+    "order.created",
+    "order.accepted",
+    "order.charge.capture.complete",
+    "subscription.extended",
+    "refund.failed",
+    "invoice.paid",
+];
+const WANTED: [&[&str]; 6] = [
+    &["*"],
+    &["order.*"],
+    &["order.charge.*", "order.accepted"],
+    &["invoice.paid", "refund.*", "invoice.*"],
+    &["subscription.extended"],
+    &["order.*", "*"],
+];
+
+/// Acts until all events are published.
+#[derive(Debug)]
+pub struct Host {
+    pub tidings: Tidings,
+    pub shared: Arc<Shared>,
+    pub rng: Rng,
+    pub made: u64,
+}
+
+impl Host {
+    /// Registers the first webhooks and publishes `events` events over `days` days.
+    pub async fn live(mut self, events: u64, days: u64) {
+        for _ in 0..5 {
+            self.create().await;
+        }
+        let step = Duration::from_secs(days * 86_400 / events);
+        let mut published = 0;
+        while published < events && !self.shared.has_failed() {
+            let pause = self.rng.time(Duration::ZERO, step * 2);
+            tokio::time::sleep(pause).await;
+            match self.rng.below(100) {
+                0..=79 => published += self.publish().await,
+                80..=84 => self.publish_again().await,
+                85..=86 => self.create().await,
+                87..=90 => self.switch().await,
+                91..=92 => self.edit().await,
+                93 => self.delete().await,
+                94..=95 => self.rotate().await,
+                96..=97 => self.redeliver().await,
+                _ => self.test().await,
+            }
+        }
+    }
+
+    /// Enables everything that is left, so that all can end.
+    pub async fn enable_all(&mut self) {
+        let count = self
+            .shared
+            .see(|model| model.webhooks().count())
+            .unwrap_or(0);
+        for at in 0..count {
+            if let Some(id) = self.webhook(at as u64) {
+                self.insist(async |tidings| tidings.enable(id).await.map(drop))
+                    .await;
+            }
+        }
+    }
+
+    fn webhook(&self, roll: u64) -> Option<WebhookId> {
+        self.shared.see(|model| model.any_webhook(roll)).flatten()
+    }
+
+    /// Repeats what failed for reasons of the storage, as a host would.
+    async fn insist<T>(
+        &self,
+        mut call: impl AsyncFnMut(&Tidings) -> Result<T>,
+    ) -> Option<Result<T, Error>> {
+        for _ in 0..100 {
+            match tokio::time::timeout(Duration::from_secs(60), call(&self.tidings)).await {
+                Ok(Err(error)) if error.is_retryable() => {}
+                Ok(result) => return Some(result),
+                Err(_) => {}
+            }
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+        self.shared.fail("I10: the host gets nowhere".to_owned());
+        None
+    }
+
+    fn change(&mut self) -> Change {
+        let event_type = *self.rng.pick(&TYPES);
+        let number = self.rng.next();
+        let before = json!({ "id": number.to_string(), "state": "draft", "total": 12.5 });
+        let after = json!({ "id": number.to_string(), "state": "done", "total": 29.90 });
+        let mode = if self.rng.once_in(6) {
+            Mode::Test
+        } else {
+            Mode::Live
+        };
+        Change::updated(event_type, &before, &after)
+            .unwrap()
+            .mode(mode)
+    }
+
+    async fn publish(&mut self) -> u64 {
+        let count = if self.rng.once_in(8) {
+            2 + self.rng.below(12)
+        } else {
+            1
+        };
+        let events: Vec<Event> = (0..count)
+            .map(|_| {
+                let change = self.change();
+                self.tidings.event(change).unwrap()
+            })
+            .collect();
+        let done = self
+            .insist(async |tidings| tidings.publish_all(&events).await)
+            .await;
+        match done {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => self.shared.fail(format!("a publish fails: {error}")),
+            None => return count,
+        }
+        // Acknowledged means kept.
+        self.shared.see(|model| {
+            for event in &events {
+                assert!(
+                    model.event(event.id()).is_some(),
+                    "I1: acknowledged, but not kept"
+                );
+            }
+        });
+        count
+    }
+
+    /// A retry of an old publish, honest or not.
+    async fn publish_again(&mut self) {
+        let roll = self.rng.next();
+        let Some(Some(event)) = self.shared.see(|model| model.any_event(roll).cloned()) else {
+            return;
+        };
+        if self.rng.once_in(2) {
+            let again = self
+                .insist(async |tidings| tidings.publish(&event).await)
+                .await;
+            if let Some(Ok(published)) = again {
+                if published.new {
+                    self.shared.fail("I2: a repeated publish is new".to_owned());
+                }
+            } else if let Some(Err(error)) = again {
+                self.shared
+                    .fail(format!("a repeated publish fails: {error}"));
+            }
+        } else {
+            let other = self.change().id(event.id());
+            let other = self.tidings.event(other).unwrap();
+            let answer = self
+                .insist(async |tidings| tidings.publish(&other).await)
+                .await;
+            if let Some(Ok(_)) = answer {
+                self.shared
+                    .fail("I2: other content under a known id is accepted".to_owned());
+            } else if let Some(Err(error)) = answer
+                && error.kind() != ErrorKind::Conflict
+            {
+                self.shared.fail(format!("a conflict is {error}"));
+            }
+        }
+    }
+
+    async fn create(&mut self) {
+        if self.made >= 9 {
+            return;
+        }
+        // After an unclear answer the host registers the next number: no two have one address.
+        for _ in 0..100 {
+            self.made += 1;
+            let address = format!("https://example.com/hook/{}", self.made);
+            let mode = if self.rng.once_in(5) {
+                Mode::Test
+            } else {
+                Mode::Live
+            };
+            let registration = Registration::new(&address, *self.rng.pick(&WANTED))
+                .unwrap()
+                .mode(mode)
+                .enabled(!self.rng.once_in(6));
+            let call = self.tidings.create(registration);
+            match tokio::time::timeout(Duration::from_secs(60), call).await {
+                Ok(Ok(_)) => return,
+                Ok(Err(error)) if !error.is_retryable() => {
+                    self.shared.fail(format!("a registration fails: {error}"));
+                    return;
+                }
+                _ => tokio::time::sleep(Duration::from_secs(5)).await,
+            }
+        }
+    }
+
+    async fn switch(&mut self) {
+        let roll = self.rng.next();
+        let Some(id) = self.webhook(roll) else { return };
+        if self.rng.once_in(3) {
+            let confirmation = Confirmation::new("operator", "operator");
+            self.insist(async |tidings| tidings.disable(id, &confirmation).await.map(drop))
+                .await;
+        } else {
+            self.insist(async |tidings| tidings.enable(id).await.map(drop))
+                .await;
+        }
+    }
+
+    async fn edit(&mut self) {
+        let roll = self.rng.next();
+        let Some(id) = self.webhook(roll) else { return };
+        let types = Filters::parse(*self.rng.pick(&WANTED)).unwrap();
+        let edit = Edit::new().types(types);
+        self.insist(async |tidings| tidings.edit(id, None, edit.clone()).await.map(drop))
+            .await;
+    }
+
+    async fn delete(&mut self) {
+        let roll = self.rng.next();
+        let Some(id) = self.webhook(roll) else { return };
+        self.insist(async |tidings| match tidings.delete(id).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            result => result,
+        })
+        .await;
+    }
+
+    async fn rotate(&mut self) {
+        let roll = self.rng.next();
+        let Some(id) = self.webhook(roll) else { return };
+        let confirmation = Confirmation::new("operator", "operator");
+        let rotated = self
+            .insist(async |tidings| tidings.rotate(id, Overlap::IMMEDIATE, &confirmation).await)
+            .await;
+        if let Some(Err(error)) = rotated
+            && error.kind() != ErrorKind::NotFound
+        {
+            self.shared.fail(format!("a rotation fails: {error}"));
+        }
+    }
+
+    async fn redeliver(&mut self) {
+        let roll = self.rng.next();
+        let Some(Some(id)) = self.shared.see(|model| model.any_delivery(roll)) else {
+            return;
+        };
+        self.insist(async |tidings| match tidings.redeliver(id).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            result => result.map(drop),
+        })
+        .await;
+    }
+
+    async fn test(&mut self) {
+        let roll = self.rng.next();
+        let Some(id) = self.webhook(roll) else { return };
+        self.insist(async |tidings| match tidings.send_test(id).await {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {
+                Ok(())
+            }
+            result => result.map(drop),
+        })
+        .await;
+    }
+}

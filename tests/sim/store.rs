@@ -1,0 +1,302 @@
+//! A storage that fails as storages do, around a real one, and tells the model what happened.
+//!
+//! Calls happen one after the other, in tasks of their own: a caller that is dropped in the middle
+//! leaves a call that happens all the same, and the model hears of it in the right order.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tidings::storage::{
+    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Heartbeat, NewEvent, Owed,
+    Routed, Settled, Settlement, Storage, Sweep, Swept, Turn, WebhookStore,
+};
+use tidings::{
+    DeliveryQuery, DeliveryView, Error, ErrorKind, Event, EventQuery, Page, PageRequest, Result,
+    Timestamp, Webhook, WebhookId, WebhookQuery,
+};
+
+use super::faults::{Fault, Fired, Odds};
+use super::model::Model;
+use super::rng::Rng;
+
+/// What everybody in the world shares.
+pub struct Shared {
+    pub inner: Arc<dyn Storage>,
+    pub model: Mutex<Model>,
+    pub odds: Odds,
+    pub rng: Mutex<Rng>,
+    pub fired: Fired,
+    /// No more faults.
+    pub calm: AtomicBool,
+    /// The first broken promise.
+    pub failure: Mutex<Option<String>>,
+    gate: tokio::sync::Mutex<()>,
+    /// Whether the storage works in threads of its own, so that the clock must wait for it.
+    threads: bool,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+impl Shared {
+    pub fn new(inner: Arc<dyn Storage>, threads: bool, model: Model, odds: Odds, rng: Rng) -> Self {
+        Self {
+            inner,
+            model: Mutex::new(model),
+            odds,
+            rng: Mutex::new(rng),
+            fired: Fired::default(),
+            calm: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            gate: tokio::sync::Mutex::new(()),
+            threads,
+        }
+    }
+
+    pub fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
+    }
+
+    /// Rolls the dice for a fault.
+    pub fn roll(&self, fault: Fault, one_in: u64) -> bool {
+        let fires = !self.is_calm() && self.rng.lock().unwrap().once_in(one_in);
+        if fires {
+            self.fired.fire(fault);
+        }
+        fires
+    }
+
+    /// Looks at the model; a broken promise is kept for the end.
+    pub fn see<T>(&self, look: impl FnOnce(&mut Model) -> T) -> Option<T> {
+        let mut model = self
+            .model
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| look(&mut model))) {
+            Ok(value) => Some(value),
+            Err(panic) => {
+                let text = panic
+                    .downcast_ref::<String>()
+                    .cloned()
+                    .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                    .unwrap_or_default();
+                self.fail(text);
+                None
+            }
+        }
+    }
+
+    pub fn fail(&self, text: String) {
+        self.failure.lock().unwrap().get_or_insert(text);
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.failure.lock().unwrap().is_some()
+    }
+}
+
+/// The storage that the engine gets.
+#[derive(Debug, Clone)]
+pub struct SimStore(pub Arc<Shared>);
+
+type Call<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
+
+impl SimStore {
+    async fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(Arc<Shared>) -> Call<T> + Send,
+    ) -> Result<T> {
+        let shared = self.0.clone();
+        let odds = &shared.odds;
+        let refused = || Error::new(ErrorKind::Unavailable, "planted");
+        if shared.roll(Fault::StorageSlow, odds.storage_slow) {
+            let time = shared
+                .rng
+                .lock()
+                .unwrap()
+                .time(Duration::ZERO, Duration::from_secs(30));
+            tokio::time::sleep(time).await;
+        }
+        if shared.roll(Fault::StorageBefore, odds.storage_before) {
+            return Err(refused());
+        }
+        if shared.roll(Fault::StorageHangBefore, odds.storage_hang) {
+            std::future::pending::<()>().await;
+        }
+        let task = tokio::spawn({
+            let (shared, call) = (shared.clone(), call(shared.clone()));
+            async move {
+                let _gate = shared.gate.lock().await;
+                // A blocking task holds the paused clock while threads work.
+                let (done, wait) = std::sync::mpsc::channel::<()>();
+                let held = shared
+                    .threads
+                    .then(|| tokio::task::spawn_blocking(move || wait.recv()));
+                let result = call.await;
+                drop(done);
+                drop(held);
+                result
+            }
+        });
+        let result = match task.await {
+            Ok(result) => result,
+            Err(_) => return Err(refused()),
+        };
+        if shared.roll(Fault::StorageAfter, odds.storage_after) {
+            return Err(refused());
+        }
+        if shared.roll(Fault::StorageHangAfter, odds.storage_hang) {
+            std::future::pending::<()>().await;
+        }
+        result
+    }
+}
+
+#[async_trait]
+impl WebhookStore for SimStore {
+    async fn put(&self, webhook: &Webhook, now: Timestamp) -> Result<Webhook> {
+        let webhook = webhook.clone();
+        self.call(move |shared| {
+            Box::pin(async move {
+                let stored = shared.inner.put(&webhook, now).await?;
+                shared.see(|model| model.put(&stored, now));
+                Ok(stored)
+            })
+        })
+        .await
+    }
+
+    async fn webhooks(&self, query: &WebhookQuery, page: &PageRequest) -> Result<Page<Webhook>> {
+        let (query, page) = (query.clone(), *page);
+        self.call(move |shared| Box::pin(async move { shared.inner.webhooks(&query, &page).await }))
+            .await
+    }
+
+    async fn delete(&self, id: WebhookId, now: Timestamp) -> Result<bool> {
+        self.call(move |shared| {
+            Box::pin(async move {
+                let deleted = shared.inner.delete(id, now).await?;
+                if deleted {
+                    shared.see(|model| model.delete(id));
+                }
+                Ok(deleted)
+            })
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl EventStore for SimStore {
+    async fn append(&self, events: &[NewEvent], now: Timestamp) -> Result<Vec<Appended>> {
+        let events = events.to_vec();
+        self.call(move |shared| {
+            Box::pin(async move {
+                let answers = shared.inner.append(&events, now).await?;
+                shared.see(|model| model.append(&events, &answers, now));
+                Ok(answers)
+            })
+        })
+        .await
+    }
+
+    async fn events(&self, query: &EventQuery, page: &PageRequest) -> Result<Page<Event>> {
+        let (query, page) = (query.clone(), *page);
+        self.call(move |shared| Box::pin(async move { shared.inner.events(&query, &page).await }))
+            .await
+    }
+
+    async fn enqueue(&self, owed: &[Owed], now: Timestamp) -> Result<Vec<Enqueued>> {
+        let owed = owed.to_vec();
+        self.call(move |shared| {
+            Box::pin(async move {
+                let answers = shared.inner.enqueue(&owed, now).await?;
+                shared.see(|model| model.enqueue(&owed, &answers, now));
+                Ok(answers)
+            })
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl DeliveryQueue for SimStore {
+    async fn route(&self, turn: &Turn) -> Result<Routed> {
+        let turn = turn.clone();
+        self.call(move |shared| {
+            Box::pin(async move {
+                let routed = shared.inner.route(&turn).await?;
+                shared.see(|model| model.leased(&turn, &routed.leased, true));
+                Ok(routed)
+            })
+        })
+        .await
+    }
+
+    async fn claim(&self, turn: &Turn) -> Result<Claimed> {
+        let turn = turn.clone();
+        self.call(move |shared| {
+            Box::pin(async move {
+                let claimed = shared.inner.claim(&turn).await;
+                if let Ok(claimed) = &claimed {
+                    shared.see(|model| {
+                        model.reaped(turn.now);
+                        model.leased(&turn, &claimed.leased, false);
+                    });
+                }
+                claimed
+            })
+        })
+        .await
+    }
+
+    async fn settle(&self, settlements: &[Settlement], now: Timestamp) -> Result<Vec<Settled>> {
+        let settlements = settlements.to_vec();
+        self.call(move |shared| {
+            Box::pin(async move {
+                let answers = shared.inner.settle(&settlements, now).await?;
+                shared.see(|model| model.settle(&settlements, &answers, now));
+                Ok(answers)
+            })
+        })
+        .await
+    }
+
+    async fn heartbeat(&self, heartbeat: &Heartbeat) -> Result<Alive> {
+        let heartbeat = heartbeat.clone();
+        self.call(move |shared| {
+            Box::pin(async move {
+                let alive = shared.inner.heartbeat(&heartbeat).await?;
+                shared.see(|model| model.heartbeat(&heartbeat, alive));
+                Ok(alive)
+            })
+        })
+        .await
+    }
+
+    async fn deliveries(
+        &self,
+        query: &DeliveryQuery,
+        page: &PageRequest,
+    ) -> Result<Page<DeliveryView>> {
+        let (query, page) = (query.clone(), *page);
+        self.call(move |shared| {
+            Box::pin(async move { shared.inner.deliveries(&query, &page).await })
+        })
+        .await
+    }
+
+    async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
+        let sweep = *sweep;
+        self.call(move |shared| Box::pin(async move { shared.inner.sweep(&sweep).await }))
+            .await
+    }
+}
