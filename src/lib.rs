@@ -72,5 +72,8 @@ pub mod storage {
 /// The transport port, and the transport that comes with the crate.
 #[cfg(feature = "engine")]
 pub mod transport {
+    #[cfg(feature = "hyper")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+    pub use crate::adapters::hyper::{HyperOptions, HyperTransport, Resolver};
     pub use crate::ports::transport::{Request, Response, Transport, TransportError, transport_fn};
 }
