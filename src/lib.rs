@@ -65,6 +65,8 @@ pub mod signature {
 /// The storage port, and the storages that come with the crate.
 #[cfg(feature = "engine")]
 pub mod storage {
+    #[cfg(feature = "conformance")]
+    pub use crate::adapters::conformance;
     pub use crate::adapters::memory::MemoryStorage;
     pub use crate::ports::storage::*;
 }
@@ -72,5 +74,8 @@ pub mod storage {
 /// The transport port, and the transport that comes with the crate.
 #[cfg(feature = "engine")]
 pub mod transport {
+    #[cfg(feature = "hyper")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+    pub use crate::adapters::hyper::{HyperOptions, HyperTransport, Resolver};
     pub use crate::ports::transport::{Request, Response, Transport, TransportError, transport_fn};
 }

@@ -59,7 +59,7 @@ fn run_all(seeds: u64, world: impl Fn(u64) -> Result<Report, String> + Sync) -> 
                                 report.deliveries as u64,
                                 report.leases,
                                 report.lost,
-                                report.duplicates,
+                                report.exposed,
                                 report.disabled,
                             ]) {
                                 total.fetch_add(value, Ordering::Relaxed);
@@ -76,8 +76,7 @@ fn run_all(seeds: u64, world: impl Fn(u64) -> Result<Report, String> + Sync) -> 
     });
     let total = |at: usize| totals[at].load(Ordering::Relaxed);
     println!(
-        "{} seeds: {} events, {} deliveries, {} leases, {} late settlements, {} duplicates after \
-         a crash, {} webhooks disabled, lost 0",
+        "{} seeds: {} events, {} deliveries, {} leases, {} late settlements, {} exposed to a duplicate, {} webhooks disabled, lost 0",
         until - from,
         total(0),
         total(1),

@@ -243,7 +243,7 @@ impl Running {
             self.poll_at = instant + self.options.poll;
             self.turns.look(self.core.now());
         }
-        if self.calling.is_none() && self.is_alive(instant) && self.permits.free() > 0 {
+        if self.may_call(instant) && self.permits.free() > 0 {
             let now = self.core.now();
             if let Some(call) = self.turns.next(now) {
                 self.call(call);
@@ -266,8 +266,7 @@ impl Running {
         let mut at = [beat, settle].into_iter().flatten().fold(own, Instant::min);
         if self.draining.is_none() {
             let sweep = self.sweep_at.filter(|_| self.sweeping.is_none());
-            let idle = self.calling.is_none() && self.is_alive(Instant::now());
-            let call = if idle {
+            let call = if self.may_call(Instant::now()) {
                 self.turns.wake_at(self.core.now(), self.permits.free() > 0)
             } else {
                 None
@@ -280,6 +279,12 @@ impl Running {
     /// Whether leases hold: no call and no POST starts when they may not.
     fn is_alive(&self, instant: Instant) -> bool {
         self.alive_until.is_some_and(|until| instant < until)
+    }
+
+    /// Whether a route or claim call may start: one at a time, while leases hold, and not while
+    /// there may be leases that this dispatcher does not know of, or the limits might not hold.
+    fn may_call(&self, instant: Instant) -> bool {
+        self.calling.is_none() && self.abandoned.is_empty() && self.is_alive(instant)
     }
 
     // --- route and claim -----------------------------------------------------------------------

@@ -12,7 +12,7 @@ pub enum FailureKind {
     Blocked,
     /// The name could not be looked up, or has no address.
     Dns,
-    /// No connection could be made to any of the addresses, or it was cut.
+    /// No connection could be made to any of the addresses.
     Connect,
     /// No TLS session: the certificate is not trusted, names another host, or the handshake broke.
     Tls,

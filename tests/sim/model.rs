@@ -18,9 +18,17 @@ use tidings::{
 struct Entry {
     delivery: Delivery,
     seen: Seen,
-    /// How often its receiver acknowledged it and the sender knew.
+    /// Its sender saw a 2xx, and still has the lease.
+    acknowledged: bool,
+}
+
+/// One event and one webhook: with a redelivery there is more than one delivery of them, and a
+/// request does not tell for which it is.
+#[derive(Debug, Default)]
+struct Pair {
+    deliveries: u32,
     acknowledged: u32,
-    requests: u32,
+    delivered: u32,
 }
 
 /// The world as it must be.
@@ -39,6 +47,7 @@ pub struct Model {
     /// Event and webhook pairs that rule 4 of the storage contract names.
     owed: BTreeSet<(EventId, WebhookId)>,
     made: BTreeSet<DeliveryId>,
+    pairs: BTreeMap<(EventId, WebhookId), Pair>,
     /// Enabled while the model could not know whether something waited: the first lease may be a
     /// probe.
     unsure: BTreeSet<WebhookId>,
@@ -48,8 +57,6 @@ pub struct Model {
     pub leases: u64,
     pub settled: u64,
     pub disabled: u64,
-    /// Requests for a delivery that its sender had seen acknowledged before.
-    pub duplicates: u64,
     digest: u64,
 }
 
@@ -68,13 +75,13 @@ impl Model {
             alive: BTreeMap::new(),
             owed: BTreeSet::new(),
             made: BTreeSet::new(),
+            pairs: BTreeMap::new(),
             unsure: BTreeSet::new(),
             exposed: 0,
             lost: 0,
             leases: 0,
             settled: 0,
             disabled: 0,
-            duplicates: 0,
             digest: 0,
         }
     }
@@ -209,9 +216,9 @@ impl Model {
         let entry = Entry {
             delivery,
             seen: Seen::default(),
-            acknowledged: 0,
-            requests: 0,
+            acknowledged: false,
         };
+        self.pairs.entry((event, webhook)).or_default().deliveries += 1;
         let id = entry.delivery.id;
         assert!(
             self.deliveries.insert(id, entry).is_none(),
@@ -232,7 +239,7 @@ impl Model {
                 && dispatcher == heartbeat.dispatcher
                 && (ends || heartbeat.abandoned.contains(&ticket))
             {
-                self.exposed += u64::from(entry.acknowledged > 0);
+                self.exposed += u64::from(std::mem::take(&mut entry.acknowledged));
                 entry.delivery.abandon(heartbeat.now);
             }
         }
@@ -256,7 +263,7 @@ impl Model {
             for entry in self.deliveries.values_mut() {
                 if matches!(entry.delivery.state, State::Leased { dispatcher: by, .. } if by == dispatcher)
                 {
-                    self.exposed += u64::from(entry.acknowledged > 0);
+                    self.exposed += u64::from(std::mem::take(&mut entry.acknowledged));
                     entry.delivery.reap(now);
                 }
             }
@@ -302,7 +309,8 @@ impl Model {
                     one.delivery.event,
                     one.delivery.webhook,
                     Cause::ROUTED,
-                    one.delivery.published,
+                    // A call may come later than the times that it names.
+                    one.delivery.published.min(turn.now),
                 );
             }
             let lane = self.lanes.entry(one.delivery.webhook).or_default();
@@ -442,8 +450,17 @@ impl Model {
                         .transition
                         .apply(&mut entry.delivery, fence.dispatcher);
                     if matches!(entry.delivery.state, State::Delivered { .. }) {
-                        assert!(entry.acknowledged > 0, "I1: delivered without a 2xx");
+                        let pair = self
+                            .pairs
+                            .entry((entry.delivery.event, webhook))
+                            .or_default();
+                        pair.delivered += 1;
+                        assert!(
+                            pair.delivered <= pair.acknowledged,
+                            "I1: delivered without a 2xx"
+                        );
                     }
+                    entry.acknowledged = false;
                     let tries = self.policy.schedule(stored.mode()).tries();
                     assert!(entry.delivery.failures <= tries, "I5: {:?}", entry.delivery);
                     let lane = self.lanes.entry(webhook).or_default();
@@ -482,16 +499,21 @@ impl Model {
         let Some((id, entry)) = leased else {
             panic!("I6: a request for {event} to {webhook} without a lease");
         };
-        entry.requests += 1;
-        if entry.acknowledged > 0 {
-            self.duplicates += 1;
+        if self.pairs[&(event, webhook)].deliveries == 1 {
+            assert!(
+                !entry.acknowledged,
+                "I3: {id} is sent again after a 2xx, without a fault"
+            );
         }
         *id
     }
 
     /// The sender gets a 2xx.
     pub fn acknowledged(&mut self, delivery: DeliveryId) {
-        self.deliveries.get_mut(&delivery).unwrap().acknowledged += 1;
+        let entry = self.deliveries.get_mut(&delivery).unwrap();
+        entry.acknowledged = true;
+        let pair = (entry.delivery.event, entry.delivery.webhook);
+        self.pairs.entry(pair).or_default().acknowledged += 1;
     }
 
     // --- the end ---------------------------------------------------------------------------------

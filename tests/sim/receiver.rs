@@ -80,6 +80,8 @@ pub struct SimTransport {
     pub clock: SimClock,
     pub dispatcher: std::sync::OnceLock<DispatcherId>,
     pub temper: Arc<Vec<Temper>>,
+    /// Kills the dispatcher that uses this transport.
+    pub kill: Arc<tokio::sync::Notify>,
 }
 
 #[async_trait]
@@ -116,6 +118,10 @@ impl Transport for SimTransport {
             assert!(verified.is_ok(), "I9: signature: {verified:?}");
             delivery
         });
+        // A crash in the middle of things, or just after.
+        if shared.odds.crash && shared.roll(Fault::Crash, 60) {
+            self.kill.notify_one();
+        }
         let Some(delivery) = seen else {
             return Err(TransportError::new(
                 FailureKind::Local,
@@ -191,6 +197,9 @@ impl Transport for SimTransport {
             Mood::Well | Mood::Flaky | Mood::LosingAnswers => {
                 tokio::time::sleep(latency).await;
                 shared.see(|model| model.acknowledged(delivery));
+                if shared.odds.crash && shared.roll(Fault::Crash, 60) {
+                    self.kill.notify_one();
+                }
                 Ok(Response::new(204))
             }
         }
