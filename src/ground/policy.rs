@@ -163,6 +163,18 @@ pub const ROUTE_DELIVERIES: usize = 1_024;
 pub const ROUTE_FEW: usize = 8;
 /// Deliveries that a storage leases from one lane before it turns to the next.
 pub const CLAIM_FEW: usize = 4;
+/// How much longer than its deadline the engine waits for a transport before it cuts it off.
+pub const DEADLINE_SLACK: Duration = Duration::from_secs(1);
+/// Access tokens that one dispatcher keeps, beside those in use at the moment.
+pub const TOKENS_KEPT: usize = 1_024;
+/// How long an access token is used when its endpoint does not say.
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(300);
+/// The longest that an access token is used without asking for a new one.
+pub const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(86_400);
+/// How long before its end an access token is replaced (never more than half of its life).
+pub const TOKEN_MARGIN: Duration = Duration::from_secs(30);
+/// How long a token endpoint is left in peace after it gave no token.
+pub const TOKEN_REST: Duration = Duration::from_secs(1);
 /// Outcomes in one settle call.
 pub const SETTLE_BATCH: usize = 256;
 /// Rows that one step of a sweep touches.
