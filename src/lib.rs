@@ -38,6 +38,7 @@ pub use ground::secret::Secret;
 pub use ground::secrets::{Overlap, SecretRecord, Secrets};
 pub use ground::signature::{SignatureScheme, Verified, Verifier, VerifyError};
 pub use ground::time::{self, Timestamp};
+pub use ground::view::{AttemptJson, DeliveryJson, OAuthView, TransportType, UserView, WebhookView};
 pub use ground::webhook::{
     Confirmation, Created, DisabledReason, Edit, Registration, Status, Webhook,
 };
@@ -68,6 +69,8 @@ pub mod storage {
     #[cfg(feature = "conformance")]
     pub use crate::adapters::conformance;
     pub use crate::adapters::memory::MemoryStorage;
+    #[cfg(feature = "sqlite")]
+    pub use crate::adapters::sqlite::{SqliteOptions, SqliteStorage};
     pub use crate::ports::storage::*;
 }
 
