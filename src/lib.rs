@@ -154,6 +154,7 @@ pub use ground::secret::Secret;
 pub use ground::secrets::{Overlap, SecretRecord, Secrets};
 pub use ground::signature::{SignatureScheme, Verified, Verifier, VerifyError};
 pub use ground::time::{self, Timestamp};
+pub use ground::view::{AttemptJson, DeliveryJson, OAuthView, TransportType, UserView, WebhookView};
 pub use ground::webhook::{
     Confirmation, Created, DisabledReason, Edit, Registration, Status, Webhook,
 };
@@ -181,6 +182,8 @@ pub mod signature {
 /// The storage port, and the storages that come with the crate.
 #[cfg(feature = "engine")]
 pub mod storage {
+    #[cfg(feature = "conformance")]
+    pub use crate::adapters::conformance;
     pub use crate::adapters::memory::MemoryStorage;
     pub use crate::ports::storage::*;
 }

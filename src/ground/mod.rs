@@ -27,5 +27,6 @@ pub(crate) mod secret;
 pub(crate) mod secrets;
 pub(crate) mod signature;
 pub mod time;
+pub(crate) mod view;
 pub(crate) mod webhook;
 mod webhook_record;

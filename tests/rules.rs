@@ -1,0 +1,1142 @@
+//! The rules of delivery, as tables: each row names the rule and where it comes from. `W…` are rows
+//! of the seed; a section or a name is that of the specification. All pure, all by the public API.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tidings::time::{after, before, between};
+use tidings::{
+    Cause, Delivery, DeliveryId, DisabledReason, DispatcherId, EventId, FailureKind, Fence, Health,
+    Lane, LaneChange, Mode, Next, Outcome, Policy, Readiness, Registration, Schedule, Secret, Seen,
+    Standing, State, Timestamp, Transition, Webhook, WebhookId, advance, must_account,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn now() -> Timestamp {
+    tidings::time::parse_time("2026-01-31T08:15:30.120Z").unwrap()
+}
+
+fn webhook(mode: Mode) -> Webhook {
+    Registration::new("https://example.com/hook", ["*"])
+        .unwrap()
+        .mode(mode)
+        .enabled(true)
+        .into_webhook(
+            WebhookId::new(now(), &[1; 10]),
+            Secret::from_random(&[2; 32]),
+            now(),
+        )
+        .unwrap()
+}
+
+fn dispatcher(byte: u8) -> DispatcherId {
+    DispatcherId::new(now(), &[byte; 10])
+}
+
+fn event(number: u64) -> EventId {
+    let mut random = [0; 10];
+    random[..8].copy_from_slice(&number.to_be_bytes());
+    EventId::new(now(), &random)
+}
+
+/// A leased delivery that was published at `published` and has failed `failures` times.
+fn leased(number: u64, published: Timestamp, failures: u32) -> Delivery {
+    let webhook = WebhookId::new(now(), &[1; 10]);
+    let mut delivery = Delivery::owed(event(number), webhook, Cause::ROUTED, published, published);
+    delivery.attempt = failures;
+    delivery.failures = failures;
+    delivery.lease(dispatcher(1), 1);
+    delivery
+}
+
+fn exact() -> Policy {
+    Policy::default().with_jitter_percent(0)
+}
+
+fn answered(status: u16) -> Outcome {
+    Outcome::Answered {
+        status,
+        retry_after: None,
+    }
+}
+
+fn asking(status: u16, retry_after: Duration) -> Outcome {
+    Outcome::Answered {
+        status,
+        retry_after: Some(retry_after),
+    }
+}
+
+fn waiting(delay: Duration) -> Next {
+    Next::Waiting {
+        due: after(now(), delay),
+    }
+}
+
+fn pause(time: Duration) -> LaneChange {
+    LaneChange::Pause {
+        until: after(now(), time),
+    }
+}
+
+/// One rule: what is given, and what must come of it. [`row`] fills in a first failure.
+struct Row {
+    rule: &'static str,
+    source: &'static str,
+    mode: Mode,
+    failures: u32,
+    interruptions: u32,
+    lapsed: bool,
+    age: Duration,
+    failing: Option<Duration>,
+    probe: bool,
+    outcome: Outcome,
+    policy: Policy,
+    next: Next,
+    charged: (u32, u32),
+    health: Health,
+    lane: LaneChange,
+}
+
+fn row(rule: &'static str, source: &'static str, outcome: Outcome) -> Row {
+    Row {
+        rule,
+        source,
+        mode: Mode::Live,
+        failures: 0,
+        interruptions: 0,
+        lapsed: false,
+        age: SECOND,
+        failing: None,
+        probe: false,
+        outcome,
+        policy: exact(),
+        next: waiting(5 * SECOND),
+        charged: (1, 0),
+        health: Health::Failing { at: now() },
+        lane: LaneChange::None,
+    }
+}
+
+impl Row {
+    fn success(self) -> Self {
+        let charged = (self.failures, self.interruptions);
+        Self {
+            next: Next::Delivered,
+            charged,
+            health: Health::Recovered,
+            ..self
+        }
+    }
+
+    fn check(&self) {
+        let mut delivery = leased(1, before(now(), self.age), self.failures);
+        delivery.interruptions = self.interruptions;
+        delivery.lapsed = self.lapsed;
+        let seen = Seen {
+            failing_since: self.failing.map(|time| before(now(), time)),
+            probe: self.probe,
+        };
+        let webhook = webhook(self.mode);
+        let found = advance(
+            &delivery,
+            &webhook,
+            seen,
+            &self.outcome,
+            &self.policy,
+            now(),
+        );
+        let name = format!("{} ({})", self.rule, self.source);
+        assert_eq!(found.next, self.next, "{name}");
+        assert_eq!(
+            (found.failures, found.interruptions),
+            self.charged,
+            "{name}"
+        );
+        assert_eq!(found.health, self.health, "{name}");
+        assert_eq!(found.lane, self.lane, "{name}");
+        assert!(!found.lapsed, "{name}");
+        assert_eq!(found.at, now(), "{name}");
+    }
+}
+
+/// Gives each rule its row and compares the whole decision (table).
+#[test]
+fn every_rule_has_its_row() {
+    let no_answer = |kind| Outcome::Unanswered(kind);
+    let since = |time| Health::Disable {
+        observed: before(now(), time),
+        at: now(),
+    };
+    let local = no_answer(FailureKind::Local);
+    let crashed = Outcome::Interrupted;
+    let unchanged = Health::Unchanged;
+    for row in [
+        row("a 2xx acknowledges", "W16", answered(200)).success(),
+        row(
+            "202 is success, work comes later",
+            "domain 6",
+            answered(202),
+        )
+        .success(),
+        Row {
+            failures: 9,
+            ..row("the last try may succeed", "W16", answered(204))
+        }
+        .success(),
+        Row {
+            failing: Some(9 * DAY),
+            ..row("one success ends it", "W17", answered(299))
+        }
+        .success(),
+        Row {
+            probe: true,
+            lane: LaneChange::Open,
+            ..row("the probe opens the lane", "design 1, claim", answered(200)).success()
+        },
+        row(
+            "Retry-After on success is nothing",
+            "RFC 9110, 10.2.3",
+            asking(200, HOUR),
+        )
+        .success(),
+        row("anything else is not received", "W18", answered(500)),
+        row("a redirect is a failure", "W19", answered(302)),
+        row("a bad request is tried again", "W18", answered(400)),
+        row("101 is no acknowledgement", "W18", answered(101)),
+        Row {
+            health: Health::Gone { at: now() },
+            ..row("410 disables", "SW", answered(410))
+        },
+        Row {
+            health: Health::Gone { at: now() },
+            failing: Some(9 * DAY),
+            ..row("410 disables, even where time would", "SW", answered(410))
+        },
+        Row {
+            lane: pause(5 * SECOND),
+            ..row("429 pauses", "SW", answered(429))
+        },
+        Row {
+            lane: pause(5 * SECOND),
+            ..row("502 pauses", "SW", answered(502))
+        },
+        Row {
+            lane: pause(5 * SECOND),
+            ..row("503 pauses", "SW", answered(503))
+        },
+        Row {
+            lane: pause(5 * SECOND),
+            ..row("504 pauses", "SW", answered(504))
+        },
+        Row {
+            lane: pause(15 * MINUTE),
+            failing: Some(HOUR),
+            ..row(
+                "a pause grows to a quarter of the stretch",
+                "design 5",
+                answered(503),
+            )
+        },
+        Row {
+            lane: pause(15 * MINUTE),
+            failing: Some(DAY),
+            ..row(
+                "a pause of our own has an end",
+                "policy: pause_max",
+                answered(503),
+            )
+        },
+        Row {
+            next: waiting(2 * MINUTE),
+            lane: pause(2 * MINUTE),
+            ..row(
+                "Retry-After sets pause and try",
+                "SW",
+                asking(503, 2 * MINUTE),
+            )
+        },
+        Row {
+            next: waiting(24 * HOUR),
+            lane: pause(24 * HOUR),
+            ..row(
+                "Retry-After is cut",
+                "F41: year 9999",
+                asking(429, Duration::MAX),
+            )
+        },
+        Row {
+            next: waiting(30 * MINUTE),
+            failures: 2,
+            charged: (3, 0),
+            lane: pause(5 * SECOND),
+            ..row(
+                "never earlier than the schedule",
+                "P9",
+                asking(503, Duration::ZERO),
+            )
+        },
+        Row {
+            next: waiting(2 * MINUTE),
+            ..row(
+                "Retry-After on other answers delays the try",
+                "RFC 9110",
+                asking(500, 2 * MINUTE),
+            )
+        },
+        Row {
+            probe: true,
+            lane: LaneChange::Open,
+            ..row(
+                "a probe that is answered opens",
+                "design 1, claim",
+                answered(500),
+            )
+        },
+        Row {
+            probe: true,
+            lane: pause(5 * SECOND),
+            ..row(
+                "a probe that finds 503 pauses again",
+                "design 1, claim",
+                answered(503),
+            )
+        },
+        row(
+            "no answer is a failure",
+            "W18",
+            no_answer(FailureKind::Timeout),
+        ),
+        row(
+            "one timeout does not pause",
+            "design 1, claim",
+            no_answer(FailureKind::Timeout),
+        ),
+        Row {
+            failing: Some(MINUTE),
+            lane: pause(15 * SECOND),
+            ..row(
+                "timeouts in a row pause",
+                "design 1, claim",
+                no_answer(FailureKind::Timeout),
+            )
+        },
+        Row {
+            failing: Some(MINUTE),
+            lane: pause(15 * SECOND),
+            ..row(
+                "so do refused connections",
+                "design 1, claim",
+                no_answer(FailureKind::Connect),
+            )
+        },
+        Row {
+            probe: true,
+            lane: pause(5 * SECOND),
+            ..row(
+                "an unanswered probe pauses",
+                "design 1",
+                no_answer(FailureKind::Dns),
+            )
+        },
+        row(
+            "a blocked address is a failure",
+            "A-rows: SSRF",
+            no_answer(FailureKind::Blocked),
+        ),
+        row(
+            "broken TLS is a failure",
+            "W18",
+            no_answer(FailureKind::Tls),
+        ),
+        row(
+            "what is no HTTP is a failure",
+            "W18",
+            no_answer(FailureKind::Protocol),
+        ),
+        Row {
+            failures: 9,
+            next: Next::Exhausted,
+            charged: (10, 0),
+            ..row(
+                "the tenth failure is the last",
+                "SW: schedule",
+                answered(500),
+            )
+        },
+        Row {
+            mode: Mode::Test,
+            next: waiting(5 * MINUTE),
+            ..row(
+                "test mode has a schedule of its own",
+                "domain 6",
+                answered(500),
+            )
+        },
+        Row {
+            mode: Mode::Test,
+            failures: 2,
+            next: Next::Exhausted,
+            charged: (3, 0),
+            ..row("test mode: three tries", "domain 8, row 7", answered(500))
+        },
+        Row {
+            failures: 8,
+            age: 29 * DAY + HOUR,
+            next: Next::Expired,
+            charged: (9, 0),
+            ..row(
+                "too late for another try",
+                "policy: expire_after",
+                answered(500),
+            )
+        },
+        Row {
+            failures: 8,
+            age: 29 * DAY - SECOND,
+            next: waiting(DAY),
+            charged: (9, 0),
+            ..row("just not too late", "policy: expire_after", answered(500))
+        },
+        Row {
+            age: 40 * DAY,
+            ..row("a late success counts", "W16", answered(200)).success()
+        },
+        Row {
+            failing: Some(5 * DAY - Duration::from_millis(1)),
+            ..row("not yet several days", "W17", answered(500))
+        },
+        Row {
+            failing: Some(5 * DAY),
+            health: since(5 * DAY),
+            ..row("several days disable", "W17", answered(500))
+        },
+        Row {
+            failing: Some(2 * HOUR),
+            health: since(2 * HOUR),
+            policy: exact().with_disable_after(HOUR),
+            ..row("the schedule's length is enough", "design 5", answered(500))
+        }
+        .with_schedule_of(&[5 * SECOND, 2 * HOUR - 5 * SECOND]),
+        Row {
+            failing: Some(2 * HOUR - SECOND),
+            policy: exact().with_disable_after(HOUR),
+            ..row(
+                "never before the schedule's length",
+                "design 5",
+                answered(500),
+            )
+        }
+        .with_schedule_of(&[5 * SECOND, 2 * HOUR - 5 * SECOND]),
+        Row {
+            interruptions: 0,
+            charged: (0, 1),
+            health: unchanged,
+            ..row("our own fault is free at first", "design 1, leases", local)
+        },
+        Row {
+            interruptions: 2,
+            failures: 4,
+            failing: Some(9 * DAY),
+            charged: (4, 3),
+            health: unchanged,
+            ..row(
+                "the third is free, too, and disables nothing",
+                "design 1, leases",
+                local,
+            )
+        },
+        Row {
+            interruptions: 3,
+            charged: (1, 4),
+            health: unchanged,
+            ..row("the fourth follows the schedule", "design 1, leases", local)
+        },
+        Row {
+            interruptions: 3,
+            charged: (1, 4),
+            health: unchanged,
+            ..row(
+                "a panic is our own fault",
+                "design 1",
+                no_answer(FailureKind::Panic),
+            )
+        },
+        Row {
+            interruptions: 4,
+            failures: 1,
+            lapsed: true,
+            next: waiting(5 * MINUTE),
+            charged: (2, 4),
+            health: unchanged,
+            ..row(
+                "a crash was counted when it was found",
+                "design 1, leases",
+                crashed,
+            )
+        },
+        Row {
+            interruptions: 12,
+            failures: 9,
+            lapsed: true,
+            next: Next::Exhausted,
+            charged: (10, 12),
+            health: unchanged,
+            ..row("what kills its sender ends", "I5", crashed)
+        },
+        Row {
+            probe: true,
+            charged: (0, 1),
+            health: unchanged,
+            lane: LaneChange::Reprobe,
+            ..row("an unsent probe is taken again", "design 1, claim", local)
+        },
+        Row {
+            age: 31 * DAY,
+            next: Next::Expired,
+            charged: (0, 1),
+            health: unchanged,
+            ..row(
+                "a free interruption expires, too",
+                "policy: expire_after",
+                local,
+            )
+        },
+        Row {
+            lapsed: true,
+            interruptions: 1,
+            charged: (0, 1),
+            ..row(
+                "a sent try clears the lapse",
+                "design 1, leases",
+                answered(200),
+            )
+            .success()
+        },
+    ] {
+        row.check();
+    }
+}
+
+impl Row {
+    fn with_schedule_of(mut self, delays: &[Duration]) -> Self {
+        let schedule = Schedule::new(delays.iter().copied()).unwrap();
+        self.policy = self.policy.with_schedule(Mode::Live, schedule);
+        self
+    }
+}
+
+/// Decides on every status from 100 to 999 (W16, W18, W19, F40).
+#[test]
+fn only_2xx_is_success() {
+    let (delivery, webhook, policy) = (leased(1, now(), 0), webhook(Mode::Live), exact());
+    for status in 100..=999 {
+        let outcome = answered(status);
+        let found = advance(
+            &delivery,
+            &webhook,
+            Seen::default(),
+            &outcome,
+            &policy,
+            now(),
+        );
+        let success = status / 100 == 2;
+        assert_eq!(outcome.is_success(), success, "{status}");
+        assert_eq!(found.next == Next::Delivered, success, "{status}");
+        assert_eq!(found.health == Health::Recovered, success, "{status}");
+        let gone = found.health == Health::Gone { at: now() };
+        assert_eq!(gone, status == 410, "{status}");
+        let pauses = matches!(found.lane, LaneChange::Pause { .. });
+        assert_eq!(pauses, [429, 502, 503, 504].contains(&status), "{status}");
+    }
+}
+
+/// Fails a delivery until it ends, each time at its due moment, and returns the delays.
+fn delays(mode: Mode, number: u64, policy: &Policy) -> Vec<Duration> {
+    let webhook = webhook(mode);
+    let mut delivery = leased(number, now(), 0);
+    let (mut at, mut delays) = (now(), Vec::new());
+    loop {
+        let found = advance(
+            &delivery,
+            &webhook,
+            Seen::default(),
+            &answered(500),
+            policy,
+            at,
+        );
+        found.apply(&mut delivery, dispatcher(1));
+        let Next::Waiting { due } = found.next else {
+            assert_eq!(delivery.state, State::Exhausted { at });
+            return delays;
+        };
+        delays.push(between(at, due));
+        at = due;
+        delivery.lease(dispatcher(1), 1);
+    }
+}
+
+/// Plays both schedules to their ends, without jitter and with (domain 6, Standard Webhooks, P4).
+#[test]
+fn the_schedules_are_those_of_the_documents() {
+    let live: Vec<_> = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400]
+        .map(Duration::from_secs)
+        .into();
+    let test: Vec<_> = [300, 7_200].map(Duration::from_secs).into();
+    assert_eq!(delays(Mode::Live, 1, &exact()), live);
+    assert_eq!(delays(Mode::Test, 1, &exact()), test);
+    assert_eq!(
+        live.iter().sum::<Duration>(),
+        75 * HOUR + 35 * MINUTE + 5 * SECOND
+    );
+    for number in 0..200 {
+        for (mode, expected) in [(Mode::Live, &live), (Mode::Test, &test)] {
+            let found = delays(mode, number, &Policy::default());
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(expected) {
+                assert!(
+                    found >= expected && *found < *expected * 11 / 10,
+                    "{found:?}"
+                );
+            }
+        }
+    }
+}
+
+/// Fails 10,000 deliveries within one second and counts what is due in each second (P4, F43).
+#[test]
+fn jitter_is_repeatable_and_spreads() {
+    let (webhook, policy) = (webhook(Mode::Live), Policy::default());
+    // After the third failure: 30 minutes, and a window of 3 minutes.
+    let due = |number: u64| {
+        let at = after(now(), Duration::from_micros(number * 100));
+        let delivery = leased(number, now(), 2);
+        match advance(
+            &delivery,
+            &webhook,
+            Seen::default(),
+            &answered(500),
+            &policy,
+            at,
+        )
+        .next
+        {
+            Next::Waiting { due } => due,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut seconds = HashMap::new();
+    for number in 0..10_000 {
+        assert_eq!(due(number), due(number));
+        *seconds.entry(due(number).timestamp()).or_insert(0) += 1;
+    }
+    // Even: 56 in each of 180 seconds.
+    let most = *seconds.values().max().unwrap();
+    assert!(most < 100, "{most} in one second");
+    assert!(
+        (178..=182).contains(&seconds.len()),
+        "{} seconds",
+        seconds.len()
+    );
+    let none = Policy::default().with_jitter_percent(0);
+    let exact = advance(
+        &leased(1, now(), 2),
+        &webhook,
+        Seen::default(),
+        &answered(500),
+        &none,
+        now(),
+    );
+    assert_eq!(exact.next, waiting(30 * MINUTE));
+}
+
+/// Compares the jitter of the same delivery after different failures, and of different deliveries.
+#[test]
+fn jitter_differs_by_delivery_and_failure() {
+    let policy = Policy::default().with_schedule(Mode::Live, Schedule::new([HOUR; 9]).unwrap());
+    let mut all: Vec<_> = (0..10)
+        .flat_map(|number| delays(Mode::Live, number, &policy))
+        .collect();
+    all.sort();
+    all.dedup();
+    assert!(all.len() > 85, "{} different delays of 90", all.len());
+}
+
+/// Applies transitions and gives a lease back, and compares the delivery (table).
+#[test]
+fn a_transition_is_applied_as_it_says() {
+    let policy = exact();
+    for (outcome, state, failures) in [
+        (answered(200), State::Delivered { at: now() }, 0),
+        (
+            answered(500),
+            State::Waiting {
+                due: after(now(), 5 * SECOND),
+            },
+            1,
+        ),
+    ] {
+        let mut delivery = leased(1, now(), 0);
+        delivery.lapsed = true;
+        let webhook = webhook(Mode::Live);
+        advance(
+            &delivery,
+            &webhook,
+            Seen::default(),
+            &outcome,
+            &policy,
+            now(),
+        )
+        .apply(&mut delivery, dispatcher(1));
+        assert_eq!(
+            (delivery.state, delivery.failures, delivery.lapsed),
+            (state, failures, false)
+        );
+        assert_eq!(
+            (delivery.attempt, delivery.settled_by),
+            (1, Some(dispatcher(1)))
+        );
+    }
+    for (probe, lane) in [(false, LaneChange::None), (true, LaneChange::Reprobe)] {
+        let mut delivery = leased(1, before(now(), HOUR), 3);
+        (delivery.interruptions, delivery.lapsed) = (2, true);
+        let mut expected = delivery.clone();
+        let seen = Seen {
+            failing_since: Some(now()),
+            probe,
+        };
+        let back = Transition::given_back(&delivery, seen, now());
+        assert_eq!((back.health, back.lane), (Health::Unchanged, lane));
+        back.apply(&mut delivery, dispatcher(1));
+        expected.state = State::Waiting { due: now() };
+        expected.settled_by = Some(dispatcher(1));
+        assert_eq!(delivery, expected, "uncharged");
+    }
+}
+
+/// Asks for each number of interruptions whether it is accounted for first (table).
+#[test]
+fn the_first_three_interruptions_are_free() {
+    for (interruptions, lapsed, must) in [
+        (0, false, false),
+        (1, true, false),
+        (3, true, false),
+        (4, true, true),
+        (4, false, false),
+    ] {
+        let mut delivery = leased(1, now(), 0);
+        (delivery.interruptions, delivery.lapsed) = (interruptions, lapsed);
+        assert_eq!(
+            must_account(&delivery, &exact()),
+            must,
+            "{interruptions} {lapsed}"
+        );
+    }
+    let none_free = exact().with_interruptions_free(0);
+    let mut delivery = leased(1, now(), 0);
+    delivery.reap(now());
+    assert!(must_account(&delivery, &none_free));
+}
+
+/// Lets a payload kill its sender whenever it is sent, and counts the sends until it ends (I5).
+#[test]
+fn a_payload_that_kills_its_sender_ends() {
+    let (webhook, policy) = (webhook(Mode::Live), exact());
+    let mut delivery = leased(1, now(), 0);
+    let (mut at, mut killed, mut crashes_uncounted) = (now(), 1, Vec::new());
+    delivery.reap(at);
+    while !delivery.state.is_ended() {
+        if let State::Waiting { due } = delivery.state {
+            at = at.max(due);
+        }
+        delivery.lease(dispatcher(1), 1);
+        if must_account(&delivery, &policy) {
+            let seen = Seen::default();
+            let found = advance(
+                &delivery,
+                &webhook,
+                seen,
+                &Outcome::Interrupted,
+                &policy,
+                at,
+            );
+            assert_eq!(found.health, Health::Unchanged);
+            found.apply(&mut delivery, dispatcher(1));
+        } else {
+            killed += 1;
+            delivery.reap(at);
+            crashes_uncounted.push(delivery.interruptions);
+            assert!(killed < 100);
+        }
+    }
+    assert_eq!(delivery.state, State::Exhausted { at });
+    // Three free ones, and as many as there are tries.
+    assert_eq!((killed, delivery.failures), (13, 10));
+    assert_eq!(between(now(), at), 75 * HOUR + 35 * MINUTE + 5 * SECOND);
+}
+
+/// Plays 30 days with one delivery an hour: nine of ten fail, or all do (F42, W17).
+#[test]
+fn flapping_is_not_disabled_but_silence_is() {
+    let (webhook, policy) = (webhook(Mode::Live), exact());
+    let disabled = |succeeds: fn(u32) -> bool| {
+        let mut lane = Lane::default();
+        (0..30 * 24).find(|hour| {
+            let at = after(now(), HOUR * *hour);
+            let seen = Seen {
+                failing_since: lane.failing_since,
+                probe: false,
+            };
+            let outcome = answered(if succeeds(*hour) { 200 } else { 500 });
+            let delivery = leased(u64::from(*hour), at, 0);
+            let found = advance(&delivery, &webhook, seen, &outcome, &policy, at);
+            lane.health(found.health).is_some()
+        })
+    };
+    assert_eq!(disabled(|hour| hour % 10 == 9), None);
+    assert_eq!(disabled(|hour| hour == 0), Some(5 * 24 + 1));
+    assert_eq!(disabled(|_| false), Some(5 * 24));
+}
+
+/// Compares the time until the disable with the schedule's length, with jitter (W17; table).
+#[test]
+fn the_last_try_comes_before_the_disable() {
+    for percent in [0, 10, 100] {
+        for time in [Duration::ZERO, HOUR, 75 * HOUR, 5 * DAY, 60 * DAY] {
+            let policy = Policy::default()
+                .with_jitter_percent(percent)
+                .with_disable_after(time);
+            for mode in [Mode::Live, Mode::Test] {
+                let longest: Duration = delays(mode, 7, &policy).iter().sum();
+                assert!(
+                    policy.disable_after(mode) >= longest.max(time),
+                    "{percent} {time:?}"
+                );
+            }
+        }
+    }
+}
+
+// --- lanes -------------------------------------------------------------------------------------
+
+fn at(seconds: u64) -> Timestamp {
+    after(now(), SECOND * u32::try_from(seconds).unwrap())
+}
+
+fn lane(next_due: Option<u64>, paused_until: Option<u64>) -> Lane {
+    Lane {
+        next_due: next_due.map(at),
+        paused_until: paused_until.map(at),
+        failing_since: None,
+    }
+}
+
+/// Asks lanes of each kind what may be claimed at 10 s (table; design 1, claim).
+#[test]
+fn a_lane_is_ready_when_it_is_due_and_not_paused() {
+    for (next_due, paused_until, ready_at, readiness, plain) in [
+        (None, None, None, Readiness::NotReady, true),
+        (None, Some(5), None, Readiness::NotReady, false),
+        (Some(5), None, Some(5), Readiness::Open, false),
+        (Some(10), None, Some(10), Readiness::Open, false),
+        (Some(11), None, Some(11), Readiness::NotReady, false),
+        (Some(5), Some(11), Some(11), Readiness::NotReady, false),
+        (Some(5), Some(10), Some(10), Readiness::Probe, false),
+        (Some(10), Some(5), Some(10), Readiness::Probe, false),
+        (Some(11), Some(5), Some(11), Readiness::NotReady, false),
+    ] {
+        let lane = lane(next_due, paused_until);
+        assert_eq!(lane.ready_at(), ready_at.map(at), "{lane:?}");
+        assert_eq!(lane.readiness(at(10)), readiness, "{lane:?}");
+        assert_eq!(lane.is_plain(), plain, "{lane:?}");
+    }
+}
+
+/// Applies each change to lanes of each kind (table; design 1, claim).
+#[test]
+fn a_lane_changes_as_it_is_told() {
+    type Change = fn(&mut Lane);
+    let rows: [(&str, Lane, Change, Lane); 14] = [
+        (
+            "the first delivery",
+            lane(None, None),
+            |it| it.lower(at(5)),
+            lane(Some(5), None),
+        ),
+        (
+            "an earlier one",
+            lane(Some(7), None),
+            |it| it.lower(at(5)),
+            lane(Some(5), None),
+        ),
+        (
+            "a later one",
+            lane(Some(3), None),
+            |it| it.lower(at(5)),
+            lane(Some(3), None),
+        ),
+        (
+            "a pause stays",
+            lane(None, Some(9)),
+            |it| it.lower(at(5)),
+            lane(Some(5), Some(9)),
+        ),
+        (
+            "a pause",
+            lane(Some(1), None),
+            |it| it.pause(at(5)),
+            lane(Some(1), Some(5)),
+        ),
+        (
+            "a longer pause",
+            lane(None, Some(4)),
+            |it| it.pause(at(5)),
+            lane(None, Some(5)),
+        ),
+        (
+            "a shorter pause",
+            lane(None, Some(6)),
+            |it| it.pause(at(5)),
+            lane(None, Some(6)),
+        ),
+        (
+            "the probe's own end",
+            lane(None, Some(1)),
+            |it| it.probe(at(5)),
+            lane(None, Some(5)),
+        ),
+        (
+            "no change",
+            lane(Some(1), Some(2)),
+            |it| it.change(LaneChange::None, at(5)),
+            lane(Some(1), Some(2)),
+        ),
+        (
+            "a pause by settlement: the later one counts",
+            lane(Some(1), Some(9)),
+            |it| it.change(LaneChange::Pause { until: at(5) }, at(4)),
+            lane(Some(1), Some(9)),
+        ),
+        (
+            "the probe opens",
+            lane(Some(1), Some(9)),
+            |it| it.change(LaneChange::Open, at(5)),
+            lane(Some(1), None),
+        ),
+        (
+            "another probe, at once",
+            lane(Some(1), Some(9)),
+            |it| it.change(LaneChange::Reprobe, at(5)),
+            lane(Some(1), Some(5)),
+        ),
+        (
+            "enabled when empty",
+            lane(None, Some(9)),
+            |it| it.enable(at(5)),
+            lane(None, None),
+        ),
+        (
+            "enabled with a queue",
+            lane(Some(1), Some(9)),
+            |it| it.enable(at(5)),
+            lane(Some(1), Some(5)),
+        ),
+    ];
+    for (name, mut lane, change, expected) in rows {
+        change(&mut lane);
+        assert_eq!(lane, expected, "{name}");
+    }
+}
+
+/// Applies each word on health to stretches of failure (table; W17, Standard Webhooks' 410).
+#[test]
+fn health_is_judged_by_the_stored_stretch() {
+    let failing = |at| Health::Failing { at };
+    let disable = |observed| Health::Disable {
+        observed: at(observed),
+        at: at(9),
+    };
+    let gone = Health::Gone { at: at(9) };
+    for (stored, health, expected, reason) in [
+        (None, Health::Unchanged, None, None),
+        (Some(1), Health::Unchanged, Some(1), None),
+        (None, Health::Recovered, None, None),
+        (Some(1), Health::Recovered, None, None),
+        (None, failing(at(9)), Some(9), None),
+        (Some(1), failing(at(9)), Some(1), None),
+        (Some(1), disable(1), Some(1), Some(DisabledReason::Failing)),
+        // A success has ended the stretch since; this failure begins another.
+        (None, disable(1), Some(9), None),
+        (Some(5), disable(1), Some(5), None),
+        (None, gone, Some(9), Some(DisabledReason::Gone)),
+        (Some(1), gone, Some(1), Some(DisabledReason::Gone)),
+    ] {
+        let mut lane = Lane {
+            failing_since: stored.map(at),
+            ..Lane::default()
+        };
+        assert_eq!(lane.health(health), reason, "{stored:?} {health:?}");
+        assert_eq!(
+            lane.failing_since,
+            expected.map(at),
+            "{stored:?} {health:?}"
+        );
+        assert!(lane.is_plain());
+    }
+    let mut lane = Lane {
+        failing_since: Some(at(1)),
+        ..Lane::default()
+    };
+    lane.enable(at(5));
+    assert_eq!(lane.failing_since, None, "an enabled webhook starts anew");
+}
+
+// --- deliveries --------------------------------------------------------------------------------
+
+/// Compares fences with deliveries in each state (table; design 1, leases).
+#[test]
+fn a_fence_holds_for_its_own_lease_only() {
+    let base = leased(1, now(), 0);
+    let fence = Fence {
+        delivery: base.id,
+        attempt: 1,
+        dispatcher: dispatcher(1),
+    };
+    let other = Fence {
+        dispatcher: dispatcher(2),
+        ..fence
+    };
+    let later = Fence {
+        attempt: 2,
+        ..fence
+    };
+    let elsewhere = Fence {
+        delivery: leased(2, now(), 0).id,
+        ..fence
+    };
+    let settled = |outcome| {
+        let mut delivery = base.clone();
+        let webhook = webhook(Mode::Live);
+        advance(
+            &delivery,
+            &webhook,
+            Seen::default(),
+            &outcome,
+            &exact(),
+            now(),
+        )
+        .apply(&mut delivery, dispatcher(1));
+        delivery
+    };
+    let changed = |change: fn(&mut Delivery)| {
+        let mut delivery = base.clone();
+        change(&mut delivery);
+        delivery
+    };
+    let back = changed(|it| {
+        Transition::given_back(it, Seen::default(), now()).apply(it, dispatcher(1));
+    });
+    for (name, delivery, fence, standing) in [
+        ("leased", base.clone(), fence, Standing::Holds),
+        ("leased to another", base.clone(), other, Standing::Lost),
+        ("another attempt", base.clone(), later, Standing::Lost),
+        ("another delivery", base.clone(), elsewhere, Standing::Lost),
+        (
+            "delivered by this",
+            settled(answered(200)),
+            fence,
+            Standing::Repeated,
+        ),
+        (
+            "delivered by another",
+            settled(answered(200)),
+            other,
+            Standing::Lost,
+        ),
+        (
+            "waiting after this",
+            settled(answered(500)),
+            fence,
+            Standing::Repeated,
+        ),
+        ("given back by this", back, fence, Standing::Repeated),
+        (
+            "reaped",
+            changed(|it| it.reap(now())),
+            fence,
+            Standing::Lost,
+        ),
+        (
+            "abandoned",
+            changed(|it| it.abandon(now())),
+            fence,
+            Standing::Lost,
+        ),
+        (
+            "leased again by the same",
+            changed(|it| {
+                it.reap(now());
+                it.lease(dispatcher(1), 2);
+            }),
+            fence,
+            Standing::Lost,
+        ),
+        (
+            "leased again by the same, new fence",
+            changed(|it| {
+                it.abandon(now());
+                it.lease(dispatcher(1), 2);
+            }),
+            later,
+            Standing::Holds,
+        ),
+    ] {
+        assert_eq!(delivery.standing(&fence), standing, "{name}");
+    }
+}
+
+/// Takes a delivery through lease, reap and abandon.
+#[test]
+fn the_attempt_only_grows_and_a_crash_is_counted_once() {
+    let mut delivery = Delivery::owed(
+        event(1),
+        WebhookId::new(now(), &[1; 10]),
+        Cause::ROUTED,
+        now(),
+        at(1),
+    );
+    assert_eq!(
+        delivery.id,
+        DeliveryId::of(delivery.event, delivery.webhook, Cause::ROUTED)
+    );
+    assert_eq!(
+        (delivery.state, delivery.attempt),
+        (State::Waiting { due: at(1) }, 0)
+    );
+    delivery.lease(dispatcher(1), 7);
+    assert_eq!(
+        delivery.state,
+        State::Leased {
+            dispatcher: dispatcher(1),
+            ticket: 7
+        }
+    );
+    delivery.reap(at(2));
+    assert_eq!(
+        (delivery.attempt, delivery.interruptions, delivery.lapsed),
+        (1, 1, true)
+    );
+    assert_eq!(delivery.state, State::Waiting { due: at(2) });
+    delivery.lease(dispatcher(2), 1);
+    delivery.abandon(at(3));
+    assert_eq!(
+        (delivery.attempt, delivery.interruptions, delivery.lapsed),
+        (2, 1, true)
+    );
+    assert_eq!(delivery.state, State::Waiting { due: at(3) });
+    assert_eq!((delivery.failures, delivery.settled_by), (0, None));
+}
