@@ -185,6 +185,8 @@ pub mod storage {
     #[cfg(feature = "conformance")]
     pub use crate::adapters::conformance;
     pub use crate::adapters::memory::MemoryStorage;
+    #[cfg(feature = "sqlite")]
+    pub use crate::adapters::sqlite::{SqliteOptions, SqliteStorage};
     pub use crate::ports::storage::*;
 }
 

@@ -5,3 +5,5 @@ pub mod conformance;
 #[cfg(feature = "hyper")]
 pub(crate) mod hyper;
 pub(crate) mod memory;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
