@@ -7,6 +7,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -17,7 +18,7 @@ use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::rt::{Executor, Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, unconstrained};
 use tokio_rustls::client::TlsStream;
 
 use super::failure;
@@ -58,10 +59,12 @@ pub(super) struct Own {
     sender: http1::SendRequest<Full<Bytes>>,
     connection: http1::Connection<Io, Full<Bytes>>,
     ended: bool,
+    broke: Arc<AtomicBool>,
 }
 
 impl Own {
     pub(super) async fn handshake(io: Io) -> Result<Box<Self>, TransportError> {
+        let broke = Arc::clone(&io.write_broke);
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(RESPONSE_HEAD_BYTES_MAX)
             .handshake(io)
@@ -71,6 +74,7 @@ impl Own {
             sender,
             connection,
             ended: false,
+            broke,
         }))
     }
 
@@ -79,7 +83,14 @@ impl Own {
         let mut answer = pin!(self.sender.try_send_request(request));
         poll_fn(|cx| {
             drive(&mut self.connection, &mut self.ended, cx);
-            match answer.as_mut().poll(cx) {
+            let outcome = if self.ended {
+                // The outcome is there. It must not look as if it were not because the task has
+                // used up its share of the runtime.
+                pin!(unconstrained(answer.as_mut())).poll(cx)
+            } else {
+                answer.as_mut().poll(cx)
+            };
+            match outcome {
                 Poll::Ready(answer) => Poll::Ready(answer.map_err(Unanswered::new)),
                 Poll::Pending if self.ended => Poll::Ready(Err(Box::new(Unanswered {
                     error: TransportError::new(FailureKind::Protocol, "the connection ended"),
@@ -93,10 +104,12 @@ impl Own {
 
     /// Whether another request can be sent, after the answer was read whole.
     pub(super) async fn is_reusable(&mut self) -> bool {
-        poll_fn(|cx| {
+        // Unconstrained, so that an end that is there is seen.
+        unconstrained(poll_fn(|cx| {
             drive(&mut self.connection, &mut self.ended, cx);
-            Poll::Ready(!self.ended && self.sender.is_ready())
-        })
+            let broke = self.broke.load(Ordering::Relaxed);
+            Poll::Ready(!self.ended && !broke && self.sender.is_ready())
+        }))
         .await
     }
 }
@@ -242,7 +255,8 @@ pub(super) struct Io {
     /// Nothing is read before something was written: an answer that is there before the request
     /// is an early answer to it, which the state machine would take for an intrusion.
     wrote: bool,
-    write_broke: bool,
+    /// Whether writing failed. It is shared with [`Own`], which is not kept then.
+    write_broke: Arc<AtomicBool>,
 }
 
 enum Stream {
@@ -255,7 +269,7 @@ impl Io {
         Self {
             stream: Stream::Plain(TokioIo::new(stream)),
             wrote: false,
-            write_broke: false,
+            write_broke: Arc::default(),
         }
     }
 
@@ -263,7 +277,7 @@ impl Io {
         Self {
             stream: Stream::Tls(Box::new(TokioIo::new(stream))),
             wrote: false,
-            write_broke: false,
+            write_broke: Arc::default(),
         }
     }
 
@@ -288,7 +302,7 @@ impl Io {
                         | io::ErrorKind::ConnectionAborted
                 ) =>
             {
-                self.write_broke = true;
+                self.write_broke.store(true, Ordering::Relaxed);
                 Ok(as_if)
             }
             outcome => outcome,
@@ -319,7 +333,7 @@ impl Write for Io {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.open_reads(cx);
-        if self.write_broke {
+        if self.write_broke.load(Ordering::Relaxed) {
             return Poll::Ready(Ok(buf.len()));
         }
         let outcome = ready!(match &mut self.stream {
@@ -336,7 +350,7 @@ impl Write for Io {
     ) -> Poll<io::Result<usize>> {
         self.open_reads(cx);
         let all = bufs.iter().map(|buf| buf.len()).sum();
-        if self.write_broke {
+        if self.write_broke.load(Ordering::Relaxed) {
             return Poll::Ready(Ok(all));
         }
         let outcome = ready!(match &mut self.stream {
@@ -354,7 +368,7 @@ impl Write for Io {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.write_broke {
+        if self.write_broke.load(Ordering::Relaxed) {
             return Poll::Ready(Ok(()));
         }
         let outcome = ready!(match &mut self.stream {
