@@ -23,19 +23,13 @@ use tokio_rustls::client::TlsStream;
 
 use super::failure;
 use crate::FailureKind;
-use crate::policy::RESPONSE_HEAD_BYTES_MAX;
+use crate::policy::{
+    BODY_FRAMES_PER_POLL, HTTP2_CONNECTION_WINDOW, HTTP2_STREAM_WINDOW, RESPONSE_HEAD_BYTES_MAX,
+};
 use crate::ports::transport::TransportError;
 
 /// A request on its way.
 pub(super) type Outgoing = http::Request<Full<Bytes>>;
-
-/// The frames of a body that one poll reads at most before it lets others (and deadlines) run.
-const FRAMES_PER_POLL: usize = 32;
-
-/// The flow-control window of an HTTP/2 stream and connection: a receiver that answers with an
-/// endless body can make the crate hold this much.
-const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// Why a request was not answered, and the request if not a byte of it was written.
 pub(super) struct Unanswered {
@@ -133,8 +127,8 @@ impl Shared {
     pub(super) async fn handshake(io: Io) -> Result<Self, TransportError> {
         let tasks = Tasks::default();
         let (sender, connection) = http2::Builder::new(tasks.clone())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
             .max_header_list_size(u32::try_from(RESPONSE_HEAD_BYTES_MAX).unwrap_or(u32::MAX))
             .handshake(io)
             .await
@@ -221,7 +215,7 @@ impl Kept {
 pub(super) async fn read(body: &mut Incoming, mut own: Option<&mut Own>, kept: &mut Kept) -> bool {
     poll_fn(|cx| {
         let mut driven = false;
-        for _ in 0..FRAMES_PER_POLL {
+        for _ in 0..BODY_FRAMES_PER_POLL {
             if body.is_end_stream() {
                 return Poll::Ready(true);
             }
