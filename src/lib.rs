@@ -66,7 +66,11 @@ pub mod signature {
 /// The storage port, and the storages that come with the crate.
 #[cfg(feature = "engine")]
 pub mod storage {
+    #[cfg(feature = "conformance")]
+    pub use crate::adapters::conformance;
     pub use crate::adapters::memory::MemoryStorage;
+    #[cfg(feature = "sqlite")]
+    pub use crate::adapters::sqlite::{SqliteOptions, SqliteStorage};
     pub use crate::ports::storage::*;
 }
 

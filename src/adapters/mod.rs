@@ -1,5 +1,9 @@
 //! Adapters: the implementations of the ports that come with the crate.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 #[cfg(feature = "hyper")]
 pub(crate) mod hyper;
 pub(crate) mod memory;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;

@@ -114,6 +114,39 @@ pub const HOST_IDLE_CONNECTIONS: usize = 32;
 /// Bytes of the head of an answer.
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
 
+// --- the SQLite storage ------------------------------------------------------------------------
+
+/// Commands that share one commit.
+pub const SQLITE_GROUP_COMMANDS: usize = 256;
+/// How long commands are gathered for one commit, at most: other processes wait meanwhile.
+pub const SQLITE_GROUP_TIME: Duration = Duration::from_millis(10);
+/// How long a group waits for callers that came with the last one.
+pub const SQLITE_GROUP_LINGER: Duration = Duration::from_millis(1);
+/// Commands in memory; more callers wait.
+pub const SQLITE_QUEUE: usize = 4_096;
+/// How long to wait for another process that has locked the file, when nobody says.
+pub const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait between two tries where SQLite itself does not wait.
+pub const SQLITE_BUSY_STEP: Duration = Duration::from_millis(10);
+/// Threads that serve listings when nobody says, and at most.
+pub const SQLITE_READERS: usize = 2;
+/// See [`SQLITE_READERS`].
+pub const SQLITE_READERS_MAX: usize = 16;
+/// Prepared statements of one connection.
+pub const SQLITE_STATEMENTS: usize = 128;
+/// KiB of pages that one connection keeps in memory.
+pub const SQLITE_CACHE_KIB: i64 = 16 * 1024;
+/// Pages in the write-ahead log after which a commit copies them into the file.
+pub const SQLITE_CHECKPOINT_PAGES: i64 = 4_000;
+/// Bytes of the write-ahead log that stay on the disk when it was longer for a while.
+pub const SQLITE_WAL_BYTES_KEPT: i64 = 64 * 1024 * 1024;
+/// Webhooks that the writer keeps in memory, and spans of one event type in one route call.
+pub const SQLITE_WEBHOOKS_KEPT: usize = 4_096;
+/// See [`SQLITE_WEBHOOKS_KEPT`].
+pub const SQLITE_SPANS_KEPT: usize = 1_024;
+/// Abandoned calls that are remembered of one dispatcher.
+pub const ABANDONED_KEPT: i64 = 4_096;
+
 // --- engine ------------------------------------------------------------------------------------
 
 /// Delays of a schedule, and the longest one.
@@ -130,6 +163,18 @@ pub const ROUTE_DELIVERIES: usize = 1_024;
 pub const ROUTE_FEW: usize = 8;
 /// Deliveries that a storage leases from one lane before it turns to the next.
 pub const CLAIM_FEW: usize = 4;
+/// How much longer than its deadline the engine waits for a transport before it cuts it off.
+pub const DEADLINE_SLACK: Duration = Duration::from_secs(1);
+/// Access tokens that one dispatcher keeps, beside those in use at the moment.
+pub const TOKENS_KEPT: usize = 1_024;
+/// How long an access token is used when its endpoint does not say.
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(300);
+/// The longest that an access token is used without asking for a new one.
+pub const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(86_400);
+/// How long before its end an access token is replaced (never more than half of its life).
+pub const TOKEN_MARGIN: Duration = Duration::from_secs(30);
+/// How long a token endpoint is left in peace after it gave no token.
+pub const TOKEN_REST: Duration = Duration::from_secs(1);
 /// Outcomes in one settle call.
 pub const SETTLE_BATCH: usize = 256;
 /// Rows that one step of a sweep touches.

@@ -239,6 +239,9 @@ pub(super) async fn read(body: &mut Incoming, mut own: Option<&mut Own>, kept: &
 /// The bytes of a connection, in clear or in TLS.
 pub(super) struct Io {
     stream: Stream,
+    /// Nothing is read before something was written: an answer that is there before the request
+    /// is an early answer to it, which the state machine would take for an intrusion.
+    wrote: bool,
     write_broke: bool,
 }
 
@@ -251,6 +254,7 @@ impl Io {
     pub(super) fn plain(stream: TcpStream) -> Self {
         Self {
             stream: Stream::Plain(TokioIo::new(stream)),
+            wrote: false,
             write_broke: false,
         }
     }
@@ -258,7 +262,16 @@ impl Io {
     pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
         Self {
             stream: Stream::Tls(Box::new(TokioIo::new(stream))),
+            wrote: false,
             write_broke: false,
+        }
+    }
+
+    /// Begins to read with the first write.
+    fn open_reads(&mut self, cx: &Context<'_>) {
+        if !self.wrote {
+            self.wrote = true;
+            cx.waker().wake_by_ref();
         }
     }
 
@@ -289,6 +302,9 @@ impl Read for Io {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.wrote {
+            return Poll::Pending;
+        }
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -302,6 +318,7 @@ impl Write for Io {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.open_reads(cx);
         if self.write_broke {
             return Poll::Ready(Ok(buf.len()));
         }
@@ -317,6 +334,7 @@ impl Write for Io {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.open_reads(cx);
         let all = bufs.iter().map(|buf| buf.len()).sum();
         if self.write_broke {
             return Poll::Ready(Ok(all));

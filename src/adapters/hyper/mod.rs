@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Poll;
 
 use async_trait::async_trait;
+use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
 use self::connection::Kept;
@@ -103,7 +104,9 @@ async fn before<F: Future>(mut timer: Pin<&mut Sleep>, work: F) -> Option<F::Out
         if let Poll::Ready(output) = work.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
-        timer.as_mut().poll(cx).map(|()| None)
+        // Work that is always ready uses up what the runtime grants a task for one poll. The timer
+        // must be looked at even then, or a flood would outlast every deadline.
+        pin!(unconstrained(timer.as_mut())).poll(cx).map(|()| None)
     })
     .await
 }

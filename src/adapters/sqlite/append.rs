@@ -1,0 +1,153 @@
+//! Events: append, and deliveries that are asked for.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::fault::Step;
+use super::rows::{self, INSERT_DELIVERY};
+use super::slots::Slots;
+use super::writer::{Db, Guard, Verdict};
+use crate::ground::account::Mode;
+use crate::ground::delivery::Delivery;
+use crate::ground::error::Error;
+use crate::ground::id::{Cause, EventId, WebhookId};
+use crate::ground::time::Timestamp;
+use crate::ports::storage::{Appended, Enqueued, NewEvent, Owed};
+
+/// One event without an addressee is one statement; the trigger's is part of it.
+pub(super) fn guard(events: &[NewEvent]) -> Guard {
+    match events {
+        [NewEvent { only: None, .. }] => Guard::Statement,
+        _ => Guard::Savepoint,
+    }
+}
+
+const INSERT: &str = "INSERT INTO tidings_event \
+    (id, account, mode, type, created, published, digest, only_webhook, payload) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING";
+
+/// Keeps events, all or none.
+pub(super) fn append(
+    db: &mut Db,
+    events: &[NewEvent],
+    now: Timestamp,
+) -> Step<Verdict<Vec<Appended>>> {
+    let (conn, memory) = (&db.conn, &mut db.memory);
+    let mut insert = conn.prepare_cached(INSERT)?;
+    let mut answers = Vec::with_capacity(events.len());
+    let mut lanes = Vec::new();
+    for NewEvent { event, only } in events {
+        let key = match only {
+            Some(webhook) => addressee(conn, *webhook, event.account().as_str(), event.mode())?,
+            None => None,
+        };
+        if let (Some(webhook), None) = (only, key) {
+            // Nobody to send it to; but it may be the repetition of one that was sent.
+            let known = known(conn, event.id(), event.digest().as_bytes())?;
+            answers.push(known.ok_or_else(|| Error::not_found("webhook", webhook))?);
+            continue;
+        }
+        let id = event.id().uuid();
+        let made = insert.execute(params![
+            id.as_bytes().as_slice(),
+            event.account().as_str(),
+            rows::mode(event.mode()),
+            event.event_type().as_str(),
+            rows::millis(event.created()),
+            rows::millis(now),
+            event.digest().as_bytes().as_slice(),
+            key,
+            event.payload(),
+        ])?;
+        if made == 0 {
+            let known = known(conn, event.id(), event.digest().as_bytes())?;
+            answers.push(known.unwrap_or(Appended::Conflict));
+            continue;
+        }
+        answers.push(Appended::Stored);
+        if let (Some(webhook), Some(key)) = (only, key) {
+            let seq = conn.last_insert_rowid();
+            let delivery = Delivery::owed(event.id(), *webhook, Cause::ROUTED, now, now);
+            rows::insert(
+                &mut conn.prepare_cached(INSERT_DELIVERY)?,
+                &delivery,
+                seq,
+                key,
+            )?;
+            lanes.push(key);
+        }
+    }
+    if answers.contains(&Appended::Conflict) {
+        return Ok(Verdict::Undo(answers));
+    }
+    if !lanes.is_empty() {
+        let mut slots = Slots::new(conn, &mut memory.webhooks)?;
+        for key in lanes {
+            slots.get(key)?.lane.lower(now);
+        }
+        slots.flush()?;
+    }
+    Ok(Verdict::Keep(answers))
+}
+
+/// What an id that is stored means for an event with this digest.
+fn known(conn: &Connection, id: EventId, digest: &[u8; 32]) -> Step<Option<Appended>> {
+    let sql = "SELECT digest FROM tidings_event WHERE id = ?1";
+    let stored: Option<[u8; 32]> = conn
+        .prepare_cached(sql)?
+        .query_row([id.uuid().as_bytes().as_slice()], |row| row.get(0))
+        .optional()?;
+    Ok(stored.map(|stored| {
+        if stored == *digest {
+            Appended::Duplicate
+        } else {
+            Appended::Conflict
+        }
+    }))
+}
+
+/// The key of a webhook that exists and is of this account and mode.
+fn addressee(conn: &Connection, id: WebhookId, account: &str, mode: Mode) -> Step<Option<i64>> {
+    let sql = "SELECT key FROM tidings_webhook \
+               WHERE id = ?1 AND account = ?2 AND mode = ?3 AND ended IS NULL";
+    let id = id.uuid();
+    let values = params![id.as_bytes().as_slice(), account, rows::mode(mode)];
+    Ok(conn
+        .prepare_cached(sql)?
+        .query_row(values, |row| row.get(0))
+        .optional()?)
+}
+
+/// Makes the deliveries that are owed.
+pub(super) fn enqueue(db: &mut Db, owed: &[Owed], now: Timestamp) -> Step<Vec<Enqueued>> {
+    let (conn, memory) = (&db.conn, &mut db.memory);
+    let mut slots = Slots::new(conn, &mut memory.webhooks)?;
+    let mut insert = conn.prepare_cached(INSERT_DELIVERY)?;
+    let mut event =
+        conn.prepare_cached("SELECT seq, account, mode FROM tidings_event WHERE id = ?1")?;
+    let mut answers = Vec::with_capacity(owed.len());
+    for owed in owed {
+        let id = owed.event.uuid();
+        let found: Option<(i64, String, bool)> = event
+            .query_row([id.as_bytes().as_slice()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .optional()?;
+        let Some((seq, account, live)) = found else {
+            answers.push(Enqueued::NoEvent);
+            continue;
+        };
+        let Some(key) = addressee(conn, owed.webhook, &account, Mode::from_live(live))? else {
+            answers.push(Enqueued::NoWebhook);
+            continue;
+        };
+        let delivery = Delivery::owed(owed.event, owed.webhook, owed.cause, now, now);
+        answers.push(if rows::insert(&mut insert, &delivery, seq, key)? {
+            slots.get(key)?.lane.lower(now);
+            Enqueued::Made(delivery.id)
+        } else {
+            Enqueued::Existed(delivery.id)
+        });
+    }
+    slots.flush()?;
+    Ok(answers)
+}

@@ -1,0 +1,206 @@
+//! Claim: waiting deliveries that are due become leases.
+
+use std::collections::HashMap;
+
+use rusqlite::{CachedStatement, Connection, params};
+
+use super::dispatchers;
+use super::fault::{Fault, Step};
+use super::rows::{self, Kept, UPDATE_DELIVERY, delivery_columns, event_columns};
+use super::slots::Slots;
+use super::writer::Db;
+use crate::ground::event::Event;
+use crate::ground::lane::Readiness;
+use crate::ground::time::{Timestamp, after, to_millis};
+use crate::ports::storage::{Claimed, Leased, Turn};
+
+/// Leases waiting deliveries that are due.
+pub(super) fn claim(db: &mut Db, turn: &Turn) -> Step<Claimed> {
+    let (conn, memory) = (&db.conn, &mut db.memory);
+    let now = to_millis(turn.now);
+    dispatchers::check(conn, turn, now)?;
+    let mut slots = Slots::new(conn, &mut memory.webhooks)?;
+    dispatchers::reap(conn, &mut slots, now)?;
+    // The index of lanes must say what the reap made ready.
+    slots.flush()?;
+    let mut claimer = Claimer::new(conn, turn, now, slots)?;
+    let mut place = (i64::MIN, i64::MIN);
+    while claimer.left > 0 {
+        let mut lanes = claimer.ready(&mut place)?;
+        if lanes.is_empty() {
+            break;
+        }
+        claimer.rounds(&mut lanes)?;
+    }
+    claimer.slots.flush()?;
+    let sql = "SELECT min(ready) FROM tidings_webhook WHERE ready IS NOT NULL";
+    let next: Option<i64> = conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    Ok(Claimed {
+        leased: claimer.leased,
+        next_due: next.map(rows::time),
+    })
+}
+
+struct Claimer<'db> {
+    conn: &'db Connection,
+    turn: &'db Turn,
+    now: Timestamp,
+    slots: Slots<'db>,
+    events: HashMap<i64, Event>,
+    select: CachedStatement<'db>,
+    update: CachedStatement<'db>,
+    /// Leases left to give.
+    left: u32,
+    leased: Vec<Leased>,
+}
+
+impl<'db> Claimer<'db> {
+    fn new(
+        conn: &'db Connection,
+        turn: &'db Turn,
+        now: Timestamp,
+        slots: Slots<'db>,
+    ) -> Step<Self> {
+        let select = conn.prepare_cached(concat!(
+            "SELECT ",
+            delivery_columns!(),
+            " FROM tidings_delivery d WHERE d.webhook = ?1 AND d.state = 0 AND d.at <= ?2 \
+             ORDER BY d.at LIMIT ?3"
+        ))?;
+        let update = conn.prepare_cached(UPDATE_DELIVERY)?;
+        let (left, events, leased) = (turn.total, HashMap::new(), Vec::new());
+        Ok(Self {
+            conn,
+            turn,
+            now,
+            slots,
+            events,
+            select,
+            update,
+            left,
+            leased,
+        })
+    }
+
+    /// The next lanes that are ready and have room, longest ready first. Each gives at least one
+    /// delivery, as a rule, so as many lanes as permits are enough; those without room are passed
+    /// over, so that they do not stand before the others.
+    fn ready(&mut self, place: &mut (i64, i64)) -> Step<Vec<i64>> {
+        let sql = "SELECT ready, key FROM tidings_webhook \
+                   WHERE ready <= ?1 AND (ready, key) > (?2, ?3) ORDER BY ready, key";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut rows = statement.query(params![rows::millis(self.now), place.0, place.1])?;
+        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let mut lanes = Vec::new();
+        while lanes.len() < wanted
+            && let Some(row) = rows.next()?
+        {
+            *place = (row.get(0)?, row.get(1)?);
+            let slot = self.slots.get(place.1)?;
+            if *slot.room.get_or_insert_with(|| self.turn.room(slot.id)) > 0 {
+                lanes.push(place.1);
+            }
+        }
+        Ok(lanes)
+    }
+
+    /// A few deliveries from each lane, and again, until the permits or the deliveries are used up.
+    fn rounds(&mut self, lanes: &mut Vec<i64>) -> Step<()> {
+        while self.left > 0 && !lanes.is_empty() {
+            let share = self.left / u32::try_from(lanes.len()).unwrap_or(u32::MAX);
+            let mut rest = Vec::new();
+            for key in lanes.iter().copied() {
+                if self.left == 0 {
+                    break;
+                }
+                if self.few(key, share.max(1))? {
+                    rest.push(key);
+                }
+            }
+            *lanes = rest;
+        }
+        Ok(())
+    }
+
+    /// Leases a few deliveries of one lane. Says whether there may be more to lease.
+    fn few(&mut self, key: i64, share: u32) -> Step<bool> {
+        let Some(webhook) = self.slots.webhook(key)? else {
+            return Ok(false);
+        };
+        let slot = self.slots.get(key)?;
+        let readiness = slot.lane.readiness(self.now);
+        let room = slot.room.unwrap_or_default();
+        let few = match readiness {
+            Readiness::NotReady => 0,
+            Readiness::Probe => 1,
+            Readiness::Open => share,
+        };
+        let few = few.min(room).min(self.left);
+        if few == 0 {
+            return Ok(false);
+        }
+        let (id, failing_since) = (slot.id, slot.lane.failing_since);
+        let mut due = Vec::new();
+        let mut found = self
+            .select
+            .query(params![key, rows::millis(self.now), i64::from(few)])?;
+        while let Some(row) = found.next()? {
+            due.push(Kept::read(row, 0)?);
+        }
+        drop(found);
+        let probe = readiness == Readiness::Probe;
+        let count = u32::try_from(due.len()).unwrap_or(u32::MAX);
+        for kept in due {
+            let event = self.event(kept.event)?;
+            let mut delivery = kept.delivery(event.id(), id);
+            delivery.lease(self.turn.dispatcher, self.turn.ticket);
+            rows::update(&mut self.update, &delivery)?;
+            let webhook = webhook.clone();
+            self.leased.push(Leased {
+                delivery,
+                event,
+                webhook,
+                failing_since,
+                probe,
+            });
+        }
+        self.left -= count;
+        let next_due = self.next_due(key)?;
+        let slot = self.slots.get(key)?;
+        slot.room = Some(room.saturating_sub(count));
+        slot.lane.next_due = next_due;
+        if probe && count > 0 {
+            slot.lane.probe(after(self.now, self.turn.probe));
+        }
+        Ok(!probe && count == few)
+    }
+
+    /// The least due time of what waits in a lane.
+    fn next_due(&self, key: i64) -> Step<Option<Timestamp>> {
+        let sql = "SELECT min(at) FROM tidings_delivery WHERE webhook = ?1 AND state = 0";
+        let least: Option<i64> = self
+            .conn
+            .prepare_cached(sql)?
+            .query_row([key], |row| row.get(0))?;
+        Ok(least.map(rows::time))
+    }
+
+    fn event(&mut self, seq: i64) -> Step<Event> {
+        if let Some(event) = self.events.get(&seq) {
+            return Ok(event.clone());
+        }
+        let sql = concat!(
+            "SELECT ",
+            event_columns!(),
+            " FROM tidings_event e WHERE e.seq = ?1"
+        );
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut rows = statement.query([seq])?;
+        let Some(row) = rows.next()? else {
+            return Err(Fault::unreadable("a delivery without its event"));
+        };
+        let event = rows::event(row, 0)?;
+        self.events.insert(seq, event.clone());
+        Ok(event)
+    }
+}

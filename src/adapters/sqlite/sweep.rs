@@ -1,0 +1,220 @@
+//! Housekeeping, a bounded step at a time.
+
+use rusqlite::{Connection, Params, params};
+
+use super::fault::Step;
+use super::rows::{self, Kept, UPDATE_DELIVERY, delivery_columns};
+use super::writer::{Db, Memory};
+use crate::ground::delivery::State;
+use crate::ground::id::{DeliveryId, EventId};
+use crate::ground::time::{Timestamp, to_millis};
+use crate::ports::storage::{Sweep, Swept};
+
+/// How many deliveries a step removes at most, for each event that it may remove: one with more of
+/// them than that takes several steps.
+const WIDE: i64 = 10;
+
+/// One step of everything.
+pub(super) fn sweep(db: &mut Db, sweep: &Sweep) -> Step<Swept> {
+    let (conn, memory) = (&db.conn, &mut db.memory);
+    let now = to_millis(sweep.now);
+    let limit = i64::try_from(sweep.limit).unwrap_or(i64::MAX);
+    let expired = expire(conn, sweep, now, limit)?;
+    let cancelled = cancel(conn, now, limit)?;
+    let (pruned, unpruned) = prune(conn, memory, sweep, limit)?;
+    let spans = spans(conn, limit)?;
+    tombstones(conn, memory, limit)?;
+    let more = unpruned || [expired, cancelled, spans].contains(&sweep.limit);
+    Ok(Swept {
+        expired,
+        cancelled,
+        pruned,
+        more,
+    })
+}
+
+/// What waited for too long ends. The lanes keep their bounds: the next claim finds the true ones.
+fn expire(conn: &Connection, sweep: &Sweep, now: Timestamp, limit: i64) -> Step<usize> {
+    let sql = concat!(
+        "SELECT ",
+        delivery_columns!(),
+        " FROM tidings_delivery d WHERE d.state = 0 AND d.published < ?1 \
+         ORDER BY d.published LIMIT ?2"
+    );
+    let before = rows::millis(to_millis(sweep.expire_before));
+    end(
+        conn,
+        sql,
+        params![before, limit],
+        State::Expired { at: now },
+    )
+}
+
+/// What waits for webhooks that were deleted ends.
+fn cancel(conn: &Connection, now: Timestamp, limit: i64) -> Step<usize> {
+    let sql = "SELECT key FROM tidings_webhook WHERE ended IS NOT NULL AND next_due IS NOT NULL \
+               LIMIT ?1";
+    let deleted: Vec<i64> = conn
+        .prepare_cached(sql)?
+        .query_map([limit], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut cancelled = 0;
+    for key in deleted {
+        let sql = concat!(
+            "SELECT ",
+            delivery_columns!(),
+            " FROM tidings_delivery d WHERE d.webhook = ?1 AND d.state = 0 LIMIT ?2"
+        );
+        let left = limit - i64::try_from(cancelled).unwrap_or(limit);
+        let some = end(conn, sql, params![key, left], State::Cancelled { at: now })?;
+        cancelled += some;
+        if i64::try_from(some).is_ok_and(|some| some >= left) {
+            break;
+        }
+        let sql = "UPDATE tidings_webhook SET next_due = NULL WHERE key = ?1";
+        conn.prepare_cached(sql)?.execute([key])?;
+    }
+    Ok(cancelled)
+}
+
+/// Ends the waiting deliveries that a query finds.
+fn end(conn: &Connection, sql: &'static str, values: impl Params, state: State) -> Step<usize> {
+    let mut found = Vec::new();
+    let mut select = conn.prepare_cached(sql)?;
+    let mut waiting = select.query(values)?;
+    while let Some(row) = waiting.next()? {
+        found.push(Kept::read(row, 0)?.bare());
+    }
+    let mut update = conn.prepare_cached(UPDATE_DELIVERY)?;
+    for delivery in &mut found {
+        delivery.state = state;
+        rows::update(&mut update, delivery)?;
+    }
+    Ok(found.len())
+}
+
+/// Removes old events of which nothing is left to do. Says how many, and whether there is more to
+/// look at.
+///
+/// It walks by the number of the publish, a step at a time, and remembers where it stopped: what
+/// cannot be removed yet does not stand before what can. A publish has an older time than one
+/// before it only when clocks disagree, so a step that finds nothing old is the end of the walk.
+fn prune(conn: &Connection, memory: &mut Memory, sweep: &Sweep, limit: i64) -> Step<(usize, bool)> {
+    let sql = "SELECT seq, id, published, account FROM tidings_event WHERE seq > ?1 \
+               ORDER BY seq LIMIT ?2";
+    let before = rows::millis(to_millis(sweep.prune_before));
+    let mut seen = Vec::new();
+    let mut select = conn.prepare_cached(sql)?;
+    let mut events = select.query([memory.pruned, limit])?;
+    let mut looked = 0;
+    let mut last = memory.pruned;
+    while let Some(row) = events.next()? {
+        looked += 1;
+        last = row.get(0)?;
+        if row.get::<_, i64>(2)? < before {
+            let id = EventId::from_uuid(rows::uuid(row, 1)?);
+            seen.push((last, id, rows::text(row, 3)?.to_owned()));
+        }
+    }
+    drop(events);
+    let at_end = looked < limit || seen.is_empty();
+    let mut removed = 0;
+    let mut deliveries_left = limit.saturating_mul(WIDE);
+    for (seq, id, account) in seen {
+        if !is_over(conn, seq, id, &account)? {
+            continue;
+        }
+        if !remove(conn, seq, id, &mut deliveries_left)? {
+            // The rest of a wide event is for the next step.
+            memory.pruned = seq - 1;
+            return Ok((removed, true));
+        }
+        removed += 1;
+    }
+    memory.pruned = if at_end { 0 } else { last };
+    Ok((removed, !at_end))
+}
+
+/// Whether an event has no mark and no unfinished delivery.
+fn is_over(conn: &Connection, seq: i64, id: EventId, account: &str) -> Step<bool> {
+    let sql = "SELECT NOT EXISTS (SELECT 1 FROM tidings_mark WHERE account = ?1 AND seq = ?2) \
+               AND NOT EXISTS (SELECT 1 FROM tidings_delivery \
+               WHERE id BETWEEN ?3 AND ?4 AND event = ?2 AND state <= 1)";
+    let (low, high) = DeliveryId::range_of(id);
+    let (low, high) = (low.uuid(), high.uuid());
+    let values = params![
+        account,
+        seq,
+        low.as_bytes().as_slice(),
+        high.as_bytes().as_slice()
+    ];
+    Ok(conn
+        .prepare_cached(sql)?
+        .query_row(values, |row| row.get(0))?)
+}
+
+/// Removes an event with its deliveries and their attempts, as far as `left` allows. Says whether
+/// all of it is gone.
+fn remove(conn: &Connection, seq: i64, id: EventId, left: &mut i64) -> Step<bool> {
+    let (low, high) = DeliveryId::range_of(id);
+    let (low, high) = (low.uuid(), high.uuid());
+    let sql = "SELECT id FROM tidings_delivery WHERE id BETWEEN ?1 AND ?2 AND event = ?3 LIMIT ?4";
+    let deliveries: Vec<[u8; 16]> = conn
+        .prepare_cached(sql)?
+        .query_map(
+            params![
+                low.as_bytes().as_slice(),
+                high.as_bytes().as_slice(),
+                seq,
+                left.saturating_add(1)
+            ],
+            |row| row.get(0),
+        )?
+        .collect::<Result<_, _>>()?;
+    let mut attempts = conn.prepare_cached("DELETE FROM tidings_attempt WHERE delivery = ?1")?;
+    let mut delivery = conn.prepare_cached("DELETE FROM tidings_delivery WHERE id = ?1")?;
+    for id in &deliveries {
+        if *left == 0 {
+            return Ok(false);
+        }
+        *left -= 1;
+        attempts.execute([id.as_slice()])?;
+        delivery.execute([id.as_slice()])?;
+    }
+    conn.prepare_cached("DELETE FROM tidings_event WHERE seq = ?1")?
+        .execute([seq])?;
+    Ok(true)
+}
+
+/// Forgets spans that ended before every event of their account that is still to be routed.
+fn spans(conn: &Connection, limit: i64) -> Step<usize> {
+    let sql = "DELETE FROM tidings_span WHERE (account, mode, pattern, webhook, from_seq) IN \
+               (SELECT s.account, s.mode, s.pattern, s.webhook, s.from_seq FROM tidings_span s \
+                WHERE s.to_seq IS NOT NULL AND NOT EXISTS (SELECT 1 FROM tidings_mark m \
+                WHERE m.account = s.account AND m.seq <= s.to_seq) ORDER BY s.to_seq LIMIT ?1)";
+    Ok(conn.prepare_cached(sql)?.execute([limit])?)
+}
+
+/// Clears tombstones that no delivery and no event to be routed can name any more; a few at a time,
+/// in turn.
+fn tombstones(conn: &Connection, memory: &mut Memory, limit: i64) -> Step<()> {
+    let sql = "SELECT ended, key, NOT EXISTS (SELECT 1 FROM tidings_delivery WHERE webhook = key) \
+               AND NOT EXISTS (SELECT 1 FROM tidings_mark m WHERE m.account = w.account \
+               AND m.seq <= w.ended) FROM tidings_webhook w \
+               WHERE ended IS NOT NULL AND (ended, key) > (?1, ?2) ORDER BY ended, key LIMIT ?3";
+    let (ended, key) = memory.buried;
+    let found: Vec<(i64, i64, bool)> = conn
+        .prepare_cached(sql)?
+        .query_map([ended, key, limit], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    let at_end = i64::try_from(found.len()).is_ok_and(|found| found < limit);
+    let last = found.last().map(|(ended, key, _)| (*ended, *key));
+    memory.buried = last.filter(|_| !at_end).unwrap_or((-1, -1));
+    let mut delete = conn.prepare_cached("DELETE FROM tidings_webhook WHERE key = ?1")?;
+    for (_, key, _) in found.iter().filter(|(_, _, over)| *over) {
+        delete.execute([key])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! Webhooks: put, delete, disable, and the spans in which their filters hold.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::fault::Step;
+use super::rows;
+use super::slots::{self, Slots};
+use super::writer::Db;
+use crate::ground::error::{Error, ErrorKind};
+use crate::ground::id::WebhookId;
+use crate::ground::time::Timestamp;
+use crate::ground::webhook::{DisabledReason, Webhook};
+
+/// What tells whether a webhook may be written.
+struct Place {
+    key: i64,
+    version: u64,
+    enabled: bool,
+    deleted: bool,
+}
+
+/// Inserts a webhook, or replaces the one with its version.
+pub(super) fn put(db: &mut Db, webhook: &Webhook, now: Timestamp) -> Step<Webhook> {
+    let (conn, memory) = (&db.conn, &mut db.memory);
+    let id = webhook.id();
+    let stored = webhook.stored(now);
+    let place = match (webhook.version(), place(conn, id)?) {
+        (0, None) => {
+            insert(conn, &stored)?;
+            return Ok(stored);
+        }
+        // The id of a deleted webhook stays taken while a delivery may name it.
+        (0, Some(_)) => {
+            let message = format!("webhook {id} exists already");
+            return Err(Error::new(ErrorKind::Conflict, message).into());
+        }
+        (_, None | Some(Place { deleted: true, .. })) => {
+            return Err(Error::not_found("webhook", id).into());
+        }
+        (version, Some(place)) if place.version != version => {
+            let found = place.version;
+            let message = format!("webhook {id} has version {found}, not {version}: read it again");
+            return Err(Error::new(ErrorKind::Stale, message).into());
+        }
+        (_, Some(place)) => place,
+    };
+    replace(conn, place.key, &stored)?;
+    if place.enabled != stored.is_enabled() {
+        let mut slots = Slots::new(conn, &mut memory.webhooks)?;
+        let slot = slots.get(place.key)?;
+        if stored.is_enabled() {
+            slot.lane.enable(now);
+        }
+        slots::write_lane(conn, place.key, slot.lane, stored.is_enabled())?;
+    }
+    Ok(stored)
+}
+
+/// Disables a webhook for what its receiver did.
+pub(super) fn disable(
+    conn: &Connection,
+    slots: &mut Slots<'_>,
+    key: i64,
+    reason: DisabledReason,
+    now: Timestamp,
+) -> Step<()> {
+    let stored = slots::load(conn, key)?.disable(reason).stored(now);
+    replace(conn, key, &stored)?;
+    slots.get(key)?.replace(Arc::new(stored));
+    Ok(())
+}
+
+/// Deletes a webhook. What waits for it is left to the sweep; the row stays as a tombstone, for
+/// deliveries to name.
+pub(super) fn delete(db: &mut Db, id: WebhookId) -> Step<bool> {
+    let conn = &db.conn;
+    let Some(Place {
+        key,
+        deleted: false,
+        ..
+    }) = place(conn, id)?
+    else {
+        return Ok(false);
+    };
+    hold(conn, key, None)?;
+    let sql = "UPDATE tidings_webhook SET ended = ?2, enabled = 0, ready = NULL WHERE key = ?1";
+    conn.prepare_cached(sql)?.execute([key, last(conn)?])?;
+    // With its secrets.
+    let sql = "DELETE FROM tidings_registration WHERE webhook = ?1";
+    conn.prepare_cached(sql)?.execute([key])?;
+    Ok(true)
+}
+
+fn place(conn: &Connection, id: WebhookId) -> Step<Option<Place>> {
+    let sql = "SELECT key, version, enabled, ended IS NOT NULL FROM tidings_webhook WHERE id = ?1";
+    let place = conn
+        .prepare_cached(sql)?
+        .query_row([id.uuid().as_bytes().as_slice()], |row| {
+            let version: i64 = row.get(1)?;
+            Ok(Place {
+                key: row.get(0)?,
+                version: version.cast_unsigned(),
+                enabled: row.get(2)?,
+                deleted: row.get(3)?,
+            })
+        });
+    Ok(place.optional()?)
+}
+
+fn insert(conn: &Connection, stored: &Webhook) -> Step<()> {
+    let sql = "INSERT INTO tidings_webhook (id, account, mode, enabled, version) \
+               VALUES (?1, ?2, ?3, ?4, ?5)";
+    let id = stored.id().uuid();
+    conn.prepare_cached(sql)?.execute(params![
+        id.as_bytes().as_slice(),
+        stored.account().as_str(),
+        rows::mode(stored.mode()),
+        i64::from(stored.is_enabled()),
+        stored.version().cast_signed(),
+    ])?;
+    let key = conn.last_insert_rowid();
+    let sql = "INSERT INTO tidings_registration (webhook, search, record) VALUES (?1, ?2, ?3)";
+    conn.prepare_cached(sql)?
+        .execute(params![key, search(stored), stored.to_stored()?])?;
+    hold(conn, key, Some(stored))
+}
+
+/// Writes a webhook in the place of the one before it; its filters end and begin to hold.
+fn replace(conn: &Connection, key: i64, stored: &Webhook) -> Step<()> {
+    let sql = "UPDATE tidings_webhook SET enabled = ?2, version = ?3 WHERE key = ?1";
+    let enabled = i64::from(stored.is_enabled());
+    conn.prepare_cached(sql)?
+        .execute([key, enabled, stored.version().cast_signed()])?;
+    let sql = "UPDATE tidings_registration SET search = ?2, record = ?3 WHERE webhook = ?1";
+    conn.prepare_cached(sql)?
+        .execute(params![key, search(stored), stored.to_stored()?])?;
+    hold(conn, key, Some(stored))
+}
+
+/// What a search looks at: nothing is found across the line break.
+fn search(webhook: &Webhook) -> String {
+    format!(
+        "{}\n{}",
+        webhook.id(),
+        webhook.address().as_str().to_ascii_lowercase()
+    )
+}
+
+/// From now on the filters of `webhook` hold, if it is enabled, and no others under its key. Those
+/// that go on to hold are left alone.
+fn hold(conn: &Connection, key: i64, webhook: Option<&Webhook>) -> Step<()> {
+    let webhook = webhook.filter(|webhook| webhook.is_enabled());
+    let filters = webhook.map(Webhook::types).into_iter().flatten();
+    let mut wanted: BTreeSet<&str> = filters.map(|filter| filter.as_str()).collect();
+    let last = last(conn)?;
+    let sql = "SELECT account, mode, pattern, from_seq FROM tidings_span \
+               WHERE webhook = ?1 AND to_seq IS NULL";
+    let held: Vec<(String, i64, String, i64)> = conn
+        .prepare_cached(sql)?
+        .query_map([key], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    for (account, mode, pattern, from) in &held {
+        if wanted.remove(pattern.as_str()) {
+            continue;
+        }
+        // A span without a publish names nothing.
+        let sql = if *from == last {
+            "DELETE FROM tidings_span WHERE account = ?1 AND mode = ?2 AND pattern = ?3 \
+             AND webhook = ?4 AND from_seq = ?5 AND ?6 = from_seq"
+        } else {
+            "UPDATE tidings_span SET to_seq = ?6 WHERE account = ?1 AND mode = ?2 \
+             AND pattern = ?3 AND webhook = ?4 AND from_seq = ?5"
+        };
+        conn.prepare_cached(sql)?
+            .execute(params![account, mode, pattern, key, from, last])?;
+    }
+    let sql = "INSERT INTO tidings_span (account, mode, pattern, webhook, from_seq) \
+               VALUES (?1, ?2, ?3, ?4, ?5)";
+    let mut begin = conn.prepare_cached(sql)?;
+    let Some(webhook) = webhook else {
+        return Ok(());
+    };
+    for pattern in wanted {
+        let (account, mode) = (webhook.account().as_str(), rows::mode(webhook.mode()));
+        begin.execute(params![account, mode, pattern, key, last])?;
+    }
+    Ok(())
+}
+
+/// The number of the last publish.
+fn last(conn: &Connection) -> Step<i64> {
+    let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'tidings_event'";
+    let last: Option<i64> = conn
+        .prepare_cached(sql)?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(last.unwrap_or(0))
+}

@@ -1,0 +1,13 @@
+//! The hyper transport against real sockets on loopback.
+#![cfg(feature = "hyper")]
+
+#[path = "transport/addresses.rs"]
+mod addresses;
+#[path = "transport/answers.rs"]
+mod answers;
+#[path = "transport/connections.rs"]
+mod connections;
+#[path = "transport/receiver.rs"]
+mod receiver;
+#[path = "transport/secure.rs"]
+mod secure;
