@@ -253,7 +253,7 @@ pub(super) async fn a_lane_without_room_does_not_hold_up_the_others(store: &dyn 
 /// Two thousand due deliveries of one webhook, and one each of twenty that became due later.
 pub(super) async fn a_long_lane_does_not_starve_the_others(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
-    waiting_orders(store, &worker, 1, 1..=2_000, start()).await;
+    waiting_orders(store, &worker, 1, 30_001..=32_000, start()).await;
     let mut others = Vec::new();
     for webhook in 2..=21 {
         others.extend(due_at(store, &worker, webhook, &[10]).await);

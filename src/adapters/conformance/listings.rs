@@ -469,13 +469,9 @@ pub(super) async fn pages_of_events_hold_while_things_change(store: &dyn Storage
     assert_eq!(first.items[4].id(), event_id(5), "the older four follow");
     let cursor = first.next.expect("there is more");
     orders(store, [10, 11], at(5)).await;
-    let query = Sweep {
-        prune_before: at(2),
-        ..sweep(at(6))
-    };
     let swept = Sweep {
         prune_before: at(3),
-        ..query
+        ..sweep(at(6))
     };
     assert_eq!(
         sweep_all(store, &swept).await.pruned,
