@@ -404,7 +404,7 @@ async fn a_host_publishes_with_its_own_statement() {
             .unwrap();
         transaction
             .execute(
-                "INSERT INTO tidings_event \
+                "INSERT INTO tidings_publish \
                  (id, account, mode, type, created, published, digest, payload) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 rusqlite::params![

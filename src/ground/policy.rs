@@ -150,6 +150,8 @@ pub const SQLITE_WAL_BYTES_KEPT: i64 = 64 * 1024 * 1024;
 pub const SQLITE_WEBHOOKS_KEPT: usize = 4_096;
 /// See [`SQLITE_WEBHOOKS_KEPT`].
 pub const SQLITE_SPANS_KEPT: usize = 1_024;
+/// Events that one step of the pruning looks at: clocks may disagree by as many publishes.
+pub const SQLITE_PRUNE_STRETCH: i64 = 512;
 /// Abandoned calls that are remembered of one dispatcher.
 pub const ABANDONED_KEPT: i64 = 4_096;
 

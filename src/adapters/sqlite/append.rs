@@ -13,17 +13,18 @@ use crate::ground::id::{Cause, EventId, WebhookId};
 use crate::ground::time::Timestamp;
 use crate::ports::storage::{Appended, Enqueued, NewEvent, Owed};
 
-/// One event without an addressee is one statement; the trigger's is part of it.
+/// A single event has nothing to take back: what is refused was not written.
 pub(super) fn guard(events: &[NewEvent]) -> Guard {
     match events {
-        [NewEvent { only: None, .. }] => Guard::Statement,
+        [NewEvent { only: None, .. }] => Guard::Group,
         _ => Guard::Savepoint,
     }
 }
 
 const INSERT: &str = "INSERT INTO tidings_event \
-    (id, account, mode, type, created, published, digest, only_webhook, payload) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING";
+    (id, account, mode, type, created, published, digest, payload) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING";
+const MARK: &str = "INSERT INTO tidings_mark (account, seq) VALUES (?1, ?2)";
 
 /// Keeps events, all or none.
 pub(super) fn append(
@@ -33,6 +34,7 @@ pub(super) fn append(
 ) -> Step<Verdict<Vec<Appended>>> {
     let (conn, memory) = (&db.conn, &mut db.memory);
     let mut insert = conn.prepare_cached(INSERT)?;
+    let mut mark = conn.prepare_cached(MARK)?;
     let mut answers = Vec::with_capacity(events.len());
     let mut lanes = Vec::new();
     for NewEvent { event, only } in events {
@@ -55,7 +57,6 @@ pub(super) fn append(
             rows::millis(event.created()),
             rows::millis(now),
             event.digest().as_bytes().as_slice(),
-            key,
             event.payload(),
         ])?;
         if made == 0 {
@@ -64,16 +65,21 @@ pub(super) fn append(
             continue;
         }
         answers.push(Appended::Stored);
-        if let (Some(webhook), Some(key)) = (only, key) {
-            let seq = conn.last_insert_rowid();
-            let delivery = Delivery::owed(event.id(), *webhook, Cause::ROUTED, now, now);
-            rows::insert(
-                &mut conn.prepare_cached(INSERT_DELIVERY)?,
-                &delivery,
-                seq,
-                key,
-            )?;
-            lanes.push(key);
+        let seq = conn.last_insert_rowid();
+        match (only, key) {
+            (Some(webhook), Some(key)) => {
+                let delivery = Delivery::owed(event.id(), *webhook, Cause::ROUTED, now, now);
+                rows::insert(
+                    &mut conn.prepare_cached(INSERT_DELIVERY)?,
+                    &delivery,
+                    seq,
+                    key,
+                )?;
+                lanes.push(key);
+            }
+            _ => {
+                mark.execute(params![event.account().as_str(), seq])?;
+            }
         }
     }
     if answers.contains(&Appended::Conflict) {

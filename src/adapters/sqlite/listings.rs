@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::fault::{Fault, Step};
 use super::rows::{self, DELIVERY_COLUMNS, Kept, SELECT_ATTEMPTS, delivery_columns, event_columns};
+use crate::ground::account::{Account, Mode};
 use crate::ground::delivery::DeliveryView;
 use crate::ground::event::Event;
 use crate::ground::filter::Filter;
@@ -40,12 +41,7 @@ impl Listing {
         self.values.extend(values);
     }
 
-    fn narrow_to_account(
-        &mut self,
-        table: &str,
-        account: Option<&crate::ground::account::Account>,
-        mode: Option<crate::ground::account::Mode>,
-    ) {
+    fn narrow_to_account(&mut self, table: &str, account: Option<&Account>, mode: Option<Mode>) {
         if let Some(account) = account {
             let account = account.as_str().to_owned();
             self.narrow(format!("{table}.account = ?"), [Value::Text(account)]);
@@ -165,6 +161,14 @@ pub(super) fn events(
     let select = concat!("SELECT e.seq, ", event_columns!(), " FROM tidings_event e");
     let mut listing = Listing::new(select, "e.seq");
     listing.narrow_to_account("e", query.account.as_ref(), query.mode);
+    if query
+        .account
+        .as_ref()
+        .is_some_and(|account| *account != Account::default())
+    {
+        // The condition of the index.
+        listing.narrow("e.account <> 'default'", []);
+    }
     if let Some(id) = query.id {
         listing.narrow("e.id = ?", [blob(id.uuid())]);
     }

@@ -220,7 +220,7 @@ impl SqliteStorage {
     ) -> Result<T> {
         let Some(readers) = &self.0.readers else {
             return self
-                .judge(Guard::Statement, |db| work(&db.conn).map(Verdict::Keep))
+                .judge(Guard::Group, |db| work(&db.conn).map(Verdict::Keep))
                 .await;
         };
         if self.0.room.is_closed() {

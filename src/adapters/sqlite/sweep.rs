@@ -7,6 +7,7 @@ use super::rows::{self, Kept, UPDATE_DELIVERY, delivery_columns};
 use super::writer::{Db, Memory};
 use crate::ground::delivery::State;
 use crate::ground::id::{DeliveryId, EventId};
+use crate::ground::policy::SQLITE_PRUNE_STRETCH;
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ports::storage::{Sweep, Swept};
 
@@ -96,42 +97,76 @@ fn end(conn: &Connection, sql: &'static str, values: impl Params, state: State) 
 /// Removes old events of which nothing is left to do. Says how many, and whether there is more to
 /// look at.
 ///
-/// It walks by the time of the publish, a step at a time, and remembers where it stopped: what
-/// cannot be removed yet does not stand before what can.
+/// There is no index by age; it would cost each publish more than the walk does. Publishes are
+/// numbered in their order, so what is old comes first, but for clocks that disagree a little: the
+/// walk ends where many in a row are young. What a clock that was far ahead has put in the way is
+/// found by a second walk, which takes one stretch more of the table with each sweep.
 fn prune(conn: &Connection, memory: &mut Memory, sweep: &Sweep, limit: i64) -> Step<(usize, bool)> {
-    let sql = "SELECT published, seq, id, account FROM tidings_event \
-               WHERE published < ?1 AND (published, seq) > (?2, ?3) \
-               ORDER BY published, seq LIMIT ?4";
     let before = rows::millis(to_millis(sweep.prune_before));
-    let (published, seq) = memory.pruned;
+    // What cannot be removed yet does not stand before what can: the next step goes on behind it.
+    let first = stretch(conn, memory.pruned, before, limit)?;
+    memory.pruned = if first.ends_walk { 0 } else { first.last };
+    if !first.ends_walk || first.ends_table {
+        return Ok((first.removed, !first.ends_walk));
+    }
+    let left = limit - i64::try_from(first.removed).unwrap_or(limit);
+    let stray = stretch(conn, memory.strayed.max(first.last), before, left)?;
+    memory.strayed = if stray.ends_table { 0 } else { stray.last };
+    Ok((first.removed + stray.removed, false))
+}
+
+/// What a stretch of the walk came to.
+struct Stretch {
+    removed: usize,
+    /// The last event that it is through with.
+    last: i64,
+    /// Whether none of its events was old, or there are no more.
+    ends_walk: bool,
+    ends_table: bool,
+}
+
+/// Looks at the events that follow `from`, and removes at most `limit` of them.
+fn stretch(conn: &Connection, from: i64, before: i64, limit: i64) -> Step<Stretch> {
+    let sql = "SELECT seq, id, published, account FROM tidings_event WHERE seq > ?1 \
+               ORDER BY seq LIMIT ?2";
     let mut select = conn.prepare_cached(sql)?;
-    let mut events = select.query([before, published, seq, limit])?;
-    let mut old = Vec::new();
+    let mut events = select.query([from, SQLITE_PRUNE_STRETCH])?;
+    let (mut last, mut looked, mut old) = (from, 0, Vec::new());
     while let Some(row) = events.next()? {
-        let id = EventId::from_uuid(rows::uuid(row, 2)?);
-        old.push((
-            (row.get(0)?, row.get(1)?),
-            id,
-            rows::text(row, 3)?.to_owned(),
-        ));
+        looked += 1;
+        last = row.get(0)?;
+        if row.get::<_, i64>(2)? < before {
+            let id = EventId::from_uuid(rows::uuid(row, 1)?);
+            old.push((last, id, rows::text(row, 3)?.to_owned()));
+        }
     }
     drop(events);
-    let at_end = i64::try_from(old.len()).is_ok_and(|looked| looked < limit);
+    let ends_table = looked < SQLITE_PRUNE_STRETCH;
+    let ends_walk = ends_table || old.is_empty();
     let (mut removed, mut deliveries) = (0, limit.saturating_mul(WIDE));
-    for (place, id, account) in old {
-        if is_over(conn, place.1, id, &account)? {
-            if !remove(conn, place.1, id, &mut deliveries)? {
-                // The rest of a wide event is for the next step.
-                return Ok((removed, true));
+    let mut before_it = from;
+    for (seq, id, account) in old {
+        if is_over(conn, seq, id, &account)? {
+            let full = i64::try_from(removed).is_ok_and(|removed| removed >= limit);
+            // The rest, or the rest of a wide event, is for the next step.
+            if full || !remove(conn, seq, id, &mut deliveries)? {
+                return Ok(Stretch {
+                    removed,
+                    last: before_it,
+                    ends_walk: false,
+                    ends_table: false,
+                });
             }
             removed += 1;
         }
-        memory.pruned = place;
+        before_it = seq;
     }
-    if at_end {
-        memory.pruned = Memory::default().pruned;
-    }
-    Ok((removed, !at_end))
+    Ok(Stretch {
+        removed,
+        last,
+        ends_walk,
+        ends_table,
+    })
 }
 
 /// Whether an event has no mark and no unfinished delivery.

@@ -25,28 +25,18 @@ pub(super) struct Db {
 }
 
 /// What the writer remembers from call to call. Nothing depends on it but speed and fairness.
+#[derive(Default)]
 pub(super) struct Memory {
     /// Webhooks by key, as they are at a version.
     pub(super) webhooks: HashMap<i64, (u64, Arc<Webhook>)>,
     /// The account whose marks were routed last.
     pub(super) served: String,
-    /// The last event that was looked at for pruning: when it was published, and its number.
-    pub(super) pruned: (i64, i64),
+    /// The last event that was looked at for pruning.
+    pub(super) pruned: i64,
+    /// The last event that was looked at for pruning out of turn.
+    pub(super) strayed: i64,
     /// The last tombstone that was looked at: when it ended, and its key.
     pub(super) buried: (i64, i64),
-}
-
-impl Default for Memory {
-    fn default() -> Self {
-        let beginning = (i64::MIN, i64::MIN);
-        let (webhooks, served) = (HashMap::new(), String::new());
-        Self {
-            webhooks,
-            served,
-            pruned: beginning,
-            buried: beginning,
-        }
-    }
 }
 
 /// What a command answers, and whether what it wrote is to stay.
@@ -58,10 +48,12 @@ pub(super) enum Verdict<T> {
 /// What keeps a failing command from leaving half of its work.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Guard {
-    /// It writes with one statement at most, which happens whole or not at all by itself.
-    Statement,
-    /// It needs a savepoint.
+    /// A savepoint: for commands that may find out late that they are refused.
     Savepoint,
+    /// The group's transaction: for commands that are refused before they have written anything,
+    /// so that only SQLite itself can fail them halfway. That is nobody's own error, and everyone
+    /// in the group is told.
+    Group,
 }
 
 /// What reaches the thread.
@@ -73,8 +65,8 @@ pub(super) enum Message {
 /// A call on its way through the writer.
 pub(super) trait Command: Send {
     fn guard(&self) -> Guard;
-    /// Does the work; says whether it is to stay.
-    fn run(&mut self, db: &mut Db) -> bool;
+    /// Does the work; says whether it is to stay. An error breaks the group.
+    fn run(&mut self, db: &mut Db) -> Step<bool>;
     /// Answers the caller: with the command's own result, or with what broke the group.
     fn answer(self: Box<Self>, broken: Option<&Broken>);
 }
@@ -139,17 +131,18 @@ where
         self.guard
     }
 
-    fn run(&mut self, db: &mut Db) -> bool {
+    fn run(&mut self, db: &mut Db) -> Step<bool> {
         let Some(work) = self.work.take() else {
-            return false;
+            return Ok(false);
         };
         let (result, stays) = match work(db) {
             Ok(Verdict::Keep(answer)) => (Ok(answer), true),
             Ok(Verdict::Undo(answer)) => (Ok(answer), false),
+            Err(fault @ Fault::Sql(_)) if self.guard == Guard::Group => return Err(fault),
             Err(fault) => (Err(fault.into_error()), false),
         };
         self.result = Some(result);
-        stays
+        Ok(stays)
     }
 
     fn answer(self: Box<Self>, broken: Option<&Broken>) {
@@ -260,9 +253,8 @@ impl Writer {
             self.execute("SAVEPOINT command")?;
         }
         let db = &mut self.db;
-        let Ok(stays) = catch_unwind(AssertUnwindSafe(|| command.run(db))) else {
-            return Err(Error::new(ErrorKind::Storage, "a command panicked").into());
-        };
+        let stays = catch_unwind(AssertUnwindSafe(|| command.run(db)))
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Storage, "a command panicked").into()))?;
         if self.db.conn.is_autocommit() {
             let message = "SQLite gave the transaction up after an error";
             return Err(Error::new(ErrorKind::Unavailable, message).into());
