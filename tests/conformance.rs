@@ -7,7 +7,9 @@ use tidings::storage::Storage;
 use tidings::storage::conformance::Case;
 
 fn run(case: Case, store: Arc<dyn Storage>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
     runtime.expect("a runtime").block_on(case.run(store));
 }
 
