@@ -10,10 +10,15 @@
 //!   grow with the load and nobody waits for one;
 //! * a heartbeat every third of a lease, which also gives back what calls without an answer may
 //!   have leased.
+//!
+//! Here are the loop and its calls; `settle.rs` writes what came of the POSTs, `end.rs` ends a run.
+
+mod end;
+mod settle;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,23 +27,20 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::core::Core;
 use super::options::DispatcherOptions;
 use super::permits::Permits;
-use super::request::{Prepare, attempt};
+use super::request::{Prepare, Sender};
+use super::token::Tokens;
 use super::turns::{Call, Turns};
-use crate::ground::advance::{Health, LaneChange, Next, Seen, Transition, advance, must_account};
-use crate::ground::delivery::{Attempt, Fence, Outcome};
+use crate::ground::advance::{Seen, Transition, advance, must_account};
+use crate::ground::delivery::{Attempt, Outcome};
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::id::{DeliveryId, DispatcherId};
-use crate::ground::policy::{
-    ROUTE_DELIVERIES, ROUTE_MARKS, SETTLE_BATCH, SWEEP_ROWS, TIMEOUT_RANGE,
-};
-use crate::ground::time::{after, before};
-use crate::ground::webhook::DisabledReason;
-use crate::ports::observer::Notice;
+use crate::ground::policy::{ROUTE_DELIVERIES, ROUTE_MARKS, SWEEP_ROWS, TIMEOUT_RANGE};
+use crate::ground::time::{Timestamp, after, before};
 use crate::ports::storage::{
     Alive, Claimed, Heartbeat, Leased, Routed, Settled, Settlement, Sweep, Swept, Turn,
 };
@@ -100,6 +102,13 @@ struct Sent {
     attempt: Attempt,
 }
 
+/// A POST under way.
+struct Sending {
+    leased: Leased,
+    started: Timestamp,
+    begun: Instant,
+}
+
 /// A lease whose end is decided but not yet written.
 #[derive(Debug)]
 struct Outgoing {
@@ -124,9 +133,9 @@ struct Calling {
 /// The state of a running dispatcher.
 struct Running {
     core: Arc<Core>,
-    transport: Arc<dyn Transport>,
     options: DispatcherOptions,
     id: DispatcherId,
+    sender: Arc<Sender>,
     prepare: Prepare,
     permits: Permits,
     turns: Turns,
@@ -136,7 +145,7 @@ struct Running {
     abandoned: Vec<(u64, u32)>,
     sends: FuturesUnordered<BoxFuture<'static, Sent>>,
     /// What is being sent, for a shutdown that cuts it off.
-    sending: BTreeMap<DeliveryId, Leased>,
+    sending: BTreeMap<DeliveryId, Sending>,
     outcomes: Vec<Outgoing>,
     settle_at: Option<Instant>,
     settling: Option<BoxFuture<'static, (Vec<Outgoing>, Result<Vec<Settled>>)>>,
@@ -162,7 +171,13 @@ impl Running {
             id,
         } = dispatcher;
         let now = Instant::now();
+        let sender = Sender {
+            core: core.clone(),
+            transport,
+            tokens: Tokens::default(),
+        };
         Self {
+            sender: Arc::new(sender),
             permits: Permits::new(options.in_flight),
             turns: Turns::new(core.now()),
             prepare: Prepare::default(),
@@ -184,7 +199,6 @@ impl Running {
             poll_at: now + options.poll,
             draining: None,
             core,
-            transport,
             options,
             id,
         }
@@ -309,12 +323,14 @@ impl Running {
         let storage = self.core.storage.clone();
         let bound = self.options.lease;
         let answer = match call {
-            Call::Route => {
-                async move { Answer::Route(bounded(bound, storage.route(&turn)).await) }.boxed()
+            Call::Route => async move {
+                Answer::Route(bounded(bound, async { storage.route(&turn).await }).await)
             }
-            Call::Claim => {
-                async move { Answer::Claim(bounded(bound, storage.claim(&turn)).await) }.boxed()
+            .boxed(),
+            Call::Claim => async move {
+                Answer::Claim(bounded(bound, async { storage.claim(&turn).await }).await)
             }
+            .boxed(),
         };
         self.calling = Some(Calling {
             call,
@@ -382,17 +398,19 @@ impl Running {
             self.decide(leased, attempt);
         } else {
             let prepared = self.prepare.of(&leased.webhook);
-            let (core, transport) = (self.core.clone(), self.transport.clone());
-            self.sending.insert(leased.delivery.id, leased.clone());
-            self.sends.push(
-                async move {
-                    let timeout = core.policy.timeout();
-                    let attempt =
-                        attempt(&leased, prepared, &*transport, &*core.clock, timeout).await;
-                    Sent { leased, attempt }
-                }
-                .boxed(),
-            );
+            let sender = self.sender.clone();
+            let sending = Sending {
+                leased: leased.clone(),
+                started: self.core.now(),
+                begun: Instant::now(),
+            };
+            let started = sending.started;
+            self.sending.insert(leased.delivery.id, sending);
+            let send = async move {
+                let attempt = sender.attempt(&leased, prepared, started).await;
+                Sent { leased, attempt }
+            };
+            self.sends.push(send.boxed());
         }
     }
 
@@ -423,124 +441,6 @@ impl Running {
         self.outcome(leased, Some(attempt), transition);
     }
 
-    fn outcome(&mut self, leased: Leased, attempt: Option<Attempt>, transition: Transition) {
-        let fence = Fence {
-            delivery: leased.delivery.id,
-            attempt: leased.delivery.attempt,
-            dispatcher: self.id,
-        };
-        let settlement = Settlement {
-            fence,
-            attempt,
-            transition,
-        };
-        self.outcomes.push(Outgoing { leased, settlement });
-        self.settle_at
-            .get_or_insert_with(|| Instant::now() + self.options.settle_within);
-    }
-
-    // --- settle --------------------------------------------------------------------------------
-
-    fn start_settle(&mut self, instant: Instant) {
-        let wanted = self.outcomes.len() >= self.options.settle_batch
-            || self.settle_at.is_some_and(|at| instant >= at)
-            || (self.sends.is_empty() && !self.outcomes.is_empty());
-        let rests = self.settle_rest.is_some_and(|rest| instant < rest);
-        if self.settling.is_some() || !wanted || rests {
-            return;
-        }
-        self.settle_rest = None;
-        let size = self.outcomes.len().min(SETTLE_BATCH);
-        let batch: Vec<Outgoing> = self.outcomes.drain(..size).collect();
-        // What did not fit has waited long enough already.
-        self.settle_at = (!self.outcomes.is_empty()).then_some(instant);
-        self.settling = Some(settle(self.core.clone(), batch, self.options.lease).boxed());
-    }
-
-    fn settled(&mut self, (batch, answer): (Vec<Outgoing>, Result<Vec<Settled>>)) {
-        let answers = match answer {
-            Ok(answers) if answers.len() == batch.len() => answers,
-            other => {
-                match other {
-                    Err(error) => warn!(name: "tidings.storage.settle_failed", %error),
-                    Ok(_) => {
-                        error!(name: "tidings.storage.settle_failed", "wrong number of answers")
-                    }
-                }
-                // It may have been applied: a repetition is answered with the same.
-                self.turns.trouble(None, self.core.now());
-                self.settle_rest = Some(Instant::now() + Duration::from_millis(100));
-                self.settle_at = Some(Instant::now());
-                self.outcomes.splice(..0, batch);
-                return;
-            }
-        };
-        let now = self.core.now();
-        self.turns.fine();
-        for (outgoing, answer) in batch.into_iter().zip(answers) {
-            self.permits.release(outgoing.leased.webhook.id());
-            self.turns.room();
-            let transition = &outgoing.settlement.transition;
-            if let Next::Waiting { due } = transition.next {
-                let due = match transition.lane {
-                    LaneChange::Pause { until } => due.max(until),
-                    _ => due,
-                };
-                self.turns.waiting_at(due);
-            }
-            if transition.lane != LaneChange::None {
-                // The rest of the lane may be claimable from here on.
-                match transition.lane {
-                    LaneChange::Pause { until } => self.turns.waiting_at(until),
-                    _ => self.turns.waiting_at(now),
-                }
-            }
-            self.notify(outgoing, answer);
-        }
-    }
-
-    fn notify(&self, outgoing: Outgoing, answer: Settled) {
-        let Outgoing { leased, settlement } = outgoing;
-        match answer {
-            Settled::Applied { disabled } => {
-                if disabled {
-                    let reason = match settlement.transition.health {
-                        Health::Gone { .. } => DisabledReason::Gone,
-                        _ => DisabledReason::Failing,
-                    };
-                    warn!(name: "tidings.webhook.disabled", webhook = %leased.webhook.id(), ?reason);
-                    self.notice(&Notice::Disabled {
-                        webhook: leased.webhook.clone(),
-                        reason,
-                    });
-                }
-                if let Some(attempt) = settlement.attempt {
-                    let mut delivery = leased.delivery;
-                    settlement.transition.apply(&mut delivery, self.id);
-                    self.notice(&Notice::Settled {
-                        delivery,
-                        event: leased.event,
-                        webhook: leased.webhook,
-                        attempt,
-                    });
-                }
-            }
-            Settled::Lost => {
-                warn!(name: "tidings.lease.lost", delivery = %leased.delivery.id);
-            }
-            Settled::Gone => {
-                debug!(name: "tidings.delivery.gone", delivery = %leased.delivery.id);
-            }
-        }
-    }
-
-    fn notice(&self, notice: &Notice) {
-        let observer = &self.core.observer;
-        if catch_unwind(AssertUnwindSafe(|| observer.notice(notice))).is_err() {
-            error!(name: "tidings.observer.panicked", "the observer panicked");
-        }
-    }
-
     // --- heartbeat -----------------------------------------------------------------------------
 
     fn beat(&mut self, instant: Instant) {
@@ -555,22 +455,16 @@ impl Running {
         let count = self.abandoned.len();
         let bound = self.options.lease / 3;
         let storage = self.core.storage.clone();
-        self.beating = Some(
-            async move {
-                (
-                    instant,
-                    count,
-                    bounded(bound, storage.heartbeat(&heartbeat)).await,
-                )
-            }
-            .boxed(),
-        );
+        let beat = async move {
+            let answer = bounded(bound, async { storage.heartbeat(&heartbeat).await }).await;
+            (instant, count, answer)
+        };
+        self.beating = Some(beat.boxed());
     }
 
     fn beaten(&mut self, (begun, count, answer): (Instant, usize, Result<Alive>)) {
         match answer {
             Ok(alive) => {
-                self.turns.fine();
                 self.alive_until = Some(begun + self.options.lease);
                 for (_, reserved) in self.abandoned.drain(..count) {
                     self.permits.unreserve(reserved);
@@ -602,7 +496,9 @@ impl Running {
             prune_before: before(now, self.core.policy.retain()),
         };
         let storage = self.core.storage.clone();
-        self.sweeping = Some(async move { storage.sweep(&sweep).await }.boxed());
+        let bound = self.options.lease;
+        let step = async move { bounded(bound, async { storage.sweep(&sweep).await }).await };
+        self.sweeping = Some(step.boxed());
     }
 
     fn swept(&mut self, answer: Result<Swept>) {
@@ -625,86 +521,20 @@ impl Running {
         };
         self.sweep_at = Some(Instant::now() + pause);
     }
-
-    // --- the end -------------------------------------------------------------------------------
-
-    /// Writes what is known, gives back the rest, and says goodbye; gives up after a while if the
-    /// storage does not answer, and leaves the rest to the lease's end.
-    async fn end(mut self) {
-        self.beating = None;
-        self.sweeping = None;
-        let storage = self.core.storage.clone();
-        let dispatcher = self.id;
-        let bound = self.options.lease.min(Duration::from_secs(5));
-        let last = async {
-            if let Some(calling) = self.calling.take() {
-                // What it leases is given back by the goodbye.
-                let _ = calling.answer.await;
-            }
-            if let Some(settling) = self.settling.take() {
-                let answer = settling.await;
-                self.settled(answer);
-            }
-            // Cut off: the receivers may have seen these requests, so each leaves a record.
-            drop(std::mem::take(&mut self.sends));
-            for (_, leased) in std::mem::take(&mut self.sending) {
-                let now = self.core.now();
-                let mut attempt = Attempt::new(
-                    leased.delivery.attempt,
-                    now,
-                    Duration::ZERO,
-                    Outcome::Interrupted,
-                );
-                attempt.error = Some("the sender was shut down during the attempt".into());
-                let back = Transition::given_back(&leased.delivery, seen(&leased), now);
-                self.outcome(leased, Some(attempt), back);
-            }
-            let mut tries = 0;
-            while !self.outcomes.is_empty() && tries < 3 {
-                let size = self.outcomes.len().min(SETTLE_BATCH);
-                let batch: Vec<Outgoing> = self.outcomes.drain(..size).collect();
-                let answer = settle(self.core.clone(), batch, bound).await;
-                tries = if answer.1.is_err() { tries + 1 } else { 0 };
-                self.settled(answer);
-            }
-            let now = self.core.now();
-            let goodbye = Heartbeat {
-                dispatcher,
-                now,
-                until: now,
-                abandoned: Vec::new(),
-            };
-            storage.heartbeat(&goodbye).await
-        };
-        match tokio::time::timeout(bound, last).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => warn!(name: "tidings.storage.heartbeat_failed", %error),
-            Err(_) => warn!(name: "tidings.storage.heartbeat_failed", "no answer at shutdown"),
-        }
-    }
 }
 
-async fn settle(
-    core: Arc<Core>,
-    batch: Vec<Outgoing>,
-    bound: Duration,
-) -> (Vec<Outgoing>, Result<Vec<Settled>>) {
-    let settlements: Vec<Settlement> = batch
-        .iter()
-        .map(|outgoing| outgoing.settlement.clone())
-        .collect();
-    let answer = bounded(bound, core.storage.settle(&settlements, core.now())).await;
-    (batch, answer)
-}
-
-/// A call that does not answer in time may or may not have happened, as any call that fails.
+/// A call that does not answer in time, or panics, may or may not have happened, as any call that
+/// fails.
 async fn bounded<T>(bound: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(bound, call).await.unwrap_or_else(|_| {
-        Err(Error::new(
+    let call = AssertUnwindSafe(call).catch_unwind();
+    match tokio::time::timeout(bound, call).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(Error::new(ErrorKind::Storage, "the storage panicked")),
+        Err(_) => Err(Error::new(
             ErrorKind::Unavailable,
             "the storage did not answer in time",
-        ))
-    })
+        )),
+    }
 }
 
 fn seen(leased: &Leased) -> Seen {

@@ -2,6 +2,7 @@
 //! W6).
 
 use super::tidings::Tidings;
+use crate::ground::authentication::Authentication;
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::id::WebhookId;
 use crate::ground::page::{Page, PageRequest};
@@ -29,7 +30,7 @@ impl Tidings {
         let prompt = registration.prompts();
         let id = WebhookId::new(now, &self.core.id_bytes()?);
         let webhook = registration.into_webhook(id, self.made_secret()?, now)?;
-        self.core.network.check_url(webhook.address())?;
+        self.check_addresses(&webhook)?;
         let webhook = self.core.storage.put(&webhook, now).await?;
         Ok(Created { webhook, prompt })
     }
@@ -74,7 +75,7 @@ impl Tidings {
     pub async fn edit(&self, id: WebhookId, version: Option<u64>, edit: Edit) -> Result<Webhook> {
         self.change(id, version, |webhook| {
             let edited = webhook.edit(edit.clone())?;
-            self.core.network.check_url(edited.address())?;
+            self.check_addresses(&edited)?;
             Ok(edited)
         })
         .await
@@ -182,6 +183,20 @@ impl Tidings {
                 result => return result,
             }
         }
+    }
+
+    /// Judges every URL that the webhook makes the sender call.
+    fn check_addresses(&self, webhook: &Webhook) -> Result<()> {
+        let network = &self.core.network;
+        network.check_url(webhook.address())?;
+        if let Authentication::OAuth(oauth) = webhook.authentication() {
+            let checked = network.check_url(oauth.token_endpoint());
+            checked.map_err(|error| {
+                let message = "is an address that the host does not allow";
+                Error::invalid("oauth.tokenEndPoint", message).with_source(error)
+            })?;
+        }
+        Ok(())
     }
 
     fn made_secret(&self) -> Result<Secret> {

@@ -8,4 +8,5 @@ pub(crate) mod permits;
 pub(crate) mod records;
 pub(crate) mod request;
 pub(crate) mod tidings;
+pub(crate) mod token;
 pub(crate) mod turns;

@@ -14,22 +14,26 @@ use http::header::{
 use http::{Method, Uri};
 use tokio::time::Instant;
 
+use super::core::Core;
+use super::token::{Held, Tokens};
+use crate::ground::address::EndpointUrl;
 use crate::ground::authentication::Authentication;
 use crate::ground::delivery::{Attempt, Outcome};
 use crate::ground::error::{Error, Result};
 use crate::ground::failure::FailureKind;
 use crate::ground::id::WebhookId;
-use crate::ground::policy::{ERROR_BYTES_KEPT, RESPONSE_BYTES_KEPT};
+use crate::ground::policy::{DEADLINE_SLACK, ERROR_BYTES_KEPT, RESPONSE_BYTES_KEPT};
 use crate::ground::retry_after::retry_after;
 use crate::ground::signature::sign;
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
-use crate::ports::clock::Clock;
 use crate::ports::storage::Leased;
-use crate::ports::transport::{Request, Transport};
+use crate::ports::transport::{Request, Response, Transport, TransportError};
 
 /// Webhooks whose requests are kept prepared.
 const PREPARED_MAX: usize = 4_096;
+/// Who sends.
+pub(super) const USER_AGENT_VALUE: &str = concat!("tidings/", env!("CARGO_PKG_VERSION"));
 
 /// The part of a webhook's requests that is the same for all of them.
 #[derive(Debug)]
@@ -64,22 +68,15 @@ impl Prepare {
 
 impl Prepared {
     fn new(webhook: &Webhook) -> Result<Self> {
-        let uri = webhook
-            .address()
-            .url()
-            .as_str()
-            .parse()
-            .map_err(|error: http::uri::InvalidUri| unsendable("address", error))?;
+        let uri = uri(webhook.address())?;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.insert(
-            USER_AGENT,
-            HeaderValue::from_static(concat!("tidings/", env!("CARGO_PKG_VERSION"))),
-        );
+        headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
         for (name, value) in webhook.headers().iter() {
             headers.insert(header_name(name.as_str())?, header_value(value.reveal())?);
         }
+        // A bearer token changes; it is added to each request.
         if let Authentication::Basic(basic) = webhook.authentication() {
             let mut value = header_value(&basic.header_value())?;
             value.set_sensitive(true);
@@ -124,11 +121,16 @@ impl AsRef<[u8]> for Payload {
     }
 }
 
+pub(super) fn uri(address: &EndpointUrl) -> Result<Uri> {
+    let parsed = address.url().as_str().parse();
+    parsed.map_err(|error: http::uri::InvalidUri| unsendable("address", error))
+}
+
 fn header_name(name: &str) -> Result<HeaderName> {
     HeaderName::from_bytes(name.as_bytes()).map_err(|error| unsendable("headers", error))
 }
 
-fn header_value(value: &str) -> Result<HeaderValue> {
+pub(super) fn header_value(value: &str) -> Result<HeaderValue> {
     HeaderValue::from_str(value).map_err(|error| unsendable("headers", error))
 }
 
@@ -136,64 +138,139 @@ fn unsendable(field: &'static str, error: impl std::error::Error + Send + Sync +
     Error::invalid(field, "cannot be sent").with_source(error)
 }
 
-/// Sends once, and says what came of it. Never fails and never panics: whatever the transport
-/// does becomes the attempt's outcome.
-pub(super) async fn attempt(
-    leased: &Leased,
-    prepared: Result<Arc<Prepared>>,
-    transport: &dyn Transport,
-    clock: &dyn Clock,
-    timeout: Duration,
-) -> Attempt {
-    let started = clock.now();
-    let begun = Instant::now();
-    let number = leased.delivery.attempt;
-    let deadline = leased.webhook.timeout().unwrap_or(timeout);
-    let request = prepared.and_then(|prepared| prepared.request(leased, started));
-    let request = match request {
-        Ok(request) => Request::new(request, deadline, RESPONSE_BYTES_KEPT),
-        Err(error) => {
-            let outcome = Outcome::Unanswered(FailureKind::Local);
-            let mut attempt = Attempt::new(number, started, Duration::ZERO, outcome);
-            attempt.error = Some(cut(error.to_string()));
-            return attempt;
+/// Why there was no answer.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub(super) kind: FailureKind,
+    pub(super) text: String,
+}
+
+impl Failure {
+    pub(super) fn new(kind: FailureKind, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { kind, text }
+    }
+}
+
+impl From<TransportError> for Failure {
+    fn from(error: TransportError) -> Self {
+        Self::new(error.kind(), error.to_string())
+    }
+}
+
+impl From<Error> for Failure {
+    /// A request that cannot be written is nobody's fault but ours.
+    fn from(error: Error) -> Self {
+        Self::new(FailureKind::Local, error.to_string())
+    }
+}
+
+/// What every attempt of a dispatcher shares.
+#[derive(Debug)]
+pub(super) struct Sender {
+    pub(super) core: Arc<Core>,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) tokens: Tokens,
+}
+
+impl Sender {
+    /// Sends once, and says what came of it. Never fails and never panics: whatever the transport
+    /// does becomes the attempt's outcome.
+    pub(super) async fn attempt(
+        &self,
+        leased: &Leased,
+        prepared: Result<Arc<Prepared>>,
+        started: Timestamp,
+    ) -> Attempt {
+        let begun = Instant::now();
+        let own = leased.webhook.timeout();
+        let deadline = own.unwrap_or_else(|| self.core.policy.timeout());
+        let exchange = async {
+            let prepared = prepared?;
+            self.exchange(leased, &prepared, begun + deadline).await
+        };
+        // The transport keeps the deadline; this one is for a transport that does not.
+        let cut_off = tokio::time::timeout(deadline + DEADLINE_SLACK, exchange);
+        let result = match AssertUnwindSafe(cut_off).catch_unwind().await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Failure::new(
+                FailureKind::Timeout,
+                "the transport did not keep its deadline",
+            )),
+            Err(_) => Err(Failure::new(FailureKind::Panic, "the transport panicked")),
+        };
+        let (outcome, response, error) = match result {
+            Ok(response) => {
+                let retry_after = asked_to_wait(&response.headers, self.core.now());
+                let status = response.status;
+                let outcome = Outcome::Answered {
+                    status,
+                    retry_after,
+                };
+                (outcome, response, None)
+            }
+            Err(failure) => (
+                Outcome::Unanswered(failure.kind),
+                Response::default(),
+                Some(cut(failure.text)),
+            ),
+        };
+        let number = leased.delivery.attempt;
+        let mut attempt = Attempt::new(number, started, begun.elapsed(), outcome);
+        let kept = response.body.len().min(RESPONSE_BYTES_KEPT);
+        attempt.truncated = response.truncated || kept < response.body.len();
+        attempt.response = response.body[..kept].to_vec();
+        attempt.error = error;
+        attempt
+    }
+
+    /// The POST, with what its authentication asks for, all of it by `end`.
+    ///
+    /// A bearer token that is refused may have been withdrawn: a fresh one is tried once. The last
+    /// answer counts.
+    async fn exchange(
+        &self,
+        leased: &Leased,
+        prepared: &Prepared,
+        end: Instant,
+    ) -> Result<Response, Failure> {
+        let webhook = &leased.webhook;
+        let Authentication::OAuth(oauth) = webhook.authentication() else {
+            return self.post(leased, prepared, None, end).await;
+        };
+        let key = (webhook.id(), webhook.version());
+        let token = |refused| self.tokens.get(key, oauth, &*self.transport, end, refused);
+        let first = token(None).await?;
+        let answer = self.post(leased, prepared, Some(&first), end).await?;
+        if answer.status != 401 {
+            return Ok(answer);
         }
-    };
-    // The transport keeps the deadline; this one is for a transport that does not.
-    let sent = tokio::time::timeout(deadline * 2, transport.send(request));
-    let result = AssertUnwindSafe(sent).catch_unwind().await;
-    let latency = begun.elapsed();
-    match result {
-        Ok(Ok(Ok(response))) => {
-            let asked = asked_to_wait(&response.headers, clock.now());
-            let outcome = Outcome::Answered {
-                status: response.status,
-                retry_after: asked,
-            };
-            let mut attempt = Attempt::new(number, started, latency, outcome);
-            let kept = response.body.len().min(RESPONSE_BYTES_KEPT);
-            attempt.truncated = response.truncated || kept < response.body.len();
-            attempt.response = response.body[..kept].to_vec();
-            attempt
+        match token(Some(&first)).await {
+            Ok(fresh) if Instant::now() < end => {
+                self.post(leased, prepared, Some(&fresh), end).await
+            }
+            _ => Ok(answer),
         }
-        Ok(Ok(Err(error))) => {
-            let outcome = Outcome::Unanswered(error.kind());
-            let mut attempt = Attempt::new(number, started, latency, outcome);
-            attempt.error = Some(cut(error.to_string()));
-            attempt
+    }
+
+    async fn post(
+        &self,
+        leased: &Leased,
+        prepared: &Prepared,
+        token: Option<&Held>,
+        end: Instant,
+    ) -> Result<Response, Failure> {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let text = "the token came too late: no time was left to send";
+            return Err(Failure::new(FailureKind::Token, text));
         }
-        Ok(Err(_)) => {
-            let outcome = Outcome::Unanswered(FailureKind::Timeout);
-            let mut attempt = Attempt::new(number, started, latency, outcome);
-            attempt.error = Some("the transport did not keep its deadline".into());
-            attempt
+        let mut request = prepared.request(leased, self.core.clock.now())?;
+        if let Some(token) = token {
+            request.headers_mut().insert(AUTHORIZATION, token.header()?);
         }
-        Err(_) => {
-            let outcome = Outcome::Unanswered(FailureKind::Panic);
-            let mut attempt = Attempt::new(number, started, latency, outcome);
-            attempt.error = Some("the transport panicked".into());
-            attempt
-        }
+        let request = Request::new(request, left, RESPONSE_BYTES_KEPT);
+        Ok(self.transport.send(request).await?)
     }
 }
 

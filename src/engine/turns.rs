@@ -1,5 +1,6 @@
 //! When a dispatcher calls the storage next: what it knows of the work that waits there.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,9 +12,10 @@ use crate::ground::time::{Timestamp, between};
 pub(super) struct Turns {
     /// Marks may be waiting.
     marks: bool,
-    /// Waiting deliveries may be claimable from then on.
-    next_due: Option<Timestamp>,
-    /// The last claim left due deliveries that have no room; nothing changes until a lease ends.
+    /// Waiting deliveries may be claimable at these moments. Several are kept, because a claim
+    /// that leaves due work without room learns nothing of what is due later.
+    dues: BTreeSet<Timestamp>,
+    /// The last claim left due deliveries that have no room: a lease must end before they can go.
     blocked: bool,
     /// Whether the last call was a claim: route and claim take turns.
     claimed_last: bool,
@@ -31,13 +33,15 @@ pub(super) enum Call {
 
 /// The shortest and the longest rest after a failed call.
 const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// Due times that are remembered. Polls find what is due at others.
+const DUES_MAX: usize = 64;
 
 impl Turns {
     /// At the start everything may be waiting.
     pub(super) fn new(now: Timestamp) -> Self {
         Self {
             marks: true,
-            next_due: Some(now),
+            dues: BTreeSet::from([now]),
             blocked: false,
             claimed_last: false,
             rest_until: None,
@@ -53,12 +57,17 @@ impl Turns {
 
     /// A delivery waits until `due`.
     pub(super) fn waiting_at(&mut self, due: Timestamp) {
-        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+        self.dues.insert(due);
+        if self.dues.len() > DUES_MAX {
+            self.dues.pop_last();
+        }
     }
 
-    /// A lease has ended: there may be room again.
-    pub(super) fn room(&mut self) {
-        self.blocked = false;
+    /// A lease has ended: there is room again.
+    pub(super) fn room(&mut self, now: Timestamp) {
+        if std::mem::take(&mut self.blocked) {
+            self.waiting_at(now);
+        }
     }
 
     /// A route call was answered.
@@ -73,8 +82,8 @@ impl Turns {
     /// A claim call was answered. `full`: it used every permit it had.
     pub(super) fn claimed(&mut self, next_due: Option<Timestamp>, full: bool, now: Timestamp) {
         self.fine();
-        if let Some(due) = next_due {
-            self.blocked = !full && due <= now;
+        self.blocked = !full && next_due.is_some_and(|due| due <= now);
+        if let Some(due) = next_due.filter(|_| !self.blocked) {
             self.waiting_at(due);
         }
     }
@@ -94,14 +103,14 @@ impl Turns {
         self.rest_until = Some(Instant::now() + rest);
     }
 
-    /// A call succeeded.
-    pub(super) fn fine(&mut self) {
+    /// A route or claim call succeeded. That other calls do says little of these.
+    fn fine(&mut self) {
         self.troubles = 0;
         self.rest_until = None;
     }
 
     /// Whether calls must wait for a while.
-    pub(super) fn rests(&self) -> bool {
+    fn rests(&self) -> bool {
         self.rest_until.is_some_and(|until| Instant::now() < until)
     }
 
@@ -111,7 +120,7 @@ impl Turns {
         if self.rests() {
             return None;
         }
-        let claim = !self.blocked && self.next_due.is_some_and(|due| due <= now);
+        let claim = self.dues.first().is_some_and(|due| *due <= now);
         let call = match (self.marks, claim) {
             (false, false) => return None,
             (true, true) if self.claimed_last => Call::Route,
@@ -121,23 +130,23 @@ impl Turns {
         self.claimed_last = call == Call::Claim;
         match call {
             Call::Route => self.marks = false,
-            Call::Claim => self.next_due = None,
+            Call::Claim => self.dues.retain(|due| *due > now),
         }
         Some(call)
     }
 
     /// When to look at [`next`](Self::next) again, if nothing else happens before.
     pub(super) fn wake_at(&self, now: Timestamp, has_room: bool) -> Option<Instant> {
-        if self.rest_until.is_some() && self.rests() {
-            return self.rest_until;
-        }
         if !has_room {
             return None;
+        }
+        if self.rests() {
+            return self.rest_until;
         }
         if self.marks {
             return Some(Instant::now());
         }
-        let due = self.next_due.filter(|_| !self.blocked)?;
+        let due = *self.dues.first()?;
         // Timers may fire a little early by the other clock: never spin.
         Some(Instant::now() + between(now, due).max(Duration::from_millis(1)))
     }
@@ -175,15 +184,48 @@ mod tests {
         turns.claimed(Some(now), false, now);
         assert_eq!(turns.next(now), None);
         assert_eq!(turns.wake_at(now, true), None);
-        turns.room();
+        turns.room(now);
         assert_eq!(turns.next(now), Some(Call::Claim));
+    }
+
+    /// Answers a claim with due work but no lease while other work is due later, and looks then
+    /// and at the next poll.
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_without_room_does_not_hide_what_is_due_later() {
+        let (mut turns, now) = start();
+        turns.marks = false;
+        let later = after(now, Duration::from_secs(5));
+        turns.waiting_at(later);
+        assert_eq!(turns.next(now), Some(Call::Claim));
+        turns.claimed(Some(now), false, now);
+        assert_eq!(turns.next(now), None);
+        assert_eq!(
+            turns.wake_at(now, true),
+            Some(Instant::now() + Duration::from_secs(5))
+        );
+        assert_eq!(turns.next(later), Some(Call::Claim));
+        turns.claimed(Some(now), false, later);
+        turns.look(later);
+        turns.marks = false;
+        assert_eq!(turns.next(later), Some(Call::Claim));
+    }
+
+    /// Learns of more due times than are remembered.
+    #[tokio::test(start_paused = true)]
+    async fn the_latest_due_times_are_forgotten_first() {
+        let (mut turns, now) = start();
+        for seconds in (0..1_000).rev() {
+            turns.waiting_at(after(now, Duration::from_secs(seconds)));
+        }
+        assert_eq!(turns.dues.len(), DUES_MAX);
+        assert_eq!(turns.dues.first(), Some(&now));
     }
 
     /// Fails a call, and looks before and after the rest.
     #[tokio::test(start_paused = true)]
     async fn a_failed_call_is_repeated_after_a_rest() {
         let (mut turns, now) = start();
-        turns.next_due = None;
+        turns.dues.clear();
         assert_eq!(turns.next(now), Some(Call::Route));
         turns.trouble(Some(Call::Route), now);
         assert_eq!(turns.next(now), None);
@@ -198,7 +240,7 @@ mod tests {
     async fn the_earliest_due_time_counts() {
         let (mut turns, now) = start();
         turns.marks = false;
-        turns.next_due = None;
+        turns.dues.clear();
         turns.waiting_at(after(now, Duration::from_secs(9)));
         turns.waiting_at(after(now, Duration::from_secs(5)));
         turns.waiting_at(after(now, Duration::from_secs(7)));

@@ -20,6 +20,8 @@ pub enum FailureKind {
     Timeout,
     /// What came back is not HTTP, or the connection ended before an answer was complete.
     Protocol,
+    /// The token endpoint gave no access token, so that nothing was sent to the receiver.
+    Token,
     /// Trouble of the sender itself, such as too few file descriptors. The receiver is not to blame.
     Local,
     /// The transport panicked.
@@ -28,13 +30,14 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Blocked,
         Self::Dns,
         Self::Connect,
         Self::Tls,
         Self::Timeout,
         Self::Protocol,
+        Self::Token,
         Self::Local,
         Self::Panic,
     ];
@@ -48,6 +51,7 @@ impl FailureKind {
             Self::Tls => "tls",
             Self::Timeout => "timeout",
             Self::Protocol => "protocol",
+            Self::Token => "token",
             Self::Local => "local",
             Self::Panic => "panic",
         }

@@ -113,6 +113,12 @@ pub const HOST_CONNECTIONS: usize = 64;
 pub const HOST_IDLE_CONNECTIONS: usize = 32;
 /// Bytes of the head of an answer.
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Frames of a body that are read at a stretch, before deadlines are looked at again.
+pub const BODY_FRAMES_PER_POLL: usize = 32;
+/// Bytes that may be on their way to one HTTP/2 request: what an endless answer can make us hold.
+pub const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
+/// Bytes that may be on their way to all requests on one HTTP/2 connection.
+pub const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 // --- the SQLite storage ------------------------------------------------------------------------
 
@@ -163,6 +169,18 @@ pub const ROUTE_DELIVERIES: usize = 1_024;
 pub const ROUTE_FEW: usize = 8;
 /// Deliveries that a storage leases from one lane before it turns to the next.
 pub const CLAIM_FEW: usize = 4;
+/// How much longer than its deadline the engine waits for a transport before it cuts it off.
+pub const DEADLINE_SLACK: Duration = Duration::from_secs(1);
+/// Access tokens that one dispatcher keeps, beside those in use at the moment.
+pub const TOKENS_KEPT: usize = 1_024;
+/// How long an access token is used when its endpoint does not say.
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(300);
+/// The longest that an access token is used without asking for a new one.
+pub const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(86_400);
+/// How long before its end an access token is replaced (never more than half of its life).
+pub const TOKEN_MARGIN: Duration = Duration::from_secs(30);
+/// How long a token endpoint is left in peace after it gave no token.
+pub const TOKEN_REST: Duration = Duration::from_secs(1);
 /// Outcomes in one settle call.
 pub const SETTLE_BATCH: usize = 256;
 /// Rows that one step of a sweep touches.
@@ -406,5 +424,100 @@ impl Policy {
     pub fn with_retain(mut self, time: Duration) -> Self {
         self.retain = time;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Builds schedules at their bounds and beyond (table).
+    #[test]
+    fn a_schedule_is_bounded() {
+        for (delays, tries) in [(vec![], 1), (vec![DELAY_MAX; 64], 65), (vec![MINUTE; 3], 4)] {
+            let schedule = Schedule::new(delays.clone()).unwrap();
+            assert_eq!(
+                (schedule.tries(), schedule.length()),
+                (tries, delays.iter().sum())
+            );
+            let read: Vec<_> = (1..)
+                .map_while(|failures| schedule.delay(failures))
+                .collect();
+            assert_eq!(read, delays);
+            assert_eq!(schedule.delay(0), None);
+            assert_eq!(schedule.delay(u32::MAX), None);
+        }
+        let second = Duration::from_secs(1);
+        for (delays, limit) in [
+            (vec![second; 65], "64"),
+            (vec![DELAY_MAX + second], "30 days"),
+        ] {
+            let error = Schedule::new(delays).unwrap_err();
+            assert_eq!(error.field(), Some("schedule"));
+            assert!(error.to_string().contains(limit), "{error}");
+        }
+        let endless = std::iter::repeat(second);
+        assert!(Schedule::new(endless).is_err());
+    }
+
+    /// Sets what a host may set, far beyond what makes sense (table).
+    #[test]
+    fn a_policy_is_clamped() {
+        let (zero, endless) = (Duration::ZERO, Duration::MAX);
+        let low = Policy::default()
+            .with_timeout(zero)
+            .with_jitter_percent(0)
+            .with_retry_after_max(zero)
+            .with_pause(zero, zero)
+            .with_disable_after(zero);
+        assert_eq!(low.timeout(), Duration::from_secs(1));
+        assert_eq!((low.jitter_percent(), low.retry_after_max()), (0, zero));
+        assert_eq!(
+            (low.pause_min(), low.pause_max()),
+            (Duration::from_secs(1), Duration::from_secs(1))
+        );
+        assert_eq!(
+            low.disable_after(Mode::Live),
+            low.schedule(Mode::Live).length()
+        );
+        let high = Policy::default()
+            .with_timeout(endless)
+            .with_jitter_percent(u32::MAX)
+            .with_retry_after_max(endless)
+            .with_pause(endless, zero)
+            .with_schedule(Mode::Live, Schedule::new([DELAY_MAX; 64]).unwrap())
+            .with_disable_after(endless);
+        assert_eq!(high.timeout(), Duration::from_secs(60));
+        assert_eq!(
+            (high.jitter_percent(), high.retry_after_max()),
+            (100, DELAY_MAX)
+        );
+        assert_eq!((high.pause_min(), high.pause_max()), (DELAY_MAX, DELAY_MAX));
+        assert_eq!(high.disable_after(Mode::Live), endless);
+        let jittered = high.with_disable_after(zero);
+        assert_eq!(jittered.disable_after(Mode::Live), DELAY_MAX * 128);
+    }
+
+    /// Compares the defaults with the tables that they come from (Standard Webhooks; domain 6).
+    #[test]
+    fn the_defaults_are_those_of_the_documents() {
+        let policy = Policy::default();
+        assert_eq!(policy.schedule(Mode::Live).tries(), 10);
+        assert_eq!(
+            policy.schedule(Mode::Live).length(),
+            75 * HOUR + 35 * MINUTE + Duration::from_secs(5)
+        );
+        assert_eq!(policy.schedule(Mode::Test).tries(), 3);
+        for mode in [Mode::Live, Mode::Test] {
+            assert_eq!(policy.disable_after(mode), 5 * DAY);
+        }
+        assert_eq!(
+            (policy.timeout(), policy.jitter_percent()),
+            (Duration::from_secs(15), 10)
+        );
+        assert_eq!(
+            (policy.expire_after(), policy.retain()),
+            (30 * DAY, 30 * DAY)
+        );
     }
 }

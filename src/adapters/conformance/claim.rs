@@ -10,9 +10,9 @@ async fn due_at(
     webhook: u64,
     seconds: &[u64],
 ) -> Vec<DeliveryId> {
-    let name = format!("order.number{webhook}");
+    let name = format!("lane.number{webhook}");
     registered(store, webhook, &[&name]).await;
-    let numbers = (webhook * 1_000..).zip(seconds);
+    let numbers = (webhook * 10_000..).zip(seconds);
     let events: Vec<_> = numbers.map(|(number, _)| event(number, &name)).collect();
     publish(store, &events, start()).await;
     let leased = worker.route(start()).await.leased;
@@ -151,7 +151,7 @@ pub(super) async fn whatever_makes_a_delivery_wait_lowers_next_due(store: &dyn S
     };
     let due = due_at(store, &worker, 1, &[900]).await;
     next(at(1), "a settlement", Some(at(900))).await;
-    let name = "order.number1";
+    let name = "lane.number1";
     publish(store, &[event(1, name)], at(2)).await;
     worker.route_waiting(at(3)).await;
     next(at(4), "a route without permits", Some(at(3))).await;
@@ -253,7 +253,7 @@ pub(super) async fn a_lane_without_room_does_not_hold_up_the_others(store: &dyn 
 /// Two thousand due deliveries of one webhook, and one each of twenty that became due later.
 pub(super) async fn a_long_lane_does_not_starve_the_others(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
-    waiting_orders(store, &worker, 1, 1..=2_000, start()).await;
+    waiting_orders(store, &worker, 1, 30_001..=32_000, start()).await;
     let mut others = Vec::new();
     for webhook in 2..=21 {
         others.extend(due_at(store, &worker, webhook, &[10]).await);

@@ -361,14 +361,17 @@ pub(super) async fn what_is_lost_or_gone_does_not_touch_the_others(store: &dyn S
     let slow = Worker::until(store, 1, start(), at(10)).await;
     let (lost_to, _) = waiting_orders(store, &slow, 1, 1..=100, start()).await;
     let doomed = registered(store, 2, &["a.b"]).await;
-    publish(store, &[event(500, "a.b")], start()).await;
-    let of_deleted = slow.route(start()).await.leased.remove(0);
     let mut leased = slow.claim_of(at(1), 30).await.leased;
     let quick = Worker::start(store, 2, at(10)).await;
     quick.claim_of(at(10), 0).await;
     let lost = leased.drain(..10).collect::<Vec<_>>();
-    let mut held = quick.claim_of(at(10), 60).await.leased;
-    held.retain(|leased| leased.delivery.webhook == lost_to.id());
+    let held = quick.claim_of(at(10), 60).await.leased;
+    assert!(
+        held.iter()
+            .all(|leased| leased.delivery.webhook == lost_to.id())
+    );
+    publish(store, &[event(500, "a.b")], at(10)).await;
+    let of_deleted = quick.route(at(10)).await.leased.remove(0);
     store.delete(doomed.id(), at(11)).await.expect("delete");
     let mut settlements: Vec<_> = held
         .iter()

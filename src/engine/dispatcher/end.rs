@@ -1,0 +1,93 @@
+//! The end of a run: what is known is written, the rest is given back, and nothing stays leased.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+use super::settle::settle;
+use super::{Outgoing, Running, bounded, seen};
+use crate::ground::advance::Transition;
+use crate::engine::core::Core;
+use crate::ground::delivery::{Attempt, Outcome};
+use crate::ground::id::DispatcherId;
+use crate::ground::policy::SETTLE_BATCH;
+use crate::ports::storage::Heartbeat;
+
+/// The longest that a storage in trouble can hold up the end.
+const END_MAX: Duration = Duration::from_secs(5);
+/// The rest between two tries of a call.
+const REST: Duration = Duration::from_millis(100);
+
+impl Running {
+    /// Writes what is known, gives back the rest, and says goodbye. Gives up after a while if the
+    /// storage does not answer: what is still leased then goes back when the lease has passed.
+    pub(super) async fn end(mut self) {
+        // Whatever a call leases that has not answered yet is given back by the goodbye.
+        self.calling = None;
+        self.beating = None;
+        self.sweeping = None;
+        self.cut_off();
+        let each = self.options.lease.min(END_MAX) / 2;
+        if timeout(each, self.write_rest()).await.is_err() {
+            let left = self.permits.used();
+            warn!(name: "tidings.storage.settle_failed", left, "no answer at shutdown");
+        }
+        if timeout(each, goodbye(self.core.clone(), self.id)).await.is_err() {
+            warn!(name: "tidings.storage.heartbeat_failed", "no answer at shutdown");
+        }
+    }
+
+    /// Ends the POSTs. Their receivers may have seen them, so each leaves a record.
+    fn cut_off(&mut self) {
+        while let Some(Some(sent)) = self.sends.next().now_or_never() {
+            self.sent(sent);
+        }
+        self.sends.clear();
+        for (_, sending) in std::mem::take(&mut self.sending) {
+            let leased = sending.leased;
+            let number = leased.delivery.attempt;
+            let latency = sending.begun.elapsed();
+            let mut attempt = Attempt::new(number, sending.started, latency, Outcome::Interrupted);
+            attempt.error = Some("the sender was shut down during the attempt".into());
+            let back = Transition::given_back(&leased.delivery, seen(&leased), self.core.now());
+            self.outcome(leased, Some(attempt), back);
+        }
+    }
+
+    async fn write_rest(&mut self) {
+        if let Some(settling) = &mut self.settling {
+            let answer = settling.await;
+            self.settling = None;
+            self.settled(answer);
+        }
+        while !self.outcomes.is_empty() {
+            let size = self.outcomes.len().min(SETTLE_BATCH);
+            let batch: Vec<Outgoing> = self.outcomes.drain(..size).collect();
+            let answer = settle(self.core.clone(), batch, END_MAX).await;
+            let failed = answer.1.is_err();
+            self.settled(answer);
+            if failed {
+                sleep(REST).await;
+            }
+        }
+    }
+}
+
+async fn goodbye(core: Arc<Core>, dispatcher: DispatcherId) {
+    loop {
+        let now = core.now();
+        let goodbye = Heartbeat {
+            dispatcher,
+            now,
+            until: now,
+            abandoned: Vec::new(),
+        };
+        let answer = bounded(END_MAX, core.storage.heartbeat(&goodbye)).await;
+        let Err(error) = answer else { return };
+        warn!(name: "tidings.storage.heartbeat_failed", %error);
+        sleep(REST).await;
+    }
+}

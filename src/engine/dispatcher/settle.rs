@@ -1,0 +1,159 @@
+//! Outcomes: gathered, written in batches, and told to the observer.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::Instant;
+use tracing::{debug, error, warn};
+
+use super::{Outgoing, Running, bounded};
+use crate::engine::core::Core;
+use crate::ground::advance::{Health, LaneChange, Next, Transition};
+use crate::ground::delivery::{Attempt, Fence};
+use crate::ground::error::Result;
+use crate::ground::policy::SETTLE_BATCH;
+use crate::ground::webhook::DisabledReason;
+use crate::ports::observer::Notice;
+use crate::ports::storage::{Leased, Settled, Settlement};
+
+impl Running {
+    /// Keeps what becomes of a lease, to be written with the next batch.
+    pub(super) fn outcome(
+        &mut self,
+        leased: Leased,
+        attempt: Option<Attempt>,
+        transition: Transition,
+    ) {
+        let fence = Fence {
+            delivery: leased.delivery.id,
+            attempt: leased.delivery.attempt,
+            dispatcher: self.id,
+        };
+        let settlement = Settlement {
+            fence,
+            attempt,
+            transition,
+        };
+        self.outcomes.push(Outgoing { leased, settlement });
+        self.settle_at
+            .get_or_insert_with(|| Instant::now() + self.options.settle_within);
+    }
+
+    pub(super) fn start_settle(&mut self, instant: Instant) {
+        let wanted = self.outcomes.len() >= self.options.settle_batch
+            || self.settle_at.is_some_and(|at| instant >= at)
+            || (self.sends.is_empty() && !self.outcomes.is_empty());
+        let rests = self.settle_rest.is_some_and(|rest| instant < rest);
+        if self.settling.is_some() || !wanted || rests {
+            return;
+        }
+        self.settle_rest = None;
+        let size = self.outcomes.len().min(SETTLE_BATCH);
+        let batch: Vec<Outgoing> = self.outcomes.drain(..size).collect();
+        // What did not fit has waited long enough already.
+        self.settle_at = (!self.outcomes.is_empty()).then_some(instant);
+        self.settling = Some(settle(self.core.clone(), batch, self.options.lease).boxed());
+    }
+
+    pub(super) fn settled(&mut self, (batch, answer): (Vec<Outgoing>, Result<Vec<Settled>>)) {
+        let answers = match answer {
+            Ok(answers) if answers.len() == batch.len() => answers,
+            other => {
+                match other {
+                    Err(error) => warn!(name: "tidings.storage.settle_failed", %error),
+                    Ok(_) => {
+                        error!(name: "tidings.storage.settle_failed", "wrong number of answers")
+                    }
+                }
+                // It may have been applied: a repetition is answered with the same.
+                self.turns.trouble(None, self.core.now());
+                self.settle_rest = Some(Instant::now() + Duration::from_millis(100));
+                self.settle_at = Some(Instant::now());
+                self.outcomes.splice(..0, batch);
+                return;
+            }
+        };
+        let now = self.core.now();
+        for (outgoing, answer) in batch.into_iter().zip(answers) {
+            self.permits.release(outgoing.leased.webhook.id());
+            self.turns.room(now);
+            let transition = &outgoing.settlement.transition;
+            if let Next::Waiting { due } = transition.next {
+                let due = match transition.lane {
+                    LaneChange::Pause { until } => due.max(until),
+                    _ => due,
+                };
+                self.turns.waiting_at(due);
+            }
+            if transition.lane != LaneChange::None {
+                // The rest of the lane may be claimable from here on.
+                match transition.lane {
+                    LaneChange::Pause { until } => self.turns.waiting_at(until),
+                    _ => self.turns.waiting_at(now),
+                }
+            }
+            self.notify(outgoing, answer);
+        }
+    }
+
+    fn notify(&self, outgoing: Outgoing, answer: Settled) {
+        let Outgoing { leased, settlement } = outgoing;
+        match answer {
+            Settled::Applied { disabled } => {
+                if disabled {
+                    let reason = match settlement.transition.health {
+                        Health::Gone { .. } => DisabledReason::Gone,
+                        _ => DisabledReason::Failing,
+                    };
+                    warn!(name: "tidings.webhook.disabled", webhook = %leased.webhook.id(), ?reason);
+                    self.notice(&Notice::Disabled {
+                        webhook: leased.webhook.clone(),
+                        reason,
+                    });
+                }
+                if let Some(attempt) = settlement.attempt {
+                    let mut delivery = leased.delivery;
+                    settlement.transition.apply(&mut delivery, self.id);
+                    self.notice(&Notice::Settled {
+                        delivery,
+                        event: leased.event,
+                        webhook: leased.webhook,
+                        attempt,
+                    });
+                }
+            }
+            Settled::Lost => {
+                warn!(name: "tidings.lease.lost", delivery = %leased.delivery.id);
+            }
+            Settled::Gone => {
+                debug!(name: "tidings.delivery.gone", delivery = %leased.delivery.id);
+            }
+        }
+    }
+
+    fn notice(&self, notice: &Notice) {
+        let observer = &self.core.observer;
+        if catch_unwind(AssertUnwindSafe(|| observer.notice(notice))).is_err() {
+            error!(name: "tidings.observer.panicked", "the observer panicked");
+        }
+    }
+}
+
+/// One settle call.
+pub(super) async fn settle(
+    core: Arc<Core>,
+    batch: Vec<Outgoing>,
+    bound: Duration,
+) -> (Vec<Outgoing>, Result<Vec<Settled>>) {
+    let settlements: Vec<Settlement> = batch
+        .iter()
+        .map(|outgoing| outgoing.settlement.clone())
+        .collect();
+    let answer = bounded(bound, async {
+        core.storage.settle(&settlements, core.now()).await
+    })
+    .await;
+    (batch, answer)
+}

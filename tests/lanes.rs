@@ -1,0 +1,356 @@
+//! What happens to lanes, and whose settlement a delivery accepts, as tables. All pure, all by the
+//! public API. `W…` are rows of the seed.
+
+use std::time::Duration;
+
+use tidings::time::after;
+use tidings::{
+    Cause, Delivery, DeliveryId, DisabledReason, DispatcherId, EventId, Fence, Health, Lane,
+    LaneChange, Outcome, Policy, Readiness, Registration, Secret, Seen, Standing, State, Timestamp,
+    Transition, WebhookId, advance,
+};
+
+fn now() -> Timestamp {
+    tidings::time::parse_time("2026-01-31T08:15:30.120Z").unwrap()
+}
+
+fn at(seconds: u64) -> Timestamp {
+    after(now(), Duration::from_secs(seconds))
+}
+
+fn dispatcher(byte: u8) -> DispatcherId {
+    DispatcherId::new(now(), &[byte; 10])
+}
+
+fn owed(event: u8) -> Delivery {
+    let (event, webhook) = (
+        EventId::new(now(), &[event; 10]),
+        WebhookId::new(now(), &[1; 10]),
+    );
+    Delivery::owed(event, webhook, Cause::ROUTED, now(), at(1))
+}
+
+fn leased(event: u8) -> Delivery {
+    let mut delivery = owed(event);
+    delivery.lease(dispatcher(1), 7);
+    delivery
+}
+
+fn settled(status: u16) -> Delivery {
+    let webhook = Registration::new("https://example.com/hook", ["*"])
+        .and_then(|it| {
+            it.into_webhook(
+                WebhookId::new(now(), &[1; 10]),
+                Secret::from_random(&[2; 32]),
+                now(),
+            )
+        })
+        .unwrap();
+    let outcome = Outcome::Answered {
+        status,
+        retry_after: None,
+    };
+    let mut delivery = leased(1);
+    advance(
+        &delivery,
+        &webhook,
+        Seen::default(),
+        &outcome,
+        &Policy::default(),
+        now(),
+    )
+    .apply(&mut delivery, dispatcher(1));
+    delivery
+}
+
+fn lane(next_due: Option<u64>, paused_until: Option<u64>) -> Lane {
+    Lane {
+        next_due: next_due.map(at),
+        paused_until: paused_until.map(at),
+        failing_since: None,
+    }
+}
+
+/// Asks lanes of each kind what may be claimed at 10 s (table; design 1, claim).
+#[test]
+fn a_lane_is_ready_when_it_is_due_and_not_paused() {
+    for (next_due, paused_until, ready_at, readiness, plain) in [
+        (None, None, None, Readiness::NotReady, true),
+        (None, Some(5), None, Readiness::NotReady, false),
+        (Some(5), None, Some(5), Readiness::Open, false),
+        (Some(10), None, Some(10), Readiness::Open, false),
+        (Some(11), None, Some(11), Readiness::NotReady, false),
+        (Some(5), Some(11), Some(11), Readiness::NotReady, false),
+        (Some(5), Some(10), Some(10), Readiness::Probe, false),
+        (Some(10), Some(5), Some(10), Readiness::Probe, false),
+        (Some(11), Some(5), Some(11), Readiness::NotReady, false),
+    ] {
+        let lane = lane(next_due, paused_until);
+        assert_eq!(lane.ready_at(), ready_at.map(at), "{lane:?}");
+        assert_eq!(lane.readiness(at(10)), readiness, "{lane:?}");
+        assert_eq!(lane.is_plain(), plain, "{lane:?}");
+    }
+}
+
+/// Applies each change to lanes of each kind (table; design 1, claim).
+#[test]
+fn a_lane_changes_as_it_is_told() {
+    type Change = fn(&mut Lane);
+    let rows: [(&str, Lane, Change, Lane); 14] = [
+        (
+            "the first delivery",
+            lane(None, None),
+            |it| it.lower(at(5)),
+            lane(Some(5), None),
+        ),
+        (
+            "an earlier one",
+            lane(Some(7), None),
+            |it| it.lower(at(5)),
+            lane(Some(5), None),
+        ),
+        (
+            "a later one",
+            lane(Some(3), None),
+            |it| it.lower(at(5)),
+            lane(Some(3), None),
+        ),
+        (
+            "a pause stays",
+            lane(None, Some(9)),
+            |it| it.lower(at(5)),
+            lane(Some(5), Some(9)),
+        ),
+        (
+            "a pause",
+            lane(Some(1), None),
+            |it| it.pause(at(5)),
+            lane(Some(1), Some(5)),
+        ),
+        (
+            "a longer pause",
+            lane(None, Some(4)),
+            |it| it.pause(at(5)),
+            lane(None, Some(5)),
+        ),
+        (
+            "a shorter pause",
+            lane(None, Some(6)),
+            |it| it.pause(at(5)),
+            lane(None, Some(6)),
+        ),
+        (
+            "the probe's own end",
+            lane(None, Some(1)),
+            |it| it.probe(at(5)),
+            lane(None, Some(5)),
+        ),
+        (
+            "no change",
+            lane(Some(1), Some(2)),
+            |it| it.change(LaneChange::None, at(5)),
+            lane(Some(1), Some(2)),
+        ),
+        (
+            "a pause by settlement: the later one counts",
+            lane(Some(1), Some(9)),
+            |it| it.change(LaneChange::Pause { until: at(5) }, at(4)),
+            lane(Some(1), Some(9)),
+        ),
+        (
+            "the probe opens",
+            lane(Some(1), Some(9)),
+            |it| it.change(LaneChange::Open, at(5)),
+            lane(Some(1), None),
+        ),
+        (
+            "another probe, at once",
+            lane(Some(1), Some(9)),
+            |it| it.change(LaneChange::Reprobe, at(5)),
+            lane(Some(1), Some(5)),
+        ),
+        (
+            "enabled when empty",
+            lane(None, Some(9)),
+            |it| it.enable(at(5)),
+            lane(None, None),
+        ),
+        (
+            "enabled with a queue",
+            lane(Some(1), Some(9)),
+            |it| it.enable(at(5)),
+            lane(Some(1), Some(5)),
+        ),
+    ];
+    for (name, mut lane, change, expected) in rows {
+        change(&mut lane);
+        assert_eq!(lane, expected, "{name}");
+    }
+}
+
+/// Applies each word on health to stretches of failure (table; W17, Standard Webhooks' 410).
+#[test]
+fn health_is_judged_by_the_stored_stretch() {
+    let failing = |at| Health::Failing { at };
+    let disable = |observed| Health::Disable {
+        observed: at(observed),
+        at: at(9),
+    };
+    let gone = Health::Gone { at: at(9) };
+    for (stored, health, expected, reason) in [
+        (None, Health::Unchanged, None, None),
+        (Some(1), Health::Unchanged, Some(1), None),
+        (None, Health::Recovered, None, None),
+        (Some(1), Health::Recovered, None, None),
+        (None, failing(at(9)), Some(9), None),
+        (Some(1), failing(at(9)), Some(1), None),
+        (Some(1), disable(1), Some(1), Some(DisabledReason::Failing)),
+        // A success has ended the stretch since; this failure begins another.
+        (None, disable(1), Some(9), None),
+        (Some(5), disable(1), Some(5), None),
+        (None, gone, Some(9), Some(DisabledReason::Gone)),
+        (Some(1), gone, Some(1), Some(DisabledReason::Gone)),
+    ] {
+        let mut lane = Lane {
+            failing_since: stored.map(at),
+            ..Lane::default()
+        };
+        assert_eq!(lane.health(health), reason, "{stored:?} {health:?}");
+        assert_eq!(
+            lane.failing_since,
+            expected.map(at),
+            "{stored:?} {health:?}"
+        );
+        assert!(lane.is_plain());
+    }
+    let mut lane = Lane {
+        failing_since: Some(at(1)),
+        ..Lane::default()
+    };
+    lane.enable(at(5));
+    assert_eq!(lane.failing_since, None, "an enabled webhook starts anew");
+}
+
+/// Compares fences with deliveries in each state (table; design 1, leases).
+#[test]
+fn a_fence_holds_for_its_own_lease_only() {
+    let base = leased(1);
+    let fence = Fence {
+        delivery: base.id,
+        attempt: 1,
+        dispatcher: dispatcher(1),
+    };
+    let other = Fence {
+        dispatcher: dispatcher(2),
+        ..fence
+    };
+    let later = Fence {
+        attempt: 2,
+        ..fence
+    };
+    let elsewhere = Fence {
+        delivery: leased(2).id,
+        ..fence
+    };
+    let changed = |change: fn(&mut Delivery)| {
+        let mut delivery = base.clone();
+        change(&mut delivery);
+        delivery
+    };
+    let back = changed(|it| {
+        Transition::given_back(it, Seen::default(), now()).apply(it, dispatcher(1));
+    });
+    let reaped = changed(|it| it.reap(now()));
+    let abandoned = changed(|it| it.abandon(now()));
+    let again = |delivery: &Delivery| {
+        let mut delivery = delivery.clone();
+        delivery.lease(dispatcher(1), 8);
+        delivery
+    };
+    for (name, delivery, fence, standing) in [
+        ("waiting", &owed(1), fence, Standing::Lost),
+        ("leased", &base, fence, Standing::Holds),
+        ("leased to another", &base, other, Standing::Lost),
+        ("another attempt", &base, later, Standing::Lost),
+        ("another delivery", &base, elsewhere, Standing::Lost),
+        (
+            "delivered by this",
+            &settled(200),
+            fence,
+            Standing::Repeated,
+        ),
+        (
+            "delivered, another attempt",
+            &settled(200),
+            later,
+            Standing::Lost,
+        ),
+        ("delivered by another", &settled(200), other, Standing::Lost),
+        (
+            "waiting after this",
+            &settled(500),
+            fence,
+            Standing::Repeated,
+        ),
+        (
+            "waiting after another",
+            &settled(500),
+            other,
+            Standing::Lost,
+        ),
+        ("given back by this", &back, fence, Standing::Repeated),
+        ("reaped", &reaped, fence, Standing::Lost),
+        ("abandoned", &abandoned, fence, Standing::Lost),
+        ("leased again", &again(&reaped), fence, Standing::Lost),
+        (
+            "leased again after a settlement",
+            &again(&settled(500)),
+            fence,
+            Standing::Lost,
+        ),
+        (
+            "leased again, with its own fence",
+            &again(&reaped),
+            later,
+            Standing::Holds,
+        ),
+    ] {
+        assert_eq!(delivery.standing(&fence), standing, "{name}");
+    }
+}
+
+/// Takes a delivery through lease, reap, lease and abandon.
+#[test]
+fn the_attempt_only_grows_and_a_crash_is_counted_once() {
+    let mut delivery = owed(1);
+    assert_eq!(
+        delivery.id,
+        DeliveryId::of(delivery.event, delivery.webhook, Cause::ROUTED)
+    );
+    assert_eq!(
+        (delivery.state, delivery.attempt),
+        (State::Waiting { due: at(1) }, 0)
+    );
+    delivery.lease(dispatcher(1), 7);
+    assert_eq!(
+        delivery.state,
+        State::Leased {
+            dispatcher: dispatcher(1),
+            ticket: 7
+        }
+    );
+    delivery.reap(at(2));
+    assert_eq!(
+        (delivery.attempt, delivery.interruptions, delivery.lapsed),
+        (1, 1, true)
+    );
+    assert_eq!(delivery.state, State::Waiting { due: at(2) });
+    delivery.lease(dispatcher(2), 1);
+    delivery.abandon(at(3));
+    assert_eq!(
+        (delivery.attempt, delivery.interruptions, delivery.lapsed),
+        (2, 1, true)
+    );
+    assert_eq!(delivery.state, State::Waiting { due: at(3) });
+    assert_eq!((delivery.failures, delivery.settled_by), (0, None));
+}
