@@ -72,7 +72,7 @@ impl Running {
         }
     }
 
-    async fn goodbye(&self) {
+    async fn goodbye(&mut self) {
         loop {
             let now = self.core.now();
             let goodbye = Heartbeat {
