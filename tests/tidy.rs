@@ -130,13 +130,15 @@ fn look(source: &Source, exports: &Exports) -> Vec<String> {
 fn tests_without_method(source: &Source) -> Vec<String> {
     let lines: Vec<&str> = source.text.lines().map(str::trim).collect();
     let is_test = |line: &str| line == "#[test]" || line.starts_with("#[tokio::test");
+    // A test that a macro makes says its method where it is listed.
+    let is_made = |at: usize| lines[at..].iter().take(2).any(|line| line.contains("fn $"));
     let without = |at: usize| {
         let above = lines[..at].iter().rev();
         let mut above = above.skip_while(|line| line.starts_with("#["));
         !above.next().is_some_and(|line| line.starts_with("///"))
     };
     (0..lines.len())
-        .filter(|at| is_test(lines[*at]) && without(*at))
+        .filter(|at| is_test(lines[*at]) && !is_made(*at) && without(*at))
         .map(|at| format!("{}:{}: a test without a method", source.path, at + 1))
         .collect()
 }
@@ -217,19 +219,33 @@ fn code(text: &str) -> String {
     while let Some(line) = lines.next() {
         let indent = line.len() - line.trim_start().len();
         if line.trim() == "#[cfg(test)]" {
-            // Up to the end of the item: a `;` on its first line, or a `}` as far in as it began.
-            let mut item = lines
-                .by_ref()
-                .skip_while(|line| line.trim().starts_with("#["));
-            if item.next().is_some_and(|first| !first.ends_with(';')) {
-                item.find(|line| line.trim_end() == format!("{}}}", " ".repeat(indent)));
-            }
+            skip_item(&mut lines, indent);
             continue;
         }
         code.push_str(uncommented(line));
         code.push('\n');
     }
     code
+}
+
+/// Skips an item that begins `indent` in: up to a `;` on its first line, or to a `}` as far in, which
+/// is not in a raw string.
+fn skip_item<'a>(lines: &mut impl Iterator<Item = &'a str>, indent: usize) {
+    let end = format!("{}}}", " ".repeat(indent));
+    let mut first = true;
+    while let Some(line) = lines.next() {
+        if first && line.trim().starts_with("#[") {
+            continue;
+        }
+        if (first && line.ends_with(';')) || line.trim_end() == end {
+            return;
+        }
+        first = false;
+        let raw = line.rsplit_once("r#\"");
+        if raw.is_some_and(|(_, text)| !text.contains("\"#")) {
+            lines.find(|line| line.contains("\"#"));
+        }
+    }
 }
 
 fn uncommented(line: &str) -> &str {
@@ -569,6 +585,14 @@ fn what_is_allowed_is_left_alone() {
         (
             "src/ground/a.rs",
             "//!\n#[cfg(test)]\nmod tests {\n    use crate::Tidings;\n    fn a() { b.unwrap() }\n}",
+        ),
+        (
+            "src/ground/a.rs",
+            "//!\n#[cfg(test)]\nmod tests {\n    const A: &str = r#\"{\n}\n\"#;\n    fn b() { c.unwrap() }\n}",
+        ),
+        (
+            "src/adapters/a.rs",
+            "//!\nmacro_rules! a {\n    () => {\n        #[test]\n        fn $case() {}\n    };\n}",
         ),
         (
             "src/ports/clock.rs",

@@ -33,6 +33,7 @@ mod health;
 mod lanes;
 mod leases;
 mod listings;
+mod outcomes;
 mod races;
 mod route;
 pub mod scale;
@@ -40,6 +41,7 @@ mod settle;
 mod spans;
 mod sweep;
 mod webhooks;
+mod worker;
 
 use std::any::Any;
 use std::fmt;
@@ -80,7 +82,12 @@ impl Case {
     pub async fn run(&self, store: Arc<dyn Storage>) {
         let outcome = AssertUnwindSafe((self.run)(store)).catch_unwind().await;
         if let Err(panic) = outcome {
-            panic!("storage conformance: {}::{}: {}", self.topic, self.name, text(&*panic));
+            panic!(
+                "storage conformance: {}::{}: {}",
+                self.topic,
+                self.name,
+                text(&*panic)
+            );
         }
     }
 }
@@ -93,7 +100,8 @@ impl fmt::Debug for Case {
 
 fn text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text")
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without a text")
 }
 
 /// Runs every case, each on a store of its own that `make` makes.
@@ -370,6 +378,7 @@ list! {
         two_dispatchers_route_each_event_once,
         several_dispatchers_share_the_work,
         a_settle_and_a_reap_do_not_both_win,
+        calls_of_every_kind_meet_without_harm,
         a_dropped_publish_can_be_repeated,
         a_dropped_call_strands_nothing,
         a_dropped_edit_is_whole_or_nothing,
