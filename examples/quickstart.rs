@@ -25,7 +25,7 @@ use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use tidings::storage::MemoryStorage;
+use tidings::storage::SqliteStorage;
 use tidings::transport::{HyperOptions, HyperTransport};
 use tidings::{
     Change, Clock, Confirmation, Event, Mode, NetworkPolicy, Policy, Registration, Schedule,
@@ -99,7 +99,7 @@ pub(crate) async fn run(
         .with_schedule(Mode::Live, Schedule::new(delays)?)
         .with_pause(Duration::from_secs(1), Duration::from_secs(2));
     let network = NetworkPolicy::public_only().allow_loopback();
-    let tidings = Tidings::builder(MemoryStorage::new())
+    let tidings = Tidings::builder(SqliteStorage::open(file).await?)
         .policy(policy)
         .network(network.clone())
         .build();

@@ -1,6 +1,122 @@
-//! Embeddable events and webhooks.
+//! Embeddable events and webhooks: publish a change, deliver it signed, at least once, losing nothing.
+//!
+//! A host application links this crate. When a resource changes, the host publishes an event; `tidings`
+//! keeps it durably and delivers it to every webhook that wants it: signed, retried for days, at least
+//! once. There is no server to run beside the host, and no message broker: the storage is the queue.
+//!
+//! # Publishing
+//!
+//! ```no_run
+//! use tidings::storage::SqliteStorage;
+//! use tidings::transport::{HyperOptions, HyperTransport};
+//! use tidings::{Change, Registration, Tidings};
+//!
+//! # use std::future::pending;
+//! # use serde_json::json;
+//! # async fn shown() -> tidings::Result<()> {
+//! # let shutdown = pending();
+//! # let before = json!({ "id": "247468780336", "state": "in_review" });
+//! # let after = json!({ "id": "247468780336", "state": "accepted" });
+//! let tidings = Tidings::new(SqliteStorage::open("tidings.db").await?);
+//! let transport = HyperTransport::new(HyperOptions::default())?;
+//! tokio::spawn(tidings.dispatcher(transport)?.run(shutdown));
+//!
+//! let webhook = Registration::new("https://example.com/hook", ["order.*"])?.enabled(true);
+//! tidings.create(webhook).await?;
+//!
+//! let event = tidings.event(Change::updated("order.accepted", &before, &after)?)?;
+//! tidings.publish(&event).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `Ok` from `publish` means that the event is on the disk. Keep the event and publish it again after
+//! an error: its id tells the repetition.
+//!
+//! # Receiving
+//!
+//! A receiver needs no feature of the crate. It verifies the bytes as they came:
+//!
+//! ```
+//! use tidings::{Secret, Timestamp, Verifier};
+//!
+//! # fn verify(headers: &[(&str, &[u8])], body: &[u8], now: Timestamp) -> Result<(), Box<dyn std::error::Error>> {
+//! let verifier = Verifier::standard_webhooks([Secret::parse("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD")?])?;
+//! let verified = verifier.verify(headers.iter().copied(), body, now)?;
+//! // `verified.id` is the same on every attempt: what was seen before is acknowledged, and not done again.
+//! # Ok(())
+//! # }
+//! # assert!(verify(&[], b"{}", Timestamp::UNIX_EPOCH).is_err());
+//! ```
+//!
+//! # The words
+//!
+//! * A [`Change`] of a resource becomes an [`Event`]: a type (`order.charge.capture.complete`), the
+//!   resource as it is now, and the attributes that changed with their values before. The payload's
+//!   bytes are fixed then; every attempt sends the same.
+//! * A [`Webhook`] is a receiver's registration: an address, the types that it wants (`order.*`), and
+//!   secrets. It is disabled until somebody enables it.
+//! * A [`Delivery`] is one event owed to one webhook. Who is owed an event is decided by when it was
+//!   published: every webhook that was enabled for it at that time.
+//! * An [`Attempt`] is one try of a delivery. Only an answer from 200 to 299 ends it well.
+//! * A [`Dispatcher`] sends what is owed, while it runs. Several may run over one storage.
+//! * A [`Policy`] says when to try again, when to leave a receiver in peace, and when to give up.
+//!
+//! # What it does
+//!
+//! * Publishes one event or many, all or nothing, idempotent by the event's id.
+//! * Delivers at least once: what was answered with `Ok` is delivered, or its end is on record
+//!   (exhausted, expired, cancelled). A crash between a receiver's answer and its record makes a
+//!   repetition, with the same id and the same bytes.
+//! * Signs by Standard Webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`), in the form
+//!   `t=…,v1=…`, or as `<timestamp>, <base64>…` in a header of your choice; up to five secrets at once,
+//!   so that they can be rotated.
+//! * Retries over about three days, honours `Retry-After`, leaves a receiver in peace that is
+//!   overloaded, and disables one that does nothing but fail for days.
+//! * Dials public addresses only, unless the host allows more. Every address is vetted after the name
+//!   was looked up, and the vetted one is dialled.
+//! * Keeps the record: events, deliveries, attempts with status, latency and the answer's beginning;
+//!   redelivers on request.
+//!
+//! # What it does not do
+//!
+//! * Deliver exactly once: nobody can over HTTP. Receivers tell repetitions by the id.
+//! * Deliver in order: deliveries run side by side, and a retry comes later than what was published
+//!   after it.
+//! * Speak to databases other than SQLite: bring your own [`Storage`](storage::Storage).
+//! * Encrypt what it stores: a SQLite file holds payloads and secrets in clear.
+//! * Listen: it opens no port and has no web page.
+//! * Change payloads on their way: a host has code for that.
+//!
+//! # Own storage, own transport
+//!
+//! Storage and transport are traits: [`Storage`](storage::Storage) (batches in, batches out; the store
+//! compares, locks and writes, and never decides) and [`Transport`](transport::Transport) (one request,
+//! one answer). The feature `conformance` has a suite that a storage passes in one test. The examples
+//! `storage` and `transport` implement each.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `engine` | yes | ports, dispatcher, the `Tidings` handle, the in-memory storage (tokio) |
+//! | `sqlite` | yes | durable storage in one SQLite file |
+//! | `sqlite-bundled` | yes | compiles SQLite into the program |
+//! | `hyper` | yes | the HTTP transport over hyper and rustls |
+//! | `native-roots` | no | trust in the operating system's root certificates |
+//! | `conformance` | no | the suite for implementers of the storage ports |
+//!
+//! Without any feature the crate is its ground floor: events, webhooks, signatures and the verifier,
+//! with no async runtime. It needs Rust 1.89.
+//!
+//! # More
+//!
+//! [`docs::design`] says why things are as they are, [`docs::lifecycle`] what becomes of an event, and
+//! [`docs::production`] what to set before production.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(doc)]
+pub mod docs;
 mod ground;
 
 #[cfg(feature = "engine")]

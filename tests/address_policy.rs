@@ -177,23 +177,24 @@ fn what_customers_register_is_accepted() {
 
 /// The rule for IPv4, as comparisons instead of a table of networks.
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    match address.octets() {
+    let is_inner = matches!(
+        address.octets(),
         [0 | 10 | 127 | 224..=255, ..]
-        | [100, 64..=127, ..]
-        | [168, 63, 129, 16]
-        | [169, 254, ..]
-        | [172, 16..=31, ..]
-        | [192, 168, ..]
-        | [192, 0, 0 | 2, _]
-        | [192, 31, 196, _]
-        | [192, 52, 193, _]
-        | [192, 88, 99, _]
-        | [192, 175, 48, _]
-        | [198, 18 | 19, ..]
-        | [198, 51, 100, _]
-        | [203, 0, 113, _] => false,
-        _ => true,
-    }
+            | [100, 64..=127, ..]
+            | [168, 63, 129, 16]
+            | [169, 254, ..]
+            | [172, 16..=31, ..]
+            | [192, 168, ..]
+            | [192, 0, 0 | 2, _]
+            | [192, 31, 196, _]
+            | [192, 52, 193, _]
+            | [192, 88, 99, _]
+            | [192, 175, 48, _]
+            | [198, 18 | 19, ..]
+            | [198, 51, 100, _]
+            | [203, 0, 113, _]
+    );
+    !is_inner
 }
 
 /// The rule for IPv6, as comparisons instead of a table of networks.

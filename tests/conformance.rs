@@ -6,9 +6,12 @@ use std::sync::Arc;
 use tidings::storage::Storage;
 use tidings::storage::conformance::Case;
 
-fn run(case: Case, store: Arc<dyn Storage>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    runtime.expect("a runtime").block_on(case.run(store));
+/// Opens a store and runs a case on it, on a runtime without a clock or workers.
+fn run(case: Case, open: impl Future<Output = Arc<dyn Storage>>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async { case.run(open.await).await });
 }
 
 mod memory {
@@ -17,8 +20,30 @@ mod memory {
     use super::*;
 
     fn over_memory(case: Case) {
-        run(case, Arc::new(MemoryStorage::new()));
+        run(case, async {
+            Arc::new(MemoryStorage::new()) as Arc<dyn Storage>
+        });
     }
 
     tidings::conformance_tests!(over_memory);
+}
+
+#[cfg(feature = "sqlite")]
+mod sqlite {
+    use tidings::storage::SqliteStorage;
+
+    use super::*;
+
+    fn over_sqlite(case: Case) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tidings.db");
+        run(case, async {
+            let store = SqliteStorage::open(path)
+                .await
+                .expect("a file that can be opened");
+            Arc::new(store) as Arc<dyn Storage>
+        });
+    }
+
+    tidings::conformance_tests!(over_sqlite);
 }

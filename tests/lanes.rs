@@ -279,6 +279,12 @@ fn a_fence_holds_for_its_own_lease_only() {
             fence,
             Standing::Repeated,
         ),
+        (
+            "delivered, another attempt",
+            &settled(200),
+            later,
+            Standing::Lost,
+        ),
         ("delivered by another", &settled(200), other, Standing::Lost),
         (
             "waiting after this",

@@ -360,7 +360,7 @@ fn every_rule_has_its_row() {
         },
         Row {
             failures: 8,
-            age: 29 * DAY + HOUR,
+            age: 29 * DAY,
             next: Next::Expired,
             charged: (9, 0),
             ..row(

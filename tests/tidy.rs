@@ -217,19 +217,33 @@ fn code(text: &str) -> String {
     while let Some(line) = lines.next() {
         let indent = line.len() - line.trim_start().len();
         if line.trim() == "#[cfg(test)]" {
-            // Up to the end of the item: a `;` on its first line, or a `}` as far in as it began.
-            let mut item = lines
-                .by_ref()
-                .skip_while(|line| line.trim().starts_with("#["));
-            if item.next().is_some_and(|first| !first.ends_with(';')) {
-                item.find(|line| line.trim_end() == format!("{}}}", " ".repeat(indent)));
-            }
+            skip_item(&mut lines, indent);
             continue;
         }
         code.push_str(uncommented(line));
         code.push('\n');
     }
     code
+}
+
+/// Skips an item that begins `indent` in: up to a `;` on its first line, or to a `}` as far in, which
+/// is not in a raw string.
+fn skip_item<'a>(lines: &mut impl Iterator<Item = &'a str>, indent: usize) {
+    let end = format!("{}}}", " ".repeat(indent));
+    let mut first = true;
+    while let Some(line) = lines.next() {
+        if first && line.trim().starts_with("#[") {
+            continue;
+        }
+        if (first && line.ends_with(';')) || line.trim_end() == end {
+            return;
+        }
+        first = false;
+        let raw = line.rsplit_once("r#\"");
+        if raw.is_some_and(|(_, text)| !text.contains("\"#")) {
+            lines.find(|line| line.contains("\"#"));
+        }
+    }
 }
 
 fn uncommented(line: &str) -> &str {
@@ -569,6 +583,10 @@ fn what_is_allowed_is_left_alone() {
         (
             "src/ground/a.rs",
             "//!\n#[cfg(test)]\nmod tests {\n    use crate::Tidings;\n    fn a() { b.unwrap() }\n}",
+        ),
+        (
+            "src/ground/a.rs",
+            "//!\n#[cfg(test)]\nmod tests {\n    const A: &str = r#\"{\n}\n\"#;\n    fn b() { c.unwrap() }\n}",
         ),
         (
             "src/ports/clock.rs",

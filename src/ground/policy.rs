@@ -113,6 +113,12 @@ pub const HOST_CONNECTIONS: usize = 64;
 pub const HOST_IDLE_CONNECTIONS: usize = 32;
 /// Bytes of the head of an answer.
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Frames of a body that are read at a stretch, before deadlines are looked at again.
+pub const BODY_FRAMES_PER_POLL: usize = 32;
+/// Bytes that may be on their way to one HTTP/2 request: what an endless answer can make us hold.
+pub const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
+/// Bytes that may be on their way to all requests on one HTTP/2 connection.
+pub const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 // --- the SQLite storage ------------------------------------------------------------------------
 

@@ -124,21 +124,31 @@ pub(super) async fn registered(store: &dyn Storage, number: u64, patterns: &[&st
 
 /// The stored webhook.
 pub(super) async fn stored_webhook(store: &dyn Storage, id: WebhookId) -> Option<Webhook> {
-    let query = WebhookQuery { id: Some(id), ..WebhookQuery::default() };
-    let page = store.webhooks(&query, &PageRequest::default()).await.expect("list webhooks");
+    let query = WebhookQuery {
+        id: Some(id),
+        ..WebhookQuery::default()
+    };
+    let page = store
+        .webhooks(&query, &PageRequest::default())
+        .await
+        .expect("list webhooks");
     assert!(page.items.len() <= 1, "an id names one webhook");
     page.items.into_iter().next()
 }
 
 /// Stores the disabled form of what is stored.
 pub(super) async fn disabled(store: &dyn Storage, id: WebhookId, now: Timestamp) -> Webhook {
-    let webhook = stored_webhook(store, id).await.expect("the webhook is there");
+    let webhook = stored_webhook(store, id)
+        .await
+        .expect("the webhook is there");
     put(store, &webhook.disable(DisabledReason::Person), now).await
 }
 
 /// Stores the enabled form of what is stored.
 pub(super) async fn enabled(store: &dyn Storage, id: WebhookId, now: Timestamp) -> Webhook {
-    let webhook = stored_webhook(store, id).await.expect("the webhook is there");
+    let webhook = stored_webhook(store, id)
+        .await
+        .expect("the webhook is there");
     put(store, &webhook.enable(), now).await
 }
 
@@ -149,7 +159,9 @@ pub(super) async fn edited(
     patterns: &[&str],
     now: Timestamp,
 ) -> Webhook {
-    let webhook = stored_webhook(store, id).await.expect("the webhook is there");
+    let webhook = stored_webhook(store, id)
+        .await
+        .expect("the webhook is there");
     let edit = Edit::new().types(filters(patterns));
     put(store, &webhook.edit(edit).expect("an edit"), now).await
 }
@@ -163,7 +175,13 @@ pub(super) fn event(number: u64, event_type: &str) -> Event {
 
 /// An event of an account and a mode.
 pub(super) fn event_of(number: u64, event_type: &str, account: Account, mode: Mode) -> Event {
-    event_with(event_id(number), event_type, account, mode, &format!(r#"{{"number":{number}}}"#))
+    event_with(
+        event_id(number),
+        event_type,
+        account,
+        mode,
+        &format!(r#"{{"number":{number}}}"#),
+    )
 }
 
 /// An event with this resource.
@@ -183,19 +201,29 @@ pub(super) fn event_with(
 
 /// For everyone who wants it.
 pub(super) fn new(event: &Event) -> NewEvent {
-    NewEvent { event: event.clone(), only: None }
+    NewEvent {
+        event: event.clone(),
+        only: None,
+    }
 }
 
 /// For this webhook alone.
 pub(super) fn only(event: &Event, webhook: WebhookId) -> NewEvent {
-    NewEvent { event: event.clone(), only: Some(webhook) }
+    NewEvent {
+        event: event.clone(),
+        only: Some(webhook),
+    }
 }
 
 /// Publishes events that nobody has published before.
 pub(super) async fn publish(store: &dyn Storage, events: &[Event], now: Timestamp) {
     let new: Vec<_> = events.iter().map(new).collect();
     let answers = store.append(&new, now).await.expect("append");
-    assert_eq!(answers, vec![Appended::Stored; events.len()], "each of these events is new");
+    assert_eq!(
+        answers,
+        vec![Appended::Stored; events.len()],
+        "each of these events is new"
+    );
 }
 
 /// Publishes `order.paid` events of these numbers, and returns them.
@@ -204,7 +232,10 @@ pub(super) async fn orders(
     numbers: impl IntoIterator<Item = u64>,
     now: Timestamp,
 ) -> Vec<Event> {
-    let events: Vec<_> = numbers.into_iter().map(|number| event(number, "order.paid")).collect();
+    let events: Vec<_> = numbers
+        .into_iter()
+        .map(|number| event(number, "order.paid"))
+        .collect();
     publish(store, &events, now).await;
     events
 }
@@ -230,7 +261,10 @@ pub(super) async fn deliveries_of(store: &dyn Storage, query: &DeliveryQuery) ->
     let mut request = PageRequest::first(100).expect("a limit");
     let mut found = Vec::new();
     loop {
-        let page = store.deliveries(query, &request).await.expect("list deliveries");
+        let page = store
+            .deliveries(query, &request)
+            .await
+            .expect("list deliveries");
         found.extend(page.items);
         match page.next {
             Some(cursor) => request = request.after(cursor),
@@ -246,15 +280,23 @@ pub(super) async fn all_deliveries(store: &dyn Storage) -> Vec<DeliveryView> {
 
 /// One delivery, if it is there.
 pub(super) async fn find(store: &dyn Storage, id: DeliveryId) -> Option<DeliveryView> {
-    let query = DeliveryQuery { id: Some(id), ..DeliveryQuery::default() };
-    let page = store.deliveries(&query, &PageRequest::default()).await.expect("list deliveries");
+    let query = DeliveryQuery {
+        id: Some(id),
+        ..DeliveryQuery::default()
+    };
+    let page = store
+        .deliveries(&query, &PageRequest::default())
+        .await
+        .expect("list deliveries");
     assert!(page.items.len() <= 1, "an id names one delivery");
     page.items.into_iter().next()
 }
 
 /// One delivery, which must be there.
 pub(super) async fn view(store: &dyn Storage, id: DeliveryId) -> DeliveryView {
-    find(store, id).await.unwrap_or_else(|| panic!("{id:?} is not (or no longer) listed"))
+    find(store, id)
+        .await
+        .unwrap_or_else(|| panic!("{id:?} is not (or no longer) listed"))
 }
 
 /// The one delivery that routing makes of these two.
@@ -265,7 +307,11 @@ pub(super) fn routed(event: &Event, webhook: &Webhook) -> DeliveryId {
 /// The ids of what was leased.
 pub(super) fn ids(leased: &[Leased]) -> BTreeSet<DeliveryId> {
     let ids: BTreeSet<_> = leased.iter().map(|leased| leased.delivery.id).collect();
-    assert_eq!(ids.len(), leased.len(), "one answer leases a delivery twice");
+    assert_eq!(
+        ids.len(),
+        leased.len(),
+        "one answer leases a delivery twice"
+    );
     ids
 }
 
@@ -307,13 +353,21 @@ impl<'s> Worker<'s> {
         until: Timestamp,
     ) -> Self {
         let worker = Self::unknown(store, number);
-        assert_eq!(worker.beat(now, until).await, Alive::New, "a first sign of life is new");
+        assert_eq!(
+            worker.beat(now, until).await,
+            Alive::New,
+            "a first sign of life is new"
+        );
         worker
     }
 
     /// A dispatcher of which the store has never heard.
     pub(super) fn unknown(store: &'s dyn Storage, number: u64) -> Self {
-        Self { store, id: dispatcher_id(number), tickets: AtomicU64::new(1) }
+        Self {
+            store,
+            id: dispatcher_id(number),
+            tickets: AtomicU64::new(1),
+        }
     }
 
     /// A sign of life.
@@ -329,7 +383,12 @@ impl<'s> Worker<'s> {
         abandoned: &[u64],
     ) -> Alive {
         let abandoned = abandoned.to_vec();
-        let heartbeat = Heartbeat { dispatcher: self.id, now, until, abandoned };
+        let heartbeat = Heartbeat {
+            dispatcher: self.id,
+            now,
+            until,
+            abandoned,
+        };
         self.store.heartbeat(&heartbeat).await.expect("heartbeat")
     }
 
@@ -355,7 +414,10 @@ impl<'s> Worker<'s> {
 
     /// The frame of the next call, with so many permits.
     pub(super) fn turn_of(&self, now: Timestamp, total: u32) -> Turn {
-        Turn { total, ..self.turn(now) }
+        Turn {
+            total,
+            ..self.turn(now)
+        }
     }
 
     /// Routes within wide bounds until no mark is left.
@@ -412,7 +474,11 @@ impl<'s> Worker<'s> {
     /// Claims, and finds nothing.
     pub(super) async fn claims_nothing(&self, now: Timestamp, why: &str) -> Option<Timestamp> {
         let claimed = self.claim(now).await;
-        assert!(claimed.leased.is_empty(), "{why}, but these were leased: {:?}", claimed.leased);
+        assert!(
+            claimed.leased.is_empty(),
+            "{why}, but these were leased: {:?}",
+            claimed.leased
+        );
         claimed.next_due
     }
 
@@ -434,20 +500,44 @@ impl<'s> Worker<'s> {
 /// What holds of every answer to route and claim: the limits, and whose the leases are.
 pub(super) fn within(turn: &Turn, leased: &[Leased]) {
     let total = usize::try_from(turn.total).unwrap_or(usize::MAX);
-    assert!(leased.len() <= total, "{} leases with {total} permits", leased.len());
+    assert!(
+        leased.len() <= total,
+        "{} leases with {total} permits",
+        leased.len()
+    );
     ids(leased);
     for (webhook, count) in by_webhook(leased) {
         let room = usize::try_from(turn.room(webhook)).unwrap_or(usize::MAX);
-        assert!(count <= room, "{count} leases of {webhook:?}, which has room for {room}");
+        assert!(
+            count <= room,
+            "{count} leases of {webhook:?}, which has room for {room}"
+        );
     }
     for leased in leased {
         let delivery = &leased.delivery;
-        let lease = State::Leased { dispatcher: turn.dispatcher, ticket: turn.ticket };
-        assert_eq!(delivery.state, lease, "a lease names the turn's dispatcher and ticket");
+        let lease = State::Leased {
+            dispatcher: turn.dispatcher,
+            ticket: turn.ticket,
+        };
+        assert_eq!(
+            delivery.state, lease,
+            "a lease names the turn's dispatcher and ticket"
+        );
         assert!(delivery.attempt > 0, "a lease raises the attempt");
-        assert_eq!(delivery.event, leased.event.id(), "a lease comes with its event");
-        assert_eq!(delivery.webhook, leased.webhook.id(), "a lease comes with its webhook");
-        assert!(leased.webhook.is_enabled(), "only what an enabled webhook is owed is leased");
+        assert_eq!(
+            delivery.event,
+            leased.event.id(),
+            "a lease comes with its event"
+        );
+        assert_eq!(
+            delivery.webhook,
+            leased.webhook.id(),
+            "a lease comes with its webhook"
+        );
+        assert!(
+            leased.webhook.is_enabled(),
+            "only what an enabled webhook is owed is leased"
+        );
     }
 }
 
@@ -458,13 +548,29 @@ pub(super) fn fence(leased: &Leased) -> Fence {
     let State::Leased { dispatcher, .. } = leased.delivery.state else {
         panic!("{:?} was answered as leased", leased.delivery);
     };
-    let Delivery { id: delivery, attempt, .. } = leased.delivery;
-    Fence { delivery, attempt, dispatcher }
+    let Delivery {
+        id: delivery,
+        attempt,
+        ..
+    } = leased.delivery;
+    Fence {
+        delivery,
+        attempt,
+        dispatcher,
+    }
 }
 
 fn answered(leased: &Leased, status: u16, now: Timestamp) -> Attempt {
-    let outcome = Outcome::Answered { status, retry_after: None };
-    Attempt::new(leased.delivery.attempt, now, Duration::from_millis(12), outcome)
+    let outcome = Outcome::Answered {
+        status,
+        retry_after: None,
+    };
+    Attempt::new(
+        leased.delivery.attempt,
+        now,
+        Duration::from_millis(12),
+        outcome,
+    )
 }
 
 fn transition(leased: &Leased, next: Next, now: Timestamp) -> Transition {
@@ -481,7 +587,11 @@ fn transition(leased: &Leased, next: Next, now: Timestamp) -> Transition {
 
 /// A 204.
 pub(super) fn delivered(leased: &Leased, now: Timestamp) -> Settlement {
-    let lane = if leased.probe { LaneChange::Open } else { LaneChange::None };
+    let lane = if leased.probe {
+        LaneChange::Open
+    } else {
+        LaneChange::None
+    };
     Settlement {
         fence: fence(leased),
         attempt: Some(answered(leased, 204, now)),
@@ -530,15 +640,24 @@ pub(super) fn gone(leased: &Leased, due: Timestamp, now: Timestamp) -> Settlemen
 
 /// The lease was not used.
 pub(super) fn given_back(leased: &Leased, now: Timestamp) -> Settlement {
-    let seen = Seen { failing_since: leased.failing_since, probe: leased.probe };
+    let seen = Seen {
+        failing_since: leased.failing_since,
+        probe: leased.probe,
+    };
     let transition = Transition::given_back(&leased.delivery, seen, now);
-    Settlement { fence: fence(leased), attempt: None, transition }
+    Settlement {
+        fence: fence(leased),
+        attempt: None,
+        transition,
+    }
 }
 
 /// The delivery as this settlement leaves it.
 pub(super) fn applied(leased: &Leased, settlement: &Settlement) -> Delivery {
     let mut delivery = leased.delivery.clone();
-    settlement.transition.apply(&mut delivery, settlement.fence.dispatcher);
+    settlement
+        .transition
+        .apply(&mut delivery, settlement.fence.dispatcher);
     delivery
 }
 
@@ -557,7 +676,11 @@ pub(super) async fn settle_all(store: &dyn Storage, leased: &[Leased], now: Time
     for some in leased.chunks(256) {
         let settlements: Vec<_> = some.iter().map(|leased| delivered(leased, now)).collect();
         let answers = store.settle(&settlements, now).await.expect("settle");
-        assert_eq!(answers, vec![APPLIED; some.len()], "a lease that holds is settled");
+        assert_eq!(
+            answers,
+            vec![APPLIED; some.len()],
+            "a lease that holds is settled"
+        );
     }
 }
 
@@ -573,7 +696,11 @@ pub(super) async fn waiting_orders(
 ) -> (Webhook, Vec<Event>) {
     let webhook = registered(store, webhook, &["order.*"]).await;
     let events = orders(store, numbers, now).await;
-    assert_eq!(worker.route_waiting(now).await.waiting, events.len(), "each order is owed");
+    assert_eq!(
+        worker.route_waiting(now).await.waiting,
+        events.len(),
+        "each order is owed"
+    );
     (webhook, events)
 }
 
@@ -588,7 +715,11 @@ pub(super) async fn leased_order(
     registered(store, number, &[&only]).await;
     publish(store, &[event(number, &only)], now).await;
     let mut leased = worker.route(now).await.leased;
-    assert_eq!(leased.len(), 1, "what a plain webhook is owed is born leased");
+    assert_eq!(
+        leased.len(),
+        1,
+        "what a plain webhook is owed is born leased"
+    );
     leased.remove(0)
 }
 
@@ -597,10 +728,16 @@ pub(super) async fn sweep_all(store: &dyn Storage, sweep: &Sweep) -> Swept {
     let mut all = Swept::default();
     for _ in 0..10_000 {
         let swept = store.sweep(sweep).await.expect("sweep");
-        for (kind, count) in
-            [("expired", swept.expired), ("cancelled", swept.cancelled), ("pruned", swept.pruned)]
-        {
-            assert!(count <= sweep.limit, "{count} {kind} in one step of {}", sweep.limit);
+        for (kind, count) in [
+            ("expired", swept.expired),
+            ("cancelled", swept.cancelled),
+            ("pruned", swept.pruned),
+        ] {
+            assert!(
+                count <= sweep.limit,
+                "{count} {kind} in one step of {}",
+                sweep.limit
+            );
         }
         all.expired += swept.expired;
         all.cancelled += swept.cancelled;
@@ -615,7 +752,12 @@ pub(super) async fn sweep_all(store: &dyn Storage, sweep: &Sweep) -> Swept {
 /// A sweep that only cancels.
 pub(super) fn sweep(now: Timestamp) -> Sweep {
     let never = Timestamp::UNIX_EPOCH;
-    Sweep { now, limit: 100, expire_before: never, prune_before: never }
+    Sweep {
+        now,
+        limit: 100,
+        expire_before: never,
+        prune_before: never,
+    }
 }
 
 // --- looks -------------------------------------------------------------------------------------
@@ -630,5 +772,9 @@ pub(super) fn refused<T: Debug>(result: Result<T>, kind: ErrorKind, rule: &str) 
 
 /// The webhook, shared as leases have it.
 pub(super) fn is_webhook(leased: &Leased, webhook: &Webhook) {
-    assert_eq!(leased.webhook, Arc::new(webhook.clone()), "a lease has its webhook as it is now");
+    assert_eq!(
+        leased.webhook,
+        Arc::new(webhook.clone()),
+        "a lease has its webhook as it is now"
+    );
 }

@@ -43,7 +43,11 @@ pub(super) async fn no_delivery_is_stranded_by_a_settle_and_a_claim(store: &dyn 
             assert!(next <= now, "the other one is due at {now}, not at {next}");
         }
         leased.extend(worker.claim(now).await.leased);
-        assert_eq!(ids(&leased).len(), 2, "round {round}: a delivery is stranded in its lane");
+        assert_eq!(
+            ids(&leased).len(),
+            2,
+            "round {round}: a delivery is stranded in its lane"
+        );
         let other = leased.remove(0);
         let parked = failed(&other, at(round + 1), now);
         assert_eq!(settle_one(store, parked, now).await, APPLIED);
@@ -64,7 +68,11 @@ pub(super) async fn no_delivery_is_stranded_by_those_who_add(store: &dyn Storage
     let mut leased = Vec::new();
     for round in 1..=50 {
         let now = at(round);
-        let owed = [Owed { event: first.id(), webhook: webhook.id(), cause: cause(round) }];
+        let owed = [Owed {
+            event: first.id(),
+            webhook: webhook.id(),
+            cause: cause(round),
+        }];
         let call = [only(&event(round, "a.b"), webhook.id())];
         orders(store, [500 + round], now).await;
         let turn = worker.turn_of(now, 0);
@@ -81,13 +89,20 @@ pub(super) async fn no_delivery_is_stranded_by_those_who_add(store: &dyn Storage
         leased.extend(two.leased);
         leased.extend(worker.claim(now).await.leased);
         let expected = usize::try_from(round * 3).expect("a small number");
-        assert_eq!(ids(&leased).len(), expected, "round {round}: a delivery is stranded");
+        assert_eq!(
+            ids(&leased).len(),
+            expected,
+            "round {round}: a delivery is stranded"
+        );
     }
 }
 
 /// Lets two dispatchers route the same marks at the same time.
 pub(super) async fn two_dispatchers_route_each_event_once(store: &dyn Storage) {
-    let workers = [Worker::start(store, 1, start()).await, Worker::start(store, 2, start()).await];
+    let workers = [
+        Worker::start(store, 1, start()).await,
+        Worker::start(store, 2, start()).await,
+    ];
     for number in 1..=5 {
         registered(store, number, &["order.*", "*"]).await;
     }
@@ -96,7 +111,10 @@ pub(super) async fn two_dispatchers_route_each_event_once(store: &dyn Storage) {
     let mut waiting = 0;
     for _ in 0..200 {
         let turns: Vec<_> = (0..6)
-            .map(|number| Turn { deliveries: 17, ..workers[number % 2].turn_of(at(2), 3) })
+            .map(|number| Turn {
+                deliveries: 17,
+                ..workers[number % 2].turn_of(at(2), 3)
+            })
             .collect();
         let answers = join_all(turns.iter().map(|turn| store.route(turn))).await;
         let mut more = false;
@@ -111,13 +129,23 @@ pub(super) async fn two_dispatchers_route_each_event_once(store: &dyn Storage) {
             break;
         }
     }
-    assert_eq!(ids(&leased).len() + waiting, 300, "each delivery is made once");
+    assert_eq!(
+        ids(&leased).len() + waiting,
+        300,
+        "each delivery is made once"
+    );
     let all = all_deliveries(store).await;
     assert_eq!(all.len(), 300, "sixty events for five webhooks");
     for view in all {
-        let held = leased.iter().find(|leased| leased.delivery.id == view.delivery.id);
+        let held = leased
+            .iter()
+            .find(|leased| leased.delivery.id == view.delivery.id);
         let expected = held.map_or(StateKind::Waiting, |_| StateKind::Leased);
-        assert_eq!(view.delivery.state.kind(), expected, "what was answered is what is kept");
+        assert_eq!(
+            view.delivery.state.kind(),
+            expected,
+            "what was answered is what is kept"
+        );
     }
 }
 
@@ -136,7 +164,11 @@ pub(super) async fn several_dispatchers_share_the_work(store: &dyn Storage) {
     for round in 1..=400 {
         let now = at(round);
         let claims = workers.iter().map(|worker| worker.claim_of(now, 7));
-        let leased: Vec<_> = join_all(claims).await.into_iter().map(|c| c.leased).collect();
+        let leased: Vec<_> = join_all(claims)
+            .await
+            .into_iter()
+            .map(|c| c.leased)
+            .collect();
         let all: Vec<_> = leased.iter().flatten().cloned().collect();
         ids(&all);
         if all.is_empty() {
@@ -155,7 +187,11 @@ pub(super) async fn several_dispatchers_share_the_work(store: &dyn Storage) {
             .collect();
         let answers = join_all(batches.iter().map(|batch| store.settle(batch, now))).await;
         for (batch, answer) in batches.iter().zip(answers) {
-            assert_eq!(answer.expect("settle"), vec![APPLIED; batch.len()], "the leases hold");
+            assert_eq!(
+                answer.expect("settle"),
+                vec![APPLIED; batch.len()],
+                "the leases hold"
+            );
             for settlement in batch {
                 if settlement.transition.next == Next::Delivered {
                     *sent.entry(settlement.fence.delivery).or_insert(0) += 1;
@@ -164,7 +200,10 @@ pub(super) async fn several_dispatchers_share_the_work(store: &dyn Storage) {
         }
     }
     assert_eq!(sent.len(), 200, "everything is delivered");
-    assert!(sent.values().all(|count| *count == 1), "nothing is delivered twice: {sent:?}");
+    assert!(
+        sent.values().all(|count| *count == 1),
+        "nothing is delivered twice: {sent:?}"
+    );
 }
 
 /// Lets a late settlement meet the claim that reaps its dispatcher: one of the two wins.
@@ -202,14 +241,21 @@ pub(super) async fn a_settle_and_a_reap_do_not_both_win(store: &dyn Storage) {
 pub(super) async fn a_dropped_publish_can_be_repeated(store: &dyn Storage) {
     registered(store, 1, &["order.*"]).await;
     for number in 0..30 {
-        let call = [new(&event(number, "order.paid")), new(&event(100 + number, "order.paid"))];
+        let call = [
+            new(&event(number, "order.paid")),
+            new(&event(100 + number, "order.paid")),
+        ];
         drop_after(store.append(&call, start()), number as usize % 3);
         let answers = store.append(&call, at(1)).await.expect("append");
         assert_eq!(answers[0], answers[1], "it happened whole or not at all");
         assert_ne!(answers[0], Appended::Conflict);
     }
     let worker = Worker::start(store, 1, at(2)).await;
-    assert_eq!(worker.route(at(2)).await.leased.len(), 60, "each event once");
+    assert_eq!(
+        worker.route(at(2)).await.leased.len(),
+        60,
+        "each event once"
+    );
 }
 
 /// Drops calls of every kind after some polls; what they leased is abandoned, and all is delivered.
@@ -225,15 +271,22 @@ pub(super) async fn a_dropped_call_strands_nothing(store: &dyn Storage) {
         abandoned.extend(turns.iter().map(|turn| turn.ticket));
         drop_after(store.route(&turns[0]), polls);
         drop_after(store.claim(&turns[1]), polls);
-        let owed = [Owed { event: event_id(round), webhook: webhook.id(), cause: cause(1) }];
+        let owed = [Owed {
+            event: event_id(round),
+            webhook: webhook.id(),
+            cause: cause(1),
+        }];
         drop_after(store.enqueue(&owed, now), polls);
         worker.heartbeat(now, at(100_000), &abandoned).await;
-        drop_after(store.heartbeat(&Heartbeat {
-            dispatcher: worker.id,
-            now,
-            until: at(100_000),
-            abandoned: abandoned.clone(),
-        }), polls);
+        drop_after(
+            store.heartbeat(&Heartbeat {
+                dispatcher: worker.id,
+                now,
+                until: at(100_000),
+                abandoned: abandoned.clone(),
+            }),
+            polls,
+        );
         let leased = worker.claim(now).await.leased;
         for leased in &leased {
             let settlement = [delivered(leased, now)];
@@ -247,11 +300,26 @@ pub(super) async fn a_dropped_call_strands_nothing(store: &dyn Storage) {
     worker.drain(late).await;
     let all = all_deliveries(store).await;
     for view in &all {
-        assert_eq!(view.delivery.state.kind(), StateKind::Delivered, "{:?} is stuck", view.delivery);
-        assert_eq!(view.attempts.len(), 1, "a repeated settlement is one attempt");
-        assert_eq!(view.delivery.interruptions, 0, "an abandoned lease is not charged");
+        assert_eq!(
+            view.delivery.state.kind(),
+            StateKind::Delivered,
+            "{:?} is stuck",
+            view.delivery
+        );
+        assert_eq!(
+            view.attempts.len(),
+            1,
+            "a repeated settlement is one attempt"
+        );
+        assert_eq!(
+            view.delivery.interruptions, 0,
+            "an abandoned lease is not charged"
+        );
     }
-    let routed = all.iter().filter(|view| view.delivery.cause == Cause::ROUTED).count();
+    let routed = all
+        .iter()
+        .filter(|view| view.delivery.cause == Cause::ROUTED)
+        .count();
     assert_eq!(routed, 30, "each event has reached the webhook once");
 }
 
@@ -265,7 +333,9 @@ pub(super) async fn a_dropped_edit_is_whole_or_nothing(store: &dyn Storage) {
             Ok(stored) => assert_eq!(stored.version(), 1),
             Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict),
         }
-        let stored = stored_webhook(store, first.id()).await.expect("it is stored by now");
+        let stored = stored_webhook(store, first.id())
+            .await
+            .expect("it is stored by now");
         assert_eq!(stored, first.stored(start()));
         let off = stored.disable(DisabledReason::Person);
         drop_after(store.put(&off, at(1)), polls);
@@ -281,5 +351,9 @@ pub(super) async fn a_dropped_edit_is_whole_or_nothing(store: &dyn Storage) {
     }
     orders(store, [1], at(3)).await;
     let worker = Worker::start(store, 1, at(3)).await;
-    assert_eq!(worker.route(at(3)).await.unmatched, 1, "no filter is left behind");
+    assert_eq!(
+        worker.route(at(3)).await.unmatched,
+        1,
+        "no filter is left behind"
+    );
 }

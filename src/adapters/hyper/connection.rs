@@ -7,6 +7,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -17,24 +18,18 @@ use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::rt::{Executor, Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, unconstrained};
 use tokio_rustls::client::TlsStream;
 
 use super::failure;
 use crate::FailureKind;
-use crate::policy::RESPONSE_HEAD_BYTES_MAX;
+use crate::policy::{
+    BODY_FRAMES_PER_POLL, HTTP2_CONNECTION_WINDOW, HTTP2_STREAM_WINDOW, RESPONSE_HEAD_BYTES_MAX,
+};
 use crate::ports::transport::TransportError;
 
 /// A request on its way.
 pub(super) type Outgoing = http::Request<Full<Bytes>>;
-
-/// The frames of a body that one poll reads at most before it lets others (and deadlines) run.
-const FRAMES_PER_POLL: usize = 32;
-
-/// The flow-control window of an HTTP/2 stream and connection: a receiver that answers with an
-/// endless body can make the crate hold this much.
-const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// Why a request was not answered, and the request if not a byte of it was written.
 pub(super) struct Unanswered {
@@ -58,10 +53,12 @@ pub(super) struct Own {
     sender: http1::SendRequest<Full<Bytes>>,
     connection: http1::Connection<Io, Full<Bytes>>,
     ended: bool,
+    broke: Arc<AtomicBool>,
 }
 
 impl Own {
     pub(super) async fn handshake(io: Io) -> Result<Box<Self>, TransportError> {
+        let broke = Arc::clone(&io.write_broke);
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(RESPONSE_HEAD_BYTES_MAX)
             .handshake(io)
@@ -71,6 +68,7 @@ impl Own {
             sender,
             connection,
             ended: false,
+            broke,
         }))
     }
 
@@ -79,7 +77,14 @@ impl Own {
         let mut answer = pin!(self.sender.try_send_request(request));
         poll_fn(|cx| {
             drive(&mut self.connection, &mut self.ended, cx);
-            match answer.as_mut().poll(cx) {
+            let outcome = if self.ended {
+                // The outcome is there. It must not look as if it were not because the task has
+                // used up its share of the runtime.
+                pin!(unconstrained(answer.as_mut())).poll(cx)
+            } else {
+                answer.as_mut().poll(cx)
+            };
+            match outcome {
                 Poll::Ready(answer) => Poll::Ready(answer.map_err(Unanswered::new)),
                 Poll::Pending if self.ended => Poll::Ready(Err(Box::new(Unanswered {
                     error: TransportError::new(FailureKind::Protocol, "the connection ended"),
@@ -93,10 +98,12 @@ impl Own {
 
     /// Whether another request can be sent, after the answer was read whole.
     pub(super) async fn is_reusable(&mut self) -> bool {
-        poll_fn(|cx| {
+        // Unconstrained, so that an end that is there is seen.
+        unconstrained(poll_fn(|cx| {
             drive(&mut self.connection, &mut self.ended, cx);
-            Poll::Ready(!self.ended && self.sender.is_ready())
-        })
+            let broke = self.broke.load(Ordering::Relaxed);
+            Poll::Ready(!self.ended && !broke && self.sender.is_ready())
+        }))
         .await
     }
 }
@@ -120,8 +127,8 @@ impl Shared {
     pub(super) async fn handshake(io: Io) -> Result<Self, TransportError> {
         let tasks = Tasks::default();
         let (sender, connection) = http2::Builder::new(tasks.clone())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
             .max_header_list_size(u32::try_from(RESPONSE_HEAD_BYTES_MAX).unwrap_or(u32::MAX))
             .handshake(io)
             .await
@@ -208,7 +215,7 @@ impl Kept {
 pub(super) async fn read(body: &mut Incoming, mut own: Option<&mut Own>, kept: &mut Kept) -> bool {
     poll_fn(|cx| {
         let mut driven = false;
-        for _ in 0..FRAMES_PER_POLL {
+        for _ in 0..BODY_FRAMES_PER_POLL {
             if body.is_end_stream() {
                 return Poll::Ready(true);
             }
@@ -242,7 +249,8 @@ pub(super) struct Io {
     /// Nothing is read before something was written: an answer that is there before the request
     /// is an early answer to it, which the state machine would take for an intrusion.
     wrote: bool,
-    write_broke: bool,
+    /// Whether writing failed. It is shared with [`Own`], which is not kept then.
+    write_broke: Arc<AtomicBool>,
 }
 
 enum Stream {
@@ -255,7 +263,7 @@ impl Io {
         Self {
             stream: Stream::Plain(TokioIo::new(stream)),
             wrote: false,
-            write_broke: false,
+            write_broke: Arc::default(),
         }
     }
 
@@ -263,7 +271,7 @@ impl Io {
         Self {
             stream: Stream::Tls(Box::new(TokioIo::new(stream))),
             wrote: false,
-            write_broke: false,
+            write_broke: Arc::default(),
         }
     }
 
@@ -288,7 +296,7 @@ impl Io {
                         | io::ErrorKind::ConnectionAborted
                 ) =>
             {
-                self.write_broke = true;
+                self.write_broke.store(true, Ordering::Relaxed);
                 Ok(as_if)
             }
             outcome => outcome,
@@ -319,7 +327,7 @@ impl Write for Io {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.open_reads(cx);
-        if self.write_broke {
+        if self.write_broke.load(Ordering::Relaxed) {
             return Poll::Ready(Ok(buf.len()));
         }
         let outcome = ready!(match &mut self.stream {
@@ -336,7 +344,7 @@ impl Write for Io {
     ) -> Poll<io::Result<usize>> {
         self.open_reads(cx);
         let all = bufs.iter().map(|buf| buf.len()).sum();
-        if self.write_broke {
+        if self.write_broke.load(Ordering::Relaxed) {
             return Poll::Ready(Ok(all));
         }
         let outcome = ready!(match &mut self.stream {
@@ -354,7 +362,7 @@ impl Write for Io {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.write_broke {
+        if self.write_broke.load(Ordering::Relaxed) {
             return Poll::Ready(Ok(()));
         }
         let outcome = ready!(match &mut self.stream {

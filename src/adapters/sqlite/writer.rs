@@ -190,7 +190,7 @@ impl Writer {
         let _ = self
             .db
             .conn
-            .execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA optimize;");
+            .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
         let Self { db, stopped, .. } = self;
         drop(db);
         if let Some(done) = stopped {

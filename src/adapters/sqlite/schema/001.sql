@@ -46,7 +46,7 @@ CREATE TABLE tidings_webhook (
     ready INTEGER                       -- Lane::ready_at while it is enabled
 );
 CREATE INDEX tidings_webhook_ready ON tidings_webhook (ready) WHERE ready IS NOT NULL;
-CREATE INDEX tidings_webhook_account ON tidings_webhook (account);
+CREATE INDEX tidings_webhook_account ON tidings_webhook (account, id);
 CREATE INDEX tidings_webhook_ended ON tidings_webhook (ended) WHERE ended IS NOT NULL;
 
 -- The rest of a webhook, read only when it is changed, listed or sent to for the first time.

@@ -1,0 +1,10 @@
+//! Longer texts: why, what becomes of an event, what to set before production.
+
+#[doc = include_str!("design.md")]
+pub mod design {}
+
+#[doc = include_str!("lifecycle.md")]
+pub mod lifecycle {}
+
+#[doc = include_str!("production.md")]
+pub mod production {}

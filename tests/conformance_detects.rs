@@ -1,0 +1,476 @@
+//! The conformance suite can fail: storages that are wrong in one way each are caught by the case
+//! that claims the contrary.
+#![cfg(feature = "conformance")]
+
+use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use tidings::storage::conformance::{Case, case, cases};
+use tidings::storage::{
+    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Heartbeat, Leased,
+    MemoryStorage, NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, Turn, WebhookStore,
+};
+use tidings::{
+    Attempt, Cursor, DeliveryId, DeliveryQuery, DeliveryView, Error, ErrorKind, Event, EventQuery,
+    LaneChange, Next, Page, PageRequest, Place, Result, State, Timestamp, Webhook, WebhookId,
+    WebhookQuery,
+};
+
+/// What is wrong with a storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// Nothing.
+    None,
+    /// A settlement applies to whoever has the lease.
+    IgnoresTheFence,
+    /// The attempt of a lost settlement is not recorded.
+    ForgetsLostAttempts,
+    /// A repeated settlement records its attempt once more.
+    RecordsRepetitions,
+    /// One lost settlement fails its whole call.
+    FailsTheBatch,
+    /// Answers come in another order than the settlements.
+    AnswersInReverse,
+    /// The dead keep what they had leased.
+    NeverReaps,
+    /// Whoever asks is alive.
+    ServesTheDead,
+    /// Abandoned calls keep what they had leased.
+    ForgetsAbandonedCalls,
+    /// One lease more than there are permits.
+    LeasesBeyondPermits,
+    /// What a webhook has in flight is not counted.
+    IgnoresRoom,
+    /// A delivery that is made to wait is not seen by claims for a long time.
+    StrandsDeliveries,
+    /// `next_due` is the greatest that was ever answered.
+    NeverLowersNextDue,
+    /// A lane is open again as soon as its pause is over.
+    SendsNoProbe,
+    /// Of two pauses the first one counts.
+    ForgetsPauses,
+    /// Other content under an id is taken for a repetition.
+    TakesConflictsForDuplicates,
+    /// Events are kept one by one.
+    KeepsHalfOfACall,
+    /// Payloads are kept as values, not as bytes.
+    RewritesPayloads,
+    /// Who gets an event is decided when it is routed.
+    RoutesByPresentFilters,
+    /// Marks that are left are not told of.
+    SaysThatNothingIsLeft,
+    /// A wide event is routed at once, whatever was asked.
+    IgnoresTheRouteBounds,
+    /// A stale edit is answered as if it had been written.
+    SwallowsStaleEdits,
+    /// Pages are counted from the top.
+    PagesByOffset,
+    /// Old events are pruned with what is still owed.
+    PrunesTheUnfinished,
+    /// A step of a sweep does all there is.
+    SweepsWithoutBound,
+}
+
+/// A memory storage with one fault.
+#[derive(Debug)]
+struct Broken {
+    inner: MemoryStorage,
+    fault: Fault,
+    memo: Mutex<Memo>,
+}
+
+#[derive(Debug, Default)]
+struct Memo {
+    attempts: HashMap<DeliveryId, Vec<Attempt>>,
+    held_back: Vec<(Vec<NewEvent>, Timestamp)>,
+    next_due: Option<Timestamp>,
+    paused: bool,
+}
+
+impl Broken {
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+
+    async fn state(&self, id: DeliveryId) -> Result<Option<tidings::Delivery>> {
+        let query = DeliveryQuery {
+            id: Some(id),
+            ..DeliveryQuery::default()
+        };
+        let page = self
+            .inner
+            .deliveries(&query, &PageRequest::default())
+            .await?;
+        Ok(page.items.into_iter().next().map(|view| view.delivery))
+    }
+
+    async fn turn(&self, turn: &Turn) -> Result<Turn> {
+        let mut turn = turn.clone();
+        match self.fault {
+            Fault::LeasesBeyondPermits => turn.total += 1,
+            Fault::IgnoresRoom => turn.busy.clear(),
+            Fault::IgnoresTheRouteBounds => (turn.marks, turn.deliveries) = (1_000, 1_000),
+            Fault::ServesTheDead => {
+                let (dispatcher, now) = (turn.dispatcher, turn.now);
+                let until = now + Duration::from_secs(1);
+                let beat = Heartbeat {
+                    dispatcher,
+                    now,
+                    until,
+                    abandoned: Vec::new(),
+                };
+                self.inner.heartbeat(&beat).await?;
+            }
+            _ => {}
+        }
+        Ok(turn)
+    }
+
+    fn rewrite(&self, event: &Event) -> Event {
+        let mut stored = event.to_stored();
+        if self.has(Fault::RewritesPayloads) {
+            let value: serde_json::Value = serde_json::from_str(&stored.payload).expect("JSON");
+            stored.payload = value.to_string().into();
+        }
+        Event::from_stored(stored)
+    }
+}
+
+#[async_trait]
+impl WebhookStore for Broken {
+    async fn put(&self, webhook: &Webhook, now: Timestamp) -> Result<Webhook> {
+        match self.inner.put(webhook, now).await {
+            Err(error)
+                if self.has(Fault::SwallowsStaleEdits) && error.kind() == ErrorKind::Stale =>
+            {
+                Ok(webhook.stored(now))
+            }
+            answer => answer,
+        }
+    }
+
+    async fn webhooks(&self, query: &WebhookQuery, page: &PageRequest) -> Result<Page<Webhook>> {
+        if !self.has(Fault::PagesByOffset) {
+            return self.inner.webhooks(query, page).await;
+        }
+        let all = self
+            .inner
+            .webhooks(query, &PageRequest::first(100)?)
+            .await?
+            .items;
+        let limit = page.limit();
+        let key = |cursor: Cursor| usize::try_from(cursor.key()).unwrap_or(usize::MAX);
+        let first = match page.place() {
+            Place::First => 0,
+            Place::After(cursor) => key(cursor) + 1,
+            Place::Before(cursor) => key(cursor).saturating_sub(limit),
+        };
+        let items: Vec<_> = all.iter().skip(first).take(limit).cloned().collect();
+        let last = first + items.len();
+        let cursor = |index: usize| Cursor::new(index as u128);
+        let next = (last < all.len()).then(|| cursor(last - 1));
+        Ok(Page {
+            items,
+            next,
+            previous: (first > 0).then(|| cursor(first)),
+        })
+    }
+
+    async fn delete(&self, id: WebhookId, now: Timestamp) -> Result<bool> {
+        self.inner.delete(id, now).await
+    }
+}
+
+#[async_trait]
+impl EventStore for Broken {
+    async fn append(&self, events: &[NewEvent], now: Timestamp) -> Result<Vec<Appended>> {
+        match self.fault {
+            Fault::RewritesPayloads => {
+                let rewrite = |new: &NewEvent| NewEvent {
+                    event: self.rewrite(&new.event),
+                    only: new.only,
+                };
+                let events: Vec<_> = events.iter().map(rewrite).collect();
+                self.inner.append(&events, now).await
+            }
+            Fault::RoutesByPresentFilters => {
+                self.memo
+                    .lock()
+                    .expect("a lock")
+                    .held_back
+                    .push((events.to_vec(), now));
+                Ok(vec![Appended::Stored; events.len()])
+            }
+            Fault::KeepsHalfOfACall => {
+                let mut answers = Vec::new();
+                for event in events {
+                    answers.extend(self.inner.append(std::slice::from_ref(event), now).await?);
+                }
+                Ok(answers)
+            }
+            Fault::TakesConflictsForDuplicates => {
+                let mut answers = self.inner.append(events, now).await?;
+                for answer in &mut answers {
+                    if *answer == Appended::Conflict {
+                        *answer = Appended::Duplicate;
+                    }
+                }
+                Ok(answers)
+            }
+            _ => self.inner.append(events, now).await,
+        }
+    }
+
+    async fn events(&self, query: &EventQuery, page: &PageRequest) -> Result<Page<Event>> {
+        self.inner.events(query, page).await
+    }
+
+    async fn enqueue(&self, owed: &[Owed], now: Timestamp) -> Result<Vec<Enqueued>> {
+        self.inner.enqueue(owed, now).await
+    }
+}
+
+#[async_trait]
+impl DeliveryQueue for Broken {
+    async fn route(&self, turn: &Turn) -> Result<Routed> {
+        let held_back = std::mem::take(&mut self.memo.lock().expect("a lock").held_back);
+        for (events, now) in held_back {
+            self.inner.append(&events, now).await?;
+        }
+        let mut routed = self.inner.route(&self.turn(turn).await?).await?;
+        if self.has(Fault::SaysThatNothingIsLeft) {
+            routed.more = false;
+        }
+        Ok(routed)
+    }
+
+    async fn claim(&self, turn: &Turn) -> Result<Claimed> {
+        let mut claimed = self.inner.claim(&self.turn(turn).await?).await?;
+        if self.has(Fault::SendsNoProbe) {
+            claimed
+                .leased
+                .iter_mut()
+                .for_each(|leased: &mut Leased| leased.probe = false);
+        }
+        if self.has(Fault::NeverLowersNextDue) {
+            let mut memo = self.memo.lock().expect("a lock");
+            claimed.next_due = claimed.next_due.max(memo.next_due);
+            memo.next_due = claimed.next_due;
+        }
+        Ok(claimed)
+    }
+
+    async fn settle(&self, settlements: &[Settlement], now: Timestamp) -> Result<Vec<Settled>> {
+        let mut settlements = settlements.to_vec();
+        for settlement in &mut settlements {
+            let transition = &mut settlement.transition;
+            let found = self.state(settlement.fence.delivery).await?;
+            let holds = |d: &tidings::Delivery| d.standing(&settlement.fence);
+            let lost = found.as_ref().map(holds) == Some(tidings::Standing::Lost);
+            match (
+                self.fault,
+                found.map(|delivery| (delivery.state, delivery.attempt)),
+            ) {
+                (Fault::IgnoresTheFence, Some((State::Leased { dispatcher, .. }, attempt))) => {
+                    settlement.fence.dispatcher = dispatcher;
+                    settlement.fence.attempt = attempt;
+                }
+                (Fault::ForgetsLostAttempts, _) if lost => settlement.attempt = None,
+                (Fault::FailsTheBatch, _) if lost => {
+                    return Err(Error::new(ErrorKind::Storage, "a settlement is lost"));
+                }
+                (Fault::StrandsDeliveries, _) => {
+                    if let Next::Waiting { due } = &mut transition.next {
+                        *due += Duration::from_secs(100_000);
+                    }
+                }
+                (Fault::ForgetsPauses, _) => {
+                    if let LaneChange::Pause { .. } = transition.lane {
+                        let mut memo = self.memo.lock().expect("a lock");
+                        if std::mem::replace(&mut memo.paused, true) {
+                            transition.lane = LaneChange::None;
+                        }
+                    }
+                }
+                _ => {}
+            }
+            if let Some(attempt) = &settlement.attempt {
+                let mut memo = self.memo.lock().expect("a lock");
+                let attempts = memo.attempts.entry(settlement.fence.delivery).or_default();
+                attempts.push(attempt.clone());
+            }
+        }
+        let mut answers = self.inner.settle(&settlements, now).await?;
+        if self.has(Fault::AnswersInReverse) {
+            answers.reverse();
+        }
+        Ok(answers)
+    }
+
+    async fn heartbeat(&self, heartbeat: &Heartbeat) -> Result<Alive> {
+        let mut heartbeat = heartbeat.clone();
+        match self.fault {
+            Fault::NeverReaps if heartbeat.until > heartbeat.now => {
+                heartbeat.until += Duration::from_secs(1_000_000);
+            }
+            Fault::ForgetsAbandonedCalls => heartbeat.abandoned.clear(),
+            _ => {}
+        }
+        self.inner.heartbeat(&heartbeat).await
+    }
+
+    async fn deliveries(
+        &self,
+        query: &DeliveryQuery,
+        page: &PageRequest,
+    ) -> Result<Page<DeliveryView>> {
+        let mut page = self.inner.deliveries(query, page).await?;
+        if self.has(Fault::RecordsRepetitions) {
+            let memo = self.memo.lock().expect("a lock");
+            for view in &mut page.items {
+                view.attempts = memo
+                    .attempts
+                    .get(&view.delivery.id)
+                    .cloned()
+                    .unwrap_or_default();
+            }
+        }
+        Ok(page)
+    }
+
+    async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
+        let mut sweep = *sweep;
+        match self.fault {
+            Fault::PrunesTheUnfinished => {
+                sweep.expire_before = sweep.expire_before.max(sweep.prune_before);
+            }
+            Fault::SweepsWithoutBound => sweep.limit = 10_000,
+            _ => {}
+        }
+        self.inner.sweep(&sweep).await
+    }
+}
+
+/// Runs a case and says what it complains of.
+fn complaint(case: Case, fault: Fault) -> Option<String> {
+    let store = Broken {
+        inner: MemoryStorage::new(),
+        fault,
+        memo: Mutex::default(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let run = AssertUnwindSafe(case.run(Arc::new(store))).catch_unwind();
+    let panic = runtime.block_on(run).err()?;
+    Some(panic.downcast_ref::<String>().expect("a text").clone())
+}
+
+/// Which case claims the contrary of which fault.
+const CAUGHT: [(Fault, &str); 24] = [
+    (Fault::IgnoresTheFence, "a_late_settlement_is_lost"),
+    (
+        Fault::ForgetsLostAttempts,
+        "a_settlement_after_a_reap_is_lost",
+    ),
+    (
+        Fault::RecordsRepetitions,
+        "a_repeated_settlement_changes_nothing",
+    ),
+    (
+        Fault::FailsTheBatch,
+        "what_is_lost_or_gone_does_not_touch_the_others",
+    ),
+    (
+        Fault::AnswersInReverse,
+        "what_is_lost_or_gone_does_not_touch_the_others",
+    ),
+    (Fault::NeverReaps, "a_dead_dispatchers_leases_go_back"),
+    (Fault::ServesTheDead, "only_a_living_dispatcher_claims"),
+    (
+        Fault::ForgetsAbandonedCalls,
+        "abandoned_leases_go_back_uncharged",
+    ),
+    (
+        Fault::LeasesBeyondPermits,
+        "leases_never_exceed_the_permits",
+    ),
+    (
+        Fault::IgnoresRoom,
+        "a_webhook_gets_no_more_leases_than_it_has_room_for",
+    ),
+    (
+        Fault::StrandsDeliveries,
+        "no_delivery_is_stranded_by_a_settle_and_a_claim",
+    ),
+    (
+        Fault::NeverLowersNextDue,
+        "whatever_makes_a_delivery_wait_lowers_next_due",
+    ),
+    (
+        Fault::SendsNoProbe,
+        "after_a_pause_one_probe_is_out_at_a_time",
+    ),
+    (Fault::ForgetsPauses, "of_two_pauses_the_later_counts"),
+    (
+        Fault::TakesConflictsForDuplicates,
+        "of_concurrent_contents_one_is_stored",
+    ),
+    (
+        Fault::KeepsHalfOfACall,
+        "a_conflict_keeps_nothing_of_its_call",
+    ),
+    (Fault::RewritesPayloads, "payloads_are_kept_byte_for_byte"),
+    (
+        Fault::RoutesByPresentFilters,
+        "a_disabled_webhook_gets_nothing_published_meanwhile",
+    ),
+    (
+        Fault::SaysThatNothingIsLeft,
+        "a_wide_event_is_routed_over_several_turns",
+    ),
+    (
+        Fault::IgnoresTheRouteBounds,
+        "no_more_marks_are_looked_at_than_asked",
+    ),
+    (Fault::SwallowsStaleEdits, "a_stale_edit_changes_nothing"),
+    (
+        Fault::PagesByOffset,
+        "pages_of_webhooks_hold_while_things_change",
+    ),
+    (
+        Fault::PrunesTheUnfinished,
+        "an_unfinished_event_is_never_pruned",
+    ),
+    (
+        Fault::SweepsWithoutBound,
+        "a_step_is_bounded_and_says_whether_there_is_more",
+    ),
+];
+
+/// Runs the case named for each fault over the storage that has it, and over one that has none.
+#[test]
+fn each_fault_is_caught_by_the_case_that_claims_the_contrary() {
+    for (fault, name) in CAUGHT {
+        let text = complaint(case(name), fault);
+        let text = text.unwrap_or_else(|| panic!("{fault:?} passes {name}"));
+        assert!(text.contains(name), "the complaint names its case: {text}");
+        assert_eq!(
+            complaint(case(name), Fault::None),
+            None,
+            "the fault is what {name} catches"
+        );
+    }
+}
+
+/// Looks for two cases of one name, which could not be told apart in a report.
+#[test]
+fn each_case_has_a_name_of_its_own() {
+    let names: HashSet<_> = cases().iter().map(Case::name).collect();
+    assert_eq!(names.len(), cases().len());
+    assert!(cases().len() > 150);
+}

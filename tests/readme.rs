@@ -1,0 +1,230 @@
+//! The README says what the crate's own documentation and its manifest say.
+//!
+//! The code in `lib.rs` is compiled by the doctests; here the README is compared with it, section by
+//! section, after what differs on purpose has been taken out: headings one level up, hidden lines,
+//! links between items.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+fn file(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The crate's documentation, as the README would say it.
+fn documentation(library: &str) -> String {
+    let mut text = String::new();
+    let mut code = false;
+    for line in library.lines().map_while(|line| line.strip_prefix("//!")) {
+        let line = line.strip_prefix(' ').unwrap_or(line);
+        if line.starts_with("```") {
+            code = !code;
+            text.push_str(if code { "```rust" } else { "```" });
+        } else if code && (line == "#" || line.starts_with("# ")) {
+            continue;
+        } else if !code && line.starts_with("# ") {
+            text.push('#');
+            text.push_str(line);
+        } else {
+            text.push_str(&unlinked(line));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// `line` without links to items: `` [`Storage`](storage::Storage) `` becomes `` `Storage` ``.
+fn unlinked(line: &str) -> String {
+    let mut text = String::new();
+    let mut rest = line;
+    while let Some((before, linked)) = rest.split_once("[`") {
+        let Some((name, after)) = linked.split_once("`]") else {
+            break;
+        };
+        text.push_str(&format!("{before}`{name}`"));
+        rest = match after
+            .strip_prefix('(')
+            .and_then(|target| target.split_once(')'))
+        {
+            Some((_, after)) => after,
+            None => after,
+        };
+    }
+    text + rest
+}
+
+/// Sections by their headings; what comes before the first one is under the empty heading.
+fn sections(text: &str) -> BTreeMap<String, String> {
+    let mut sections = BTreeMap::new();
+    let mut heading = String::new();
+    for line in text.lines() {
+        if let Some(found) = line.strip_prefix("## ") {
+            heading = found.to_owned();
+        }
+        let section: &mut String = sections.entry(heading.clone()).or_default();
+        section.push_str(line);
+        section.push('\n');
+    }
+    sections
+}
+
+/// The features of a manifest, each with those that it switches on.
+fn features(manifest: &str) -> BTreeMap<String, Vec<String>> {
+    let lines = manifest
+        .lines()
+        .skip_while(|line| *line != "[features]")
+        .skip(1);
+    let mut features = BTreeMap::new();
+    let mut name = String::new();
+    for line in lines.take_while(|line| !line.starts_with('[')) {
+        let list = match line.split_once(" = ") {
+            Some((found, list)) if !line.starts_with([' ', '#']) => {
+                name = found.to_owned();
+                list
+            }
+            _ => line,
+        };
+        if name.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let listed: &mut Vec<String> = features.entry(name.clone()).or_default();
+        listed.extend(list.split('"').skip(1).step_by(2).map(str::to_owned));
+    }
+    features
+}
+
+/// What the default switches on, directly or not.
+fn defaults(features: &BTreeMap<String, Vec<String>>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut open = vec!["default".to_owned()];
+    while let Some(name) = open.pop() {
+        for further in features.get(&name).into_iter().flatten() {
+            if features.contains_key(further) && found.insert(further.clone()) {
+                open.push(further.clone());
+            }
+        }
+    }
+    found
+}
+
+/// The rows of the features table, as (name, whether it is in the default).
+fn table(section: &str) -> BTreeSet<(String, bool)> {
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        (cells[1].trim_matches('`').to_owned(), cells[2] == "yes")
+    })
+    .collect()
+}
+
+/// Compares each section of the crate's documentation but the last, which points elsewhere.
+#[test]
+fn the_readme_says_what_the_documentation_says() {
+    let (readme, library) = (file("README.md"), file("src/lib.rs"));
+    let documentation = documentation(&library);
+    let (said, wanted) = (sections(&readme), sections(&documentation));
+    assert!(wanted.len() > 6, "found only {:?}", wanted.keys());
+    for (heading, text) in &wanted {
+        match heading.as_str() {
+            "" => assert!(readme.contains(text.trim()), "the README begins otherwise"),
+            "More" => {}
+            _ => assert_eq!(said.get(heading), Some(text), "section {heading}"),
+        }
+    }
+}
+
+/// Looks for the first sentence, the commands, the version of Rust and the code that publishes.
+#[test]
+fn the_readme_says_what_the_manifest_says() {
+    let (readme, manifest, library) = (file("README.md"), file("Cargo.toml"), file("src/lib.rs"));
+    let value = |key: &str| {
+        let line = manifest
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{key} = \"")));
+        line.and_then(|rest| rest.strip_suffix('"'))
+            .expect("a key of the manifest")
+            .to_owned()
+    };
+    let sentence = value("description");
+    assert!(
+        library.starts_with(&format!("//! {sentence}\n")),
+        "lib.rs: {sentence}"
+    );
+    assert!(
+        readme.contains(&format!("# tidings\n\n{sentence}\n")),
+        "README: {sentence}"
+    );
+    assert!(readme.contains(&format!("It needs Rust {}.", value("rust-version"))));
+    for command in ["\ncargo run --example quickstart\n", "\ntests/run\n"] {
+        assert!(readme.contains(command), "README lacks {command}");
+    }
+    let publishing = &sections(&readme)["Publishing"];
+    let code = publishing.split("```").nth(1).expect("a code block");
+    assert!(code.contains(".publish("), "{code}");
+    assert!(
+        code.lines().filter(|line| !line.trim().is_empty()).count() <= 12,
+        "{code}"
+    );
+}
+
+/// Compares the table with the manifest, in both directions.
+#[test]
+fn the_features_are_those_of_the_manifest() {
+    let features = features(&file("Cargo.toml"));
+    let defaults = defaults(&features);
+    let names = features.keys().filter(|name| *name != "default");
+    let expected: BTreeSet<_> = names
+        .map(|name| (name.clone(), defaults.contains(name)))
+        .collect();
+    assert!(expected.len() > 4, "{expected:?}");
+    assert_eq!(table(&sections(&file("README.md"))["Features"]), expected);
+}
+
+/// Compares the names of `tracing` events in the source with the table of the documentation.
+#[test]
+fn the_names_to_watch_are_those_in_the_source() {
+    let mut named = BTreeSet::new();
+    for path in ["src/engine/dispatcher.rs", "src/engine/request.rs"] {
+        for after in file(path).split("name: \"").skip(1) {
+            named.extend(after.split('"').next().map(str::to_owned));
+        }
+    }
+    let production = file("src/docs/production.md");
+    let rows = production
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `tidings."));
+    let told: BTreeSet<_> = rows
+        .filter_map(|row| row.split('`').next().map(|name| format!("tidings.{name}")))
+        .collect();
+    assert!(named.len() > 5, "{named:?}");
+    assert_eq!(told, named);
+}
+
+/// Reads a small library, README and manifest that agree, and then differ.
+#[test]
+fn a_difference_is_noticed() {
+    let library = "//! Says.\n//!\n//! # One\n//!\n//! A [`Thing`](a::Thing) and [`Other`].\n//!\n\
+        //! ```no_run\n//! # hidden();\n//! shown();\n//! ```\nmod a;\n//! not this\n";
+    let expected = "Says.\n\n## One\n\nA `Thing` and `Other`.\n\n```rust\nshown();\n```\n";
+    assert_eq!(documentation(library), expected);
+    assert_eq!(sections(expected).len(), 2);
+
+    let manifest = "[features]\ndefault = [\"a\"]\n# A comment = \"no\".\na = [\"b\", \"dep:x\"]\n\
+        b = [\n    \"dep:y\",\n]\nc = []\n\n[dependencies]\nd = \"1\"\n";
+    let features = features(manifest);
+    assert_eq!(
+        features.keys().collect::<Vec<_>>(),
+        ["a", "b", "c", "default"]
+    );
+    assert_eq!(
+        defaults(&features),
+        BTreeSet::from(["a".to_owned(), "b".to_owned()])
+    );
+    let rows = table("| feature | default |\n|---|---|\n| `a` | yes | x |\n| `c` | no | y |\n");
+    assert_eq!(
+        rows,
+        BTreeSet::from([("a".to_owned(), true), ("c".to_owned(), false)])
+    );
+}
