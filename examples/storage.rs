@@ -58,7 +58,11 @@ impl Tables {
         which: impl Fn(&Self, &Delivery) -> bool,
         how: impl Fn(&mut Delivery),
     ) -> usize {
-        let found = self.rows.values().filter(|row| which(self, &row.delivery)).take(limit);
+        let found = self
+            .rows
+            .values()
+            .filter(|row| which(self, &row.delivery))
+            .take(limit);
         let found: Vec<_> = found.cloned().collect();
         let count = found.len();
         for mut row in found {
@@ -70,10 +74,15 @@ impl Tables {
 
     /// Writes or deletes a webhook: from here on its filters hold, or do not (rule 4).
     fn replace(&mut self, id: WebhookId, webhook: Option<Webhook>, now: Timestamp) {
-        let open = self.spans.iter_mut().find(|(then, _, to)| then.id() == id && *to == u64::MAX);
+        let open = self
+            .spans
+            .iter_mut()
+            .find(|(then, _, to)| then.id() == id && *to == u64::MAX);
         let was_enabled = open.map(|(_, _, to)| *to = self.published).is_some();
         self.webhooks.remove(&id);
-        let Some(webhook) = webhook.map(Arc::new) else { return };
+        let Some(webhook) = webhook.map(Arc::new) else {
+            return;
+        };
         self.webhooks.insert(id, Arc::clone(&webhook));
         let (lane, _) = self.lanes.entry(id).or_default();
         if webhook.is_enabled() {
@@ -85,27 +94,39 @@ impl Tables {
     }
 
     fn find(&self, id: EventId) -> Option<&Event> {
-        self.events.values().map(|(event, _)| event).find(|event| event.id() == id)
+        self.events
+            .values()
+            .map(|(event, _)| event)
+            .find(|event| event.id() == id)
     }
 
     /// Whether there is such a webhook for the event.
     fn takes(&self, id: WebhookId, event: &Event) -> bool {
-        self.webhooks.get(&id).is_some_and(|webhook| is_of(webhook, event))
+        self.webhooks
+            .get(&id)
+            .is_some_and(|webhook| is_of(webhook, event))
     }
 
     /// Refuses the dead, and calls that were given up (rule 6).
     fn check_alive(&self, turn: &Turn) -> Result<()> {
         match self.dispatchers.get(&turn.dispatcher) {
             Some((to, abandoned)) if *to > turn.now && !abandoned.contains(&turn.ticket) => Ok(()),
-            _ => Err(Error::new(ErrorKind::NotAlive, "the dispatcher is not alive")),
+            _ => Err(Error::new(
+                ErrorKind::NotAlive,
+                "the dispatcher is not alive",
+            )),
         }
     }
 
     /// The lanes that will have something to claim, by when.
     fn ready(&self) -> VecDeque<(Timestamp, WebhookId)> {
-        let enabled = self.webhooks.iter().filter(|(_, webhook)| webhook.is_enabled());
-        let mut ready: Vec<_> =
-            enabled.filter_map(|(id, _)| Some((self.lanes[id].0.ready_at()?, *id))).collect();
+        let enabled = self
+            .webhooks
+            .iter()
+            .filter(|(_, webhook)| webhook.is_enabled());
+        let mut ready: Vec<_> = enabled
+            .filter_map(|(id, _)| Some((self.lanes[id].0.ready_at()?, *id)))
+            .collect();
         ready.sort_unstable();
         ready.into()
     }
@@ -113,7 +134,11 @@ impl Tables {
     /// Leases a delivery, if its webhook is enabled and has a permit left.
     fn lease(&mut self, turn: &mut Turn, row: &DeliveryView, probe: bool) -> Option<Leased> {
         let (mut row, id) = (row.clone(), row.delivery.webhook);
-        let webhook = self.webhooks.get(&id).filter(|webhook| webhook.is_enabled())?.clone();
+        let webhook = self
+            .webhooks
+            .get(&id)
+            .filter(|webhook| webhook.is_enabled())?
+            .clone();
         if turn.total == 0 || turn.room(id) == 0 {
             return None;
         }
@@ -122,7 +147,13 @@ impl Tables {
         row.delivery.lease(turn.dispatcher, turn.ticket);
         self.write(row.clone());
         let failing_since = self.lanes[&id].0.failing_since;
-        Some(Leased { delivery: row.delivery, event: row.event, webhook, failing_since, probe })
+        Some(Leased {
+            delivery: row.delivery,
+            event: row.event,
+            webhook,
+            failing_since,
+            probe,
+        })
     }
 }
 
@@ -131,7 +162,11 @@ fn is_of(webhook: &Webhook, event: &Event) -> bool {
 }
 
 fn row(delivery: Delivery, event: &Event) -> DeliveryView {
-    DeliveryView { delivery, event: event.clone(), attempts: Vec::new() }
+    DeliveryView {
+        delivery,
+        event: event.clone(),
+        attempts: Vec::new(),
+    }
 }
 
 #[async_trait]
@@ -152,8 +187,15 @@ impl WebhookStore for OwnStorage {
 
     async fn webhooks(&self, query: &WebhookQuery, page: &PageRequest) -> Result<Page<Webhook>> {
         let tables = self.lock();
-        let found = tables.webhooks.values().rev().filter(|webhook| query.matches(webhook));
-        let page = Page::of(found.map(|webhook| (webhook.id().uuid().as_u128(), webhook)), page);
+        let found = tables
+            .webhooks
+            .values()
+            .rev()
+            .filter(|webhook| query.matches(webhook));
+        let page = Page::of(
+            found.map(|webhook| (webhook.id().uuid().as_u128(), webhook)),
+            page,
+        );
         Ok(page.map(|webhook| Webhook::clone(webhook)))
     }
 
@@ -184,7 +226,10 @@ impl EventStore for OwnStorage {
         if answers.contains(&Appended::Conflict) {
             return Ok(answers);
         }
-        let new = events.iter().zip(&answers).filter(|(_, answer)| **answer == Appended::Stored);
+        let new = events
+            .iter()
+            .zip(&answers)
+            .filter(|(_, answer)| **answer == Appended::Stored);
         for (NewEvent { event, only }, _) in new {
             tables.published += 1;
             let number = tables.published;
@@ -193,7 +238,11 @@ impl EventStore for OwnStorage {
                 let delivery = Delivery::owed(event.id(), *webhook, Cause::ROUTED, now, now);
                 tables.write(row(delivery, event));
             } else {
-                tables.marks.entry(event.account().clone()).or_default().insert(number);
+                tables
+                    .marks
+                    .entry(event.account().clone())
+                    .or_default()
+                    .insert(number);
             }
         }
         Ok(answers)
@@ -201,7 +250,11 @@ impl EventStore for OwnStorage {
 
     async fn events(&self, query: &EventQuery, page: &PageRequest) -> Result<Page<Event>> {
         let tables = self.lock();
-        let found = tables.events.iter().rev().filter(|(_, (event, _))| query.matches(event));
+        let found = tables
+            .events
+            .iter()
+            .rev()
+            .filter(|(_, (event, _))| query.matches(event));
         Ok(Page::of(found.map(|(n, (event, _))| (u128::from(*n), event)), page).map(Event::clone))
     }
 
@@ -230,7 +283,10 @@ impl DeliveryQueue for OwnStorage {
         let (mut tables, mut turn, mut routed) = (self.lock(), turn.clone(), Routed::default());
         tables.check_alive(&turn)?;
         // The first mark of each account, then the second of each, and so on.
-        let ranked = tables.marks.values().flat_map(|marks| marks.iter().copied().enumerate());
+        let ranked = tables
+            .marks
+            .values()
+            .flat_map(|marks| marks.iter().copied().enumerate());
         let mut marks: Vec<(usize, u64)> = ranked.collect();
         marks.sort_unstable();
         for (_, number) in marks.into_iter().take(turn.marks) {
@@ -250,7 +306,10 @@ impl DeliveryQueue for OwnStorage {
                 }
                 let new = row(delivery, &event);
                 let plain = tables.lanes[&id].0.is_plain();
-                match plain.then(|| tables.lease(&mut turn, &new, false)).flatten() {
+                match plain
+                    .then(|| tables.lease(&mut turn, &new, false))
+                    .flatten()
+                {
                     Some(leased) => routed.leased.push(leased),
                     None => {
                         tables.write(new);
@@ -258,7 +317,11 @@ impl DeliveryQueue for OwnStorage {
                     }
                 }
             }
-            if let Some(marks) = tables.marks.get_mut(event.account()).filter(|_| wanting.is_empty()) {
+            if let Some(marks) = tables
+                .marks
+                .get_mut(event.account())
+                .filter(|_| wanting.is_empty())
+            {
                 marks.remove(&number);
             }
         }
@@ -269,7 +332,13 @@ impl DeliveryQueue for OwnStorage {
     async fn claim(&self, turn: &Turn) -> Result<Claimed> {
         let (mut tables, mut turn, mut leased) = (self.lock(), turn.clone(), Vec::new());
         tables.check_alive(&turn)?;
-        let (now, dead) = (turn.now, tables.dispatchers.iter().filter(|(_, (to, _))| *to <= turn.now));
+        let (now, dead) = (
+            turn.now,
+            tables
+                .dispatchers
+                .iter()
+                .filter(|(_, (to, _))| *to <= turn.now),
+        );
         for dead in dead.map(|(id, _)| *id).collect::<Vec<_>>() {
             tables.dispatchers.remove(&dead);
             let lost = |_: &Tables, delivery: &Delivery| matches!(delivery.state, State::Leased { dispatcher, .. } if dispatcher == dead);
@@ -281,29 +350,47 @@ impl DeliveryQueue for OwnStorage {
             let (lane, waiting) = &tables.lanes[&id];
             let (readiness, first) = (lane.readiness(now), waiting.first());
             let first = first.filter(|_| readiness != Readiness::NotReady);
-            let Some(row) = first.map(|(_, id)| tables.rows[id].clone()) else { continue };
+            let Some(row) = first.map(|(_, id)| tables.rows[id].clone()) else {
+                continue;
+            };
             let probe = readiness == Readiness::Probe;
-            let Some(lease) = tables.lease(&mut turn, &row, probe) else { continue };
+            let Some(lease) = tables.lease(&mut turn, &row, probe) else {
+                continue;
+            };
             leased.push(lease);
             if probe {
-                tables.lanes.entry(id).or_default().0.probe(after(now, turn.probe));
+                tables
+                    .lanes
+                    .entry(id)
+                    .or_default()
+                    .0
+                    .probe(after(now, turn.probe));
             } else {
                 lanes.push_back((at, id));
             }
         }
-        Ok(Claimed { leased, next_due: tables.ready().front().map(|(at, _)| *at) })
+        Ok(Claimed {
+            leased,
+            next_due: tables.ready().front().map(|(at, _)| *at),
+        })
     }
 
     async fn settle(&self, settlements: &[Settlement], now: Timestamp) -> Result<Vec<Settled>> {
         let mut tables = self.lock();
-        let settle = |Settlement { fence, attempt, transition }: &Settlement| {
+        let settle = |Settlement {
+                          fence,
+                          attempt,
+                          transition,
+                      }: &Settlement| {
             let Some(mut row) = tables.rows.get(&fence.delivery).cloned() else {
                 return Settled::Gone;
             };
             let (standing, id) = (row.delivery.standing(fence), row.delivery.webhook);
             let webhook = tables.webhooks.get(&id).cloned();
             if let Some(attempt) = attempt
-                && let Err(at) = row.attempts.binary_search_by_key(&attempt.number, |a| a.number)
+                && let Err(at) = row
+                    .attempts
+                    .binary_search_by_key(&attempt.number, |a| a.number)
             {
                 row.attempts.insert(at, attempt.clone());
             }
@@ -321,11 +408,15 @@ impl DeliveryQueue for OwnStorage {
                 (Standing::Holds, Some(webhook)) => {
                     let (lane, _) = tables.lanes.entry(id).or_default();
                     lane.change(transition.lane, now);
-                    let reason = lane.health(transition.health).filter(|_| webhook.is_enabled());
+                    let reason = lane
+                        .health(transition.health)
+                        .filter(|_| webhook.is_enabled());
                     if let Some(reason) = reason {
                         tables.replace(id, Some(webhook.disable(reason).stored(now)), now);
                     }
-                    Settled::Applied { disabled: reason.is_some() }
+                    Settled::Applied {
+                        disabled: reason.is_some(),
+                    }
                 }
             }
         };
@@ -369,17 +460,32 @@ impl DeliveryQueue for OwnStorage {
         let expired = tables.change(limit, old, |d| d.state = State::Expired { at });
         let deleted = |t: &Tables, d: &Delivery| waits(d) && !t.webhooks.contains_key(&d.webhook);
         let cancelled = tables.change(limit, deleted, |d| d.state = State::Cancelled { at });
-        let unfinished = tables.rows.values().filter(|row| !row.delivery.state.is_ended());
+        let unfinished = tables
+            .rows
+            .values()
+            .filter(|row| !row.delivery.state.is_ended());
         let unfinished: HashSet<_> = unfinished.map(|row| row.event.id()).collect();
         let over = tables.events.iter().filter(|(number, (event, published))| {
-            let marked = tables.marks.get(event.account()).is_some_and(|m| m.contains(number));
+            let marked = tables
+                .marks
+                .get(event.account())
+                .is_some_and(|m| m.contains(number));
             *published < sweep.prune_before && !marked && !unfinished.contains(&event.id())
         });
         let over: HashMap<_, _> = over.take(limit).map(|(n, (e, _))| (e.id(), *n)).collect();
-        tables.events.retain(|_, (event, _)| !over.contains_key(&event.id()));
-        tables.rows.retain(|_, row| !over.contains_key(&row.event.id()));
+        tables
+            .events
+            .retain(|_, (event, _)| !over.contains_key(&event.id()));
+        tables
+            .rows
+            .retain(|_, row| !over.contains_key(&row.event.id()));
         let more = [expired, cancelled, over.len()].contains(&limit);
-        Ok(Swept { expired, cancelled, pruned: over.len(), more })
+        Ok(Swept {
+            expired,
+            cancelled,
+            pruned: over.len(),
+            more,
+        })
     }
 }
 
@@ -389,17 +495,27 @@ async fn main() -> Result<()> {
     let tidings = Tidings::new(OwnStorage::default());
     let registration = Registration::new("https://example.com/hook", ["order.*"])?;
     tidings.create(registration.enabled(true)).await?;
-    let event = tidings.event(Change::of("order.accepted", &serde_json::json!({"id": "247"}))?)?;
+    let event = tidings.event(Change::of(
+        "order.accepted",
+        &serde_json::json!({"id": "247"}),
+    )?)?;
     tidings.publish(&event).await?;
 
     let sent = Arc::new(tokio::sync::Notify::new());
     let tell = Arc::clone(&sent);
     let transport = transport_fn(move |request: Request| {
-        println!("POST {}: {}", request.http.uri(), String::from_utf8_lossy(request.http.body()));
+        println!(
+            "POST {}: {}",
+            request.http.uri(),
+            String::from_utf8_lossy(request.http.body())
+        );
         tell.notify_one();
         std::future::ready(Ok(Response::new(204)))
     });
-    tidings.dispatcher(transport)?.run(async move { sent.notified().await }).await;
+    tidings
+        .dispatcher(transport)?
+        .run(async move { sent.notified().await })
+        .await;
     let (query, page) = (DeliveryQuery::default(), PageRequest::default());
     for view in tidings.storage().deliveries(&query, &page).await?.items {
         println!("{:?}", view.delivery.state);

@@ -154,7 +154,9 @@ pub use ground::secret::Secret;
 pub use ground::secrets::{Overlap, SecretRecord, Secrets};
 pub use ground::signature::{SignatureScheme, Verified, Verifier, VerifyError};
 pub use ground::time::{self, Timestamp};
-pub use ground::view::{AttemptJson, DeliveryJson, OAuthView, TransportType, UserView, WebhookView};
+pub use ground::view::{
+    AttemptJson, DeliveryJson, OAuthView, TransportType, UserView, WebhookView,
+};
 pub use ground::webhook::{
     Confirmation, Created, DisabledReason, Edit, Registration, Status, Webhook,
 };

@@ -160,8 +160,11 @@ impl Model {
     }
 
     fn check_webhooks(&self, listed: &Listed) {
-        let stored: BTreeMap<WebhookId, &Webhook> =
-            listed.webhooks.iter().map(|hook| (hook.id(), hook)).collect();
+        let stored: BTreeMap<WebhookId, &Webhook> = listed
+            .webhooks
+            .iter()
+            .map(|hook| (hook.id(), hook))
+            .collect();
         let expected: BTreeMap<WebhookId, &Webhook> =
             self.webhooks().map(|hook| (hook.id(), hook)).collect();
         assert_eq!(stored, expected, "the webhooks in the end");

@@ -4,17 +4,21 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tidings::storage::Leased;
-use tidings::{
-    Attempt, DeliveryId, DispatcherId, EventId, Mode, StateKind, Timestamp, WebhookId,
-};
+use tidings::{Attempt, DeliveryId, DispatcherId, EventId, Mode, StateKind, Timestamp, WebhookId};
 
 use super::rules::Before;
 
 /// Where a delivery stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    Waiting { due: Timestamp },
-    Leased { by: DispatcherId, ticket: u64, at: Timestamp },
+    Waiting {
+        due: Timestamp,
+    },
+    Leased {
+        by: DispatcherId,
+        ticket: u64,
+        at: Timestamp,
+    },
     Ended(StateKind),
 }
 

@@ -489,21 +489,32 @@ impl Model {
         life.record(settlement.attempt.as_ref());
         life.settled_by = Some(fence.dispatcher);
         life.acknowledged = false;
-        self.unlease(fence.dispatcher, id);
         if gone {
             assert_eq!(
                 answer,
                 Settled::Gone,
                 "the delivery of a deleted webhook is gone"
             );
-            let delivered = settlement.transition.next == Next::Delivered;
-            self.end(id, if delivered { StateKind::Delivered } else { StateKind::Cancelled });
+            let to = &settlement.transition;
+            life.failures = to.failures;
+            life.interruptions = to.interruptions;
+            life.lapsed = to.lapsed;
+            let delivered = to.next == Next::Delivered;
+            self.end(
+                id,
+                if delivered {
+                    StateKind::Delivered
+                } else {
+                    StateKind::Cancelled
+                },
+            );
         } else {
             let Settled::Applied { disabled } = answer else {
                 panic!("I4: the holder's settlement is {answer:?}");
             };
             self.apply(settlement, disabled, now);
         }
+        self.unlease(fence.dispatcher, id);
     }
 
     /// The holder's settlement of a webhook that is there.

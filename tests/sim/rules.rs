@@ -63,9 +63,7 @@ impl Rules {
         let pause_min = Duration::from_secs(5);
         Self {
             live: if standard {
-                seconds([
-                    5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400,
-                ])
+                seconds([5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400])
             } else {
                 seconds([5, 60, 600])
             },
@@ -158,7 +156,10 @@ impl Rules {
                     self.paused(to, asked);
                 } else {
                     let open = [LaneChange::None, LaneChange::Open][usize::from(before.probe)];
-                    assert_eq!(to.lane, open, "I6: only what throttles pauses, not {status}");
+                    assert_eq!(
+                        to.lane, open,
+                        "I6: only what throttles pauses, not {status}"
+                    );
                 }
                 Verdict::Failure {
                     gone: status == 410,

@@ -9,8 +9,8 @@ use tracing::warn;
 
 use super::settle::settle;
 use super::{Outgoing, Running, bounded, seen};
-use crate::ground::advance::Transition;
 use crate::engine::core::Core;
+use crate::ground::advance::Transition;
 use crate::ground::delivery::{Attempt, Outcome};
 use crate::ground::id::DispatcherId;
 use crate::ground::policy::SETTLE_BATCH;
@@ -35,7 +35,10 @@ impl Running {
             let left = self.permits.used();
             warn!(name: "tidings.storage.settle_failed", left, "no answer at shutdown");
         }
-        if timeout(each, goodbye(self.core.clone(), self.id)).await.is_err() {
+        if timeout(each, goodbye(self.core.clone(), self.id))
+            .await
+            .is_err()
+        {
             warn!(name: "tidings.storage.heartbeat_failed", "no answer at shutdown");
         }
     }
