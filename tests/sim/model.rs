@@ -77,7 +77,6 @@ pub struct Model {
     pub exposed: u64,
     pub lost: u64,
     pub leases: u64,
-    pub settled: u64,
     pub disabled: u64,
     digest: u64,
 }
@@ -103,7 +102,6 @@ impl Model {
             exposed: 0,
             lost: 0,
             leases: 0,
-            settled: 0,
             disabled: 0,
             digest: 0,
         }
@@ -611,7 +609,6 @@ impl Model {
             Next::Expired => self.end(id, StateKind::Expired),
             other => panic!("an end that the model does not know: {other:?}"),
         }
-        self.settled += 1;
         let plain = transition.lane == LaneChange::None;
         self.note(u64::from(plain) ^ u64::from(fence.attempt));
     }
@@ -632,10 +629,12 @@ impl Model {
         now: Timestamp,
     ) -> (Request, Arc<Webhook>) {
         let alone = self.pairs[&(event, webhook)].deliveries == 1;
+        let mode = self.hooks[&webhook].webhook.mode();
         let leased = self.leased.get(&by).into_iter().flatten();
         let id = leased.copied().find(|id| {
             let life = &self.lives[id];
-            life.pair() == (event, webhook) && (alone || !life.requested)
+            let may_be_sent = !life.requested && !self.rules.must_account(&life.before(mode));
+            life.pair() == (event, webhook) && (alone || may_be_sent)
         });
         let Some(id) = id else {
             panic!("I6: a request for {event} to {webhook} without a lease");
@@ -647,9 +646,8 @@ impl Model {
             "I4: {id} is sent at {now}, when its lease had run out at {until}"
         );
         let life = self.lives.get_mut(&id).unwrap();
-        let hook = &self.hooks[&webhook].webhook;
         assert!(
-            !self.rules.must_account(&life.before(hook.mode())),
+            !self.rules.must_account(&life.before(mode)),
             "I5: {id} is sent before its interruptions are accounted for"
         );
         if alone {

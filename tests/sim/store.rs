@@ -6,7 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,7 +40,11 @@ pub struct Shared {
     /// Whether the storage works in threads of its own, so that the clock must wait for it.
     threads: bool,
     start: Instant,
+    calls: AtomicU64,
 }
+
+/// Calls of one world, at most: there are some ten thousand where nobody spins.
+const CALLS_MAX: u64 = 1_000_000;
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,6 +65,7 @@ impl Shared {
             gate: tokio::sync::Mutex::new(()),
             threads,
             start: Instant::now(),
+            calls: AtomicU64::new(0),
         }
     }
 
@@ -158,6 +163,13 @@ impl SimStore {
         call: impl FnOnce(Arc<Shared>) -> Call<T> + Send,
     ) -> Result<T> {
         let shared = self.0.clone();
+        if shared.calls.fetch_add(1, Ordering::Relaxed) > CALLS_MAX {
+            shared.fail("I10: the storage is called without end".to_owned());
+        }
+        if shared.has_failed() {
+            // The world is over: whoever calls sleeps until it ends.
+            std::future::pending::<()>().await;
+        }
         let odds = &shared.odds;
         let refused = || Error::new(ErrorKind::Unavailable, "planted");
         if shared.roll(Fault::StorageSlow, odds.storage_slow) {

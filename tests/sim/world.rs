@@ -81,7 +81,6 @@ pub struct Report {
     pub events: usize,
     pub deliveries: usize,
     pub leases: u64,
-    pub settled: u64,
     pub lost: u64,
     /// Deliveries that may be sent again after a 2xx, because their sender lost them.
     pub exposed: u64,
@@ -199,7 +198,6 @@ where
         events: model.published(),
         deliveries: model.deliveries(),
         leases: model.leases,
-        settled: model.settled,
         lost: model.lost,
         exposed: model.exposed,
         disabled: model.disabled,
