@@ -282,7 +282,7 @@ pub(super) async fn abandoned_leases_go_back_uncharged(store: &dyn Storage) {
 /// Lets a call come after it was abandoned.
 pub(super) async fn an_abandoned_call_that_still_comes_leases_nothing(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
-    let (_, _) = waiting_orders(store, &worker, 1, 1..=3, start()).await;
+    waiting_orders(store, &worker, 1, 1..=3, start()).await;
     let (claim, route) = (worker.turn(at(1)), worker.turn(at(1)));
     worker
         .heartbeat(at(2), at(500), &[claim.ticket, route.ticket])

@@ -176,7 +176,7 @@ pub(super) async fn events_are_listed_by_number_of_publish(store: &dyn Storage) 
                 .await
                 .expect("append");
         } else {
-            publish(store, &[event.clone()], at(second)).await;
+            publish(store, from_ref(&event), at(second)).await;
         }
         all.insert(0, event);
     }
@@ -207,7 +207,7 @@ pub(super) async fn events_are_listed_by_every_field(store: &dyn Storage) {
         );
         let account = account(if number % 2 == 0 { "even" } else { "odd" });
         let event = Event::parse(payload, account, start()).expect("an event");
-        publish(store, &[event.clone()], at(1_000 + number)).await;
+        publish(store, from_ref(&event), at(1_000 + number)).await;
         all.insert(0, event);
     }
     let empty = EventQuery::default;
@@ -469,13 +469,9 @@ pub(super) async fn pages_of_events_hold_while_things_change(store: &dyn Storage
     assert_eq!(first.items[4].id(), event_id(5), "the older four follow");
     let cursor = first.next.expect("there is more");
     orders(store, [10, 11], at(5)).await;
-    let query = Sweep {
-        prune_before: at(2),
-        ..sweep(at(6))
-    };
     let swept = Sweep {
         prune_before: at(3),
-        ..query
+        ..sweep(at(6))
     };
     assert_eq!(
         sweep_all(store, &swept).await.pruned,

@@ -33,6 +33,7 @@ mod health;
 mod lanes;
 mod leases;
 mod listings;
+mod outcomes;
 mod races;
 mod route;
 pub mod scale;
@@ -40,6 +41,7 @@ mod settle;
 mod spans;
 mod sweep;
 mod webhooks;
+mod worker;
 
 use std::any::Any;
 use std::fmt;
@@ -178,6 +180,7 @@ macro_rules! list {
         macro_rules! conformance_tests {
             ($d run:path) => {
                 $($(
+                    /// Runs the case of this name on a store of its own.
                     #[test]
                     fn $case() {
                         $d run($d crate::storage::conformance::case(stringify!($case)));
@@ -376,6 +379,7 @@ list! {
         two_dispatchers_route_each_event_once,
         several_dispatchers_share_the_work,
         a_settle_and_a_reap_do_not_both_win,
+        calls_of_every_kind_meet_without_harm,
         a_dropped_publish_can_be_repeated,
         a_dropped_call_strands_nothing,
         a_dropped_edit_is_whole_or_nothing,

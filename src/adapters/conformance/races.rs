@@ -24,17 +24,17 @@ fn drop_after<F: Future>(future: F, polls: usize) -> Option<F::Output> {
 /// times, in either order.
 pub(super) async fn no_delivery_is_stranded_by_a_settle_and_a_claim(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
-    let (_, _) = waiting_orders(store, &worker, 1, [1, 2], start()).await;
+    waiting_orders(store, &worker, 1, [1, 2], start()).await;
     let mut held = worker.claim_of(start(), 1).await.leased.remove(0);
     for round in 1..=200 {
         let now = at(round);
         // `held` becomes due before the claim's own delivery would be due again.
         let back = [failed(&held, now, now)];
-        let (claim, settle) = (worker.claim(now), store.settle(&back, now));
+        let (claim, write) = (worker.claim(now), store.settle(&back, now));
         let (claimed, answers) = if round % 2 == 0 {
-            join(claim, settle).await
+            join(claim, write).await
         } else {
-            let (answers, claimed) = join(settle, claim).await;
+            let (answers, claimed) = join(write, claim).await;
             (claimed, answers)
         };
         assert_eq!(answers.expect("settle"), [APPLIED]);
@@ -50,13 +50,9 @@ pub(super) async fn no_delivery_is_stranded_by_a_settle_and_a_claim(store: &dyn 
         );
         let other = leased.remove(0);
         let parked = failed(&other, at(round + 1), now);
-        assert_eq!(settle_one(store, parked, now).await, APPLIED);
+        assert_eq!(settle(store, parked, now).await, APPLIED);
         held = leased.remove(0);
     }
-}
-
-async fn settle_one(store: &dyn Storage, settlement: Settlement, now: Timestamp) -> Settled {
-    settle(store, settlement, now).await
 }
 
 /// Lets enqueues, routes and publishes for one webhook meet claims.
@@ -217,11 +213,11 @@ pub(super) async fn a_settle_and_a_reap_do_not_both_win(store: &dyn Storage) {
         let leased = dying.route(now).await.leased.remove(0);
         let late = at(round * 100 + 10);
         let last = [delivered(&leased, late)];
-        let (claim, settle) = (living.claim(late), store.settle(&last, late));
+        let (claim, write) = (living.claim(late), store.settle(&last, late));
         let (claimed, answers) = if round % 2 == 0 {
-            join(claim, settle).await
+            join(claim, write).await
         } else {
-            let (answers, claimed) = join(settle, claim).await;
+            let (answers, claimed) = join(write, claim).await;
             (claimed, answers)
         };
         let answer = answers.expect("settle")[0];
@@ -235,6 +231,107 @@ pub(super) async fn a_settle_and_a_reap_do_not_both_win(store: &dyn Storage) {
         let tries = claimed.leased.len() + 1;
         assert_eq!(found.attempts.len(), tries, "every attempt is recorded");
     }
+}
+
+/// Lets good and bad calls of every kind run at once: each gets its own answer.
+pub(super) async fn calls_of_every_kind_meet_without_harm(store: &dyn Storage) {
+    let worker = Worker::start(store, 1, start()).await;
+    let stranger = Worker::unknown(store, 9);
+    let webhook = registered(store, 1, &["order.*"]).await;
+    put(
+        store,
+        &hook(2, &["a.b"]).disable(DisabledReason::Person),
+        start(),
+    )
+    .await;
+    let mut sent = 0;
+    for round in 1..=30 {
+        let now = at(round);
+        let doomed = put(store, &hook(100 + round, &["a.b"]), now).await;
+        let other = stored_webhook(store, webhook_id(2))
+            .await
+            .expect("it is there");
+        let edit = other
+            .edit(Edit::new().description(format!("{round}")))
+            .expect("an edit");
+        let stale = webhook.stored(now);
+        let event = [new(&event(round, "order.paid"))];
+        let refunded = event_of(1, "order.refunded", Account::default(), Mode::Live);
+        let conflict = [new(&refunded)];
+        if round == 1 {
+            publish(
+                store,
+                &[event_of(1, "order.paid", Account::default(), Mode::Live)],
+                now,
+            )
+            .await;
+        }
+        let owed = [Owed {
+            event: event_id(1),
+            webhook: webhook.id(),
+            cause: cause(round),
+        }];
+        let missing = [Owed {
+            event: event_id(999),
+            webhook: webhook.id(),
+            cause: cause(round),
+        }];
+        let dead = stranger.turn(now);
+        let puts = join(store.put(&edit, now), store.put(&stale, now));
+        let appends = join(store.append(&event, now), store.append(&conflict, now));
+        let enqueues = join(store.enqueue(&owed, now), store.enqueue(&missing, now));
+        let claims = join(worker.claim(now), store.claim(&dead));
+        let deletes = join(
+            store.delete(doomed.id(), now),
+            store.delete(webhook_id(99), now),
+        );
+        let beats = join(worker.beat(now, at(100_000)), store.settle(&[], now));
+        let first = join(join(puts, appends), join(enqueues, claims));
+        let (((puts, appends), (enqueues, claims)), (deletes, beats)) =
+            join(first, join(deletes, beats)).await;
+        assert_eq!(
+            puts.0.expect("a good edit beside bad calls"),
+            edit.stored(now)
+        );
+        refused(puts.1, ErrorKind::Stale, "a stale edit beside good calls");
+        let expected = if round == 1 {
+            Appended::Duplicate
+        } else {
+            Appended::Stored
+        };
+        assert_eq!(
+            appends.0.expect("a good publish beside bad calls"),
+            [expected]
+        );
+        assert_eq!(appends.1.expect("an answer"), [Appended::Conflict]);
+        assert!(matches!(enqueues.0.expect("enqueue")[0], Enqueued::Made(_)));
+        assert_eq!(enqueues.1.expect("enqueue"), [Enqueued::NoEvent]);
+        refused(
+            claims.1,
+            ErrorKind::NotAlive,
+            "a stranger beside good calls",
+        );
+        assert_eq!(
+            (deletes.0.expect("delete"), deletes.1.expect("delete")),
+            (true, false)
+        );
+        assert_eq!((beats.0, beats.1.expect("settle")), (Alive::Known, vec![]));
+        let mut leased = claims.0.leased;
+        leased.extend(worker.route(now).await.leased);
+        leased.extend(worker.claim(now).await.leased);
+        sent += ids(&leased).len();
+        settle_all(store, &leased, now).await;
+    }
+    assert_eq!(
+        sent, 60,
+        "each round publishes one event and redelivers one"
+    );
+    let done = vec![StateKind::Delivered];
+    let query = DeliveryQuery {
+        states: done,
+        ..DeliveryQuery::default()
+    };
+    assert_eq!(deliveries_of(store, &query).await.len(), 60);
 }
 
 /// Drops publishes after some polls and repeats them.

@@ -95,7 +95,7 @@ pub(super) async fn an_expired_delivery_is_never_claimed(store: &dyn Storage) {
 pub(super) async fn a_redelivery_expires_by_its_own_time(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
     let leased = leased_order(store, &worker, 1, at(1)).await;
-    settle_all(store, std::slice::from_ref(&leased), at(2)).await;
+    settle_all(store, from_ref(&leased), at(2)).await;
     let Delivery { event, webhook, .. } = leased.delivery;
     store
         .enqueue(
@@ -149,13 +149,13 @@ pub(super) async fn a_deleted_webhooks_waiting_deliveries_are_cancelled(store: &
 /// Sweeps seven rows of each kind three at a time, and looks at each answer.
 pub(super) async fn a_step_is_bounded_and_says_whether_there_is_more(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
-    let (_, _) = waiting_orders(store, &worker, 1, 1..=7, at(1)).await;
+    waiting_orders(store, &worker, 1, 1..=7, at(1)).await;
     let leaves = registered(store, 2, &["a.b"]).await;
     let of = |range: std::ops::RangeInclusive<u64>, name| -> Vec<_> {
         range.map(|number| event(number, name)).collect()
     };
-    publish(store, &of(11..=17, "a.b"), at(50)).await;
     publish(store, &of(21..=27, "nobody.wants"), at(1)).await;
+    publish(store, &of(11..=17, "a.b"), at(50)).await;
     worker.route_waiting(at(50)).await;
     store.delete(leaves.id(), at(51)).await.expect("delete");
     let step = Sweep {
@@ -233,7 +233,7 @@ pub(super) async fn a_finished_event_is_pruned_with_its_record(store: &dyn Stora
         )
         .await;
     assert_eq!(answer.expect("enqueue"), [Enqueued::NoEvent]);
-    publish(store, &[leased.event.clone()], at(6)).await;
+    publish(store, from_ref(&leased.event), at(6)).await;
     let again = worker.route(at(6)).await.leased;
     assert_eq!(
         again.len(),

@@ -149,3 +149,41 @@ fn patiently<T>(options: &SqliteOptions, attempt: impl Fn() -> Step<T>) -> Step<
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pragma(conn: &Connection, name: &str) -> String {
+        let value = conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0));
+        match value.unwrap() {
+            rusqlite::types::Value::Integer(number) => number.to_string(),
+            rusqlite::types::Value::Text(text) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asks the connections of writer and reader how they are set.
+    #[test]
+    fn commits_are_synced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let options = SqliteOptions::default();
+        let writer = open_writer(Place::File(&path), &options).unwrap();
+        assert_eq!(pragma(&writer, "synchronous"), "2", "FULL");
+        assert_eq!(pragma(&writer, "journal_mode"), "wal");
+        assert_eq!(pragma(&writer, "fullfsync"), "1");
+        assert_eq!(
+            pragma(&writer, "application_id"),
+            APPLICATION_ID.to_string()
+        );
+        let reader = open_reader(&path, &options).unwrap();
+        assert!(
+            reader.execute("DELETE FROM tidings_event", []).is_err(),
+            "a reader writes"
+        );
+        let unsynced = SqliteOptions::default().dangerously_without_sync(true);
+        let writer = open_writer(Place::File(&path), &unsynced).unwrap();
+        assert_eq!(pragma(&writer, "synchronous"), "1", "NORMAL");
+    }
+}

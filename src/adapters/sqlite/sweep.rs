@@ -96,42 +96,41 @@ fn end(conn: &Connection, sql: &'static str, values: impl Params, state: State) 
 /// Removes old events of which nothing is left to do. Says how many, and whether there is more to
 /// look at.
 ///
-/// It walks by the number of the publish, a step at a time, and remembers where it stopped: what
-/// cannot be removed yet does not stand before what can. A publish has an older time than one
-/// before it only when clocks disagree, so a step that finds nothing old is the end of the walk.
+/// It walks by the time of the publish, a step at a time, and remembers where it stopped: what
+/// cannot be removed yet does not stand before what can.
 fn prune(conn: &Connection, memory: &mut Memory, sweep: &Sweep, limit: i64) -> Step<(usize, bool)> {
-    let sql = "SELECT seq, id, published, account FROM tidings_event WHERE seq > ?1 \
-               ORDER BY seq LIMIT ?2";
+    let sql = "SELECT published, seq, id, account FROM tidings_event \
+               WHERE published < ?1 AND (published, seq) > (?2, ?3) \
+               ORDER BY published, seq LIMIT ?4";
     let before = rows::millis(to_millis(sweep.prune_before));
-    let mut seen = Vec::new();
+    let (published, seq) = memory.pruned;
     let mut select = conn.prepare_cached(sql)?;
-    let mut events = select.query([memory.pruned, limit])?;
-    let mut looked = 0;
-    let mut last = memory.pruned;
+    let mut events = select.query([before, published, seq, limit])?;
+    let mut old = Vec::new();
     while let Some(row) = events.next()? {
-        looked += 1;
-        last = row.get(0)?;
-        if row.get::<_, i64>(2)? < before {
-            let id = EventId::from_uuid(rows::uuid(row, 1)?);
-            seen.push((last, id, rows::text(row, 3)?.to_owned()));
-        }
+        let id = EventId::from_uuid(rows::uuid(row, 2)?);
+        old.push((
+            (row.get(0)?, row.get(1)?),
+            id,
+            rows::text(row, 3)?.to_owned(),
+        ));
     }
     drop(events);
-    let at_end = looked < limit || seen.is_empty();
-    let mut removed = 0;
-    let mut deliveries_left = limit.saturating_mul(WIDE);
-    for (seq, id, account) in seen {
-        if !is_over(conn, seq, id, &account)? {
-            continue;
+    let at_end = i64::try_from(old.len()).is_ok_and(|looked| looked < limit);
+    let (mut removed, mut deliveries) = (0, limit.saturating_mul(WIDE));
+    for (place, id, account) in old {
+        if is_over(conn, place.1, id, &account)? {
+            if !remove(conn, place.1, id, &mut deliveries)? {
+                // The rest of a wide event is for the next step.
+                return Ok((removed, true));
+            }
+            removed += 1;
         }
-        if !remove(conn, seq, id, &mut deliveries_left)? {
-            // The rest of a wide event is for the next step.
-            memory.pruned = seq - 1;
-            return Ok((removed, true));
-        }
-        removed += 1;
+        memory.pruned = place;
     }
-    memory.pruned = if at_end { 0 } else { last };
+    if at_end {
+        memory.pruned = Memory::default().pruned;
+    }
     Ok((removed, !at_end))
 }
 
@@ -211,7 +210,7 @@ fn tombstones(conn: &Connection, memory: &mut Memory, limit: i64) -> Step<()> {
         .collect::<Result<_, _>>()?;
     let at_end = i64::try_from(found.len()).is_ok_and(|found| found < limit);
     let last = found.last().map(|(ended, key, _)| (*ended, *key));
-    memory.buried = last.filter(|_| !at_end).unwrap_or((-1, -1));
+    memory.buried = last.filter(|_| !at_end).unwrap_or(Memory::default().buried);
     let mut delete = conn.prepare_cached("DELETE FROM tidings_webhook WHERE key = ?1")?;
     for (_, key, _) in found.iter().filter(|(_, _, over)| *over) {
         delete.execute([key])?;

@@ -25,16 +25,28 @@ pub(super) struct Db {
 }
 
 /// What the writer remembers from call to call. Nothing depends on it but speed and fairness.
-#[derive(Default)]
 pub(super) struct Memory {
     /// Webhooks by key, as they are at a version.
     pub(super) webhooks: HashMap<i64, (u64, Arc<Webhook>)>,
     /// The account whose marks were routed last.
     pub(super) served: String,
-    /// The last event that was looked at for pruning.
-    pub(super) pruned: i64,
-    /// The last tombstone that was looked at.
+    /// The last event that was looked at for pruning: when it was published, and its number.
+    pub(super) pruned: (i64, i64),
+    /// The last tombstone that was looked at: when it ended, and its key.
     pub(super) buried: (i64, i64),
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let beginning = (i64::MIN, i64::MIN);
+        let (webhooks, served) = (HashMap::new(), String::new());
+        Self {
+            webhooks,
+            served,
+            pruned: beginning,
+            buried: beginning,
+        }
+    }
 }
 
 /// What a command answers, and whether what it wrote is to stay.
@@ -332,5 +344,129 @@ impl Writer {
     fn execute(&self, sql: &'static str) -> Step<()> {
         self.db.conn.prepare_cached(sql)?.execute([])?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn call<T: Send + 'static>(
+        queue: &mpsc::Sender<Message>,
+        work: impl FnOnce(&mut Db) -> Step<Verdict<T>> + Send + 'static,
+    ) -> oneshot::Receiver<Result<T>> {
+        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let (reply, answer) = oneshot::channel();
+        queue
+            .send(Message::Run(Box::new(Call::new(
+                work,
+                Guard::Savepoint,
+                reply,
+                room,
+            ))))
+            .unwrap();
+        answer
+    }
+
+    fn insert(number: i64) -> impl FnOnce(&mut Db) -> Step<Verdict<()>> + Send {
+        move |db| {
+            db.conn
+                .execute("INSERT INTO numbers VALUES (?1)", [number])?;
+            Ok(Verdict::Keep(()))
+        }
+    }
+
+    /// Queues commands that insert 1, make `trouble`, insert 2 and 3, lets a writer run them, and
+    /// returns the answers and the numbers that are kept.
+    fn run(
+        trouble: impl FnOnce(&mut Db) -> Step<Verdict<()>> + Send + 'static,
+    ) -> (Vec<Result<()>>, Vec<i64>) {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE numbers (number INTEGER PRIMARY KEY)")
+            .unwrap();
+        let (queue, commands) = mpsc::channel();
+        let mut answers = vec![call(&queue, insert(1)), call(&queue, trouble)];
+        answers.extend([2, 3].map(|number| call(&queue, insert(number))));
+        let (reply, kept) = oneshot::channel();
+        let writer = std::thread::spawn(move || Writer::new(conn, commands).run());
+        let answers = answers
+            .into_iter()
+            .map(|answer| answer.blocking_recv().unwrap())
+            .collect();
+        // By now all is committed, so this one is of another group.
+        let all = call(&queue, move |db| {
+            let mut select = db
+                .conn
+                .prepare("SELECT number FROM numbers ORDER BY number")?;
+            let numbers = select
+                .query_map([], |row| row.get(0))?
+                .collect::<Result<Vec<i64>, _>>()?;
+            let _ = reply.send(numbers);
+            Ok(Verdict::Keep(()))
+        });
+        all.blocking_recv().unwrap().unwrap();
+        drop(queue);
+        writer.join().unwrap();
+        (answers, kept.blocking_recv().unwrap())
+    }
+
+    /// Fails after a write, in the middle of a group.
+    #[test]
+    fn a_failed_command_leaves_nothing_and_hurts_nobody() {
+        let (answers, kept) = run(|db| {
+            db.conn.execute("INSERT INTO numbers VALUES (10)", [])?;
+            Err(Error::new(ErrorKind::NotFound, "gone").into())
+        });
+        assert_eq!(answers[1].as_ref().unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 3);
+        assert_eq!(kept, [1, 2, 3]);
+    }
+
+    /// Takes its own write back with an answer that is no error.
+    #[test]
+    fn an_undone_command_is_answered_and_leaves_nothing() {
+        let (answers, kept) = run(|db| {
+            db.conn.execute("INSERT INTO numbers VALUES (10)", [])?;
+            Ok(Verdict::Undo(()))
+        });
+        assert!(answers.iter().all(Result::is_ok));
+        assert_eq!(kept, [1, 2, 3]);
+    }
+
+    /// Panics in the middle of a group: all of it learns that nothing was kept, and the writer
+    /// goes on.
+    #[test]
+    fn a_panic_fails_its_group_and_not_the_writer() {
+        let (answers, kept) = run(|_| panic!("planted"));
+        // Whoever shared the group fails with it; who came before or after it does not.
+        let failed: Vec<_> = answers.iter().map(Result::is_err).collect();
+        assert!(failed[1], "{answers:?}");
+        let expected: Vec<i64> = [(0, 1), (2, 2), (3, 3)]
+            .iter()
+            .filter(|(i, _)| !failed[*i])
+            .map(|(_, n)| *n)
+            .collect();
+        assert_eq!(kept, expected);
+    }
+
+    /// Rolls the group's transaction back under its feet, as SQLite does when the disk is full.
+    #[test]
+    fn a_lost_transaction_fails_the_whole_group() {
+        let (answers, kept) = run(|db| {
+            db.conn.execute_batch("ROLLBACK")?;
+            Ok(Verdict::Keep(()))
+        });
+        let failed: Vec<_> = answers.iter().map(Result::is_err).collect();
+        assert!(failed[1], "{answers:?}");
+        let expected: Vec<i64> = [(0, 1), (2, 2), (3, 3)]
+            .iter()
+            .filter(|(i, _)| !failed[*i])
+            .map(|(_, n)| *n)
+            .collect();
+        assert_eq!(kept, expected, "who got Ok is kept, who did not is not");
     }
 }

@@ -16,6 +16,7 @@ CREATE TABLE tidings_event (
     payload TEXT NOT NULL
 );
 CREATE INDEX tidings_event_account ON tidings_event (account);
+CREATE INDEX tidings_event_age ON tidings_event (published);
 
 -- An event that is still to be routed. A table of its own, so that routing never rewrites a
 -- payload; born by a trigger, so that whoever inserts an event needs one statement.
