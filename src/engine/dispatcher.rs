@@ -116,6 +116,9 @@ struct Outgoing {
     settlement: Settlement,
 }
 
+/// A batch, and what became of it.
+type Written = (Vec<Outgoing>, Result<Vec<Settled>>);
+
 /// The answer to a route or claim call.
 enum Answer {
     Route(Result<Routed>),
@@ -148,7 +151,7 @@ struct Running {
     sending: BTreeMap<DeliveryId, Sending>,
     outcomes: Vec<Outgoing>,
     settle_at: Option<Instant>,
-    settling: Option<BoxFuture<'static, (Vec<Outgoing>, Result<Vec<Settled>>)>>,
+    settling: Option<BoxFuture<'static, Written>>,
     settle_rest: Option<Instant>,
     beating: Option<BoxFuture<'static, (Instant, usize, Result<Alive>)>>,
     beat_at: Instant,
