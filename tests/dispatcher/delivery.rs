@@ -289,7 +289,7 @@ async fn a_busy_receiver_is_left_in_peace_and_then_probed() {
     let run = stage.start(quiet());
     stage.publish(10).await;
     stage.until(|stage| stage.notices.settled() == 10).await;
-    stage.receivers.become_(|_| Answer::Slow(seconds(3), 200));
+    stage.receivers.change_to(|_| Answer::Slow(seconds(3), 200));
     stage.until_ended(10).await;
     run.stop().await;
     let hits = stage.receivers.hits();

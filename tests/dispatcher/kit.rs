@@ -72,13 +72,16 @@ pub enum Answer {
 
 pub const FINE: Answer = Answer::Status(200);
 
+/// How receivers answer.
+type Manner = Box<dyn Fn(&Hit) -> Answer + Send>;
+
 /// All receivers of the world, behind one transport.
 pub struct Receivers {
     hits: Mutex<Vec<Hit>>,
     open: Mutex<HashMap<String, usize>>,
     /// The most requests that were ever open at once: to each host, and to all under "".
     most: Mutex<HashMap<String, usize>>,
-    answer: Mutex<Box<dyn Fn(&Hit) -> Answer + Send>>,
+    answer: Mutex<Manner>,
     bell: Bell,
 }
 
@@ -126,7 +129,7 @@ impl Receivers {
     }
 
     /// From now on they do something else.
-    pub fn become_(&self, answer: impl Fn(&Hit) -> Answer + Send + 'static) {
+    pub fn change_to(&self, answer: impl Fn(&Hit) -> Answer + Send + 'static) {
         *self.answer.lock().unwrap() = Box::new(answer);
     }
 
@@ -525,7 +528,7 @@ fn quiet_panics() {
     ONCE.call_once(|| {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if info.payload_as_str() != Some("planted") {
+            if info.payload().downcast_ref() != Some(&"planted") {
                 usual(info);
             }
         }));

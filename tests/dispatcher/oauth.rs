@@ -187,7 +187,7 @@ async fn a_broken_token_endpoint_is_a_failed_attempt() {
         tokio::time::sleep(seconds(100)).await;
         let more = stage.receivers.hits_of("id").len() - asked;
         assert!((1..=25).contains(&more), "{answer:?}: {more} in 100 s");
-        stage.receivers.become_(endpoint);
+        stage.receivers.change_to(endpoint);
         stage.until_ended(40).await;
         run.stop().await;
         assert_eq!(stage.deliveries(&[StateKind::Delivered]).await.len(), 40);

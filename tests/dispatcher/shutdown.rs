@@ -73,7 +73,7 @@ async fn what_does_not_finish_is_cut_off_and_given_back() {
         assert!((millis(3_100)..millis(3_150)).contains(&attempt.latency));
         assert_eq!(attempt.started, super::kit::epoch() + seconds(100));
     }
-    stage.receivers.become_(|_| FINE);
+    stage.receivers.change_to(|_| FINE);
     let run = stage.start(quiet());
     stage.until_ended(20).await;
     run.stop().await;
@@ -95,7 +95,7 @@ async fn a_probe_that_is_cut_off_leaves_its_lane_to_another() {
     stage.publish(3).await;
     stage.until_hits(4).await;
     run.stop().await;
-    stage.receivers.become_(|_| FINE);
+    stage.receivers.change_to(|_| FINE);
     let begun = Instant::now();
     let run = stage.start(quiet());
     stage.until_ended(3).await;
