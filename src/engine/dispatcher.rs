@@ -363,7 +363,7 @@ impl Running {
             }
             Err(error) => {
                 warn!(name: "tidings.storage.call_failed", ?call, %error);
-                self.turns.trouble(Some(call), now);
+                self.turns.failed(call, now);
                 self.beat_at = Instant::now();
                 if error.kind() == ErrorKind::NotAlive {
                     self.permits.unreserve(reserved);
@@ -478,7 +478,6 @@ impl Running {
             }
             Err(error) => {
                 warn!(name: "tidings.storage.heartbeat_failed", %error);
-                self.turns.trouble(None, self.core.now());
                 let soon = (self.options.lease / 10).min(Duration::from_secs(1));
                 self.beat_at = Instant::now() + soon;
             }

@@ -15,6 +15,8 @@ mod settle;
 mod spans;
 mod state;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod webhooks;
 
 use std::fmt;

@@ -68,7 +68,6 @@ impl Running {
                     }
                 }
                 // It may have been applied: a repetition is answered with the same.
-                self.turns.trouble(None, self.core.now());
                 self.settle_rest = Some(Instant::now() + Duration::from_millis(100));
                 self.settle_at = Some(Instant::now());
                 self.outcomes.splice(..0, batch);
