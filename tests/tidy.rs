@@ -251,7 +251,7 @@ fn skip_item<'a>(lines: &mut impl Iterator<Item = &'a str>, indent: usize) {
 fn uncommented(line: &str) -> &str {
     let comment = line.match_indices("//").find(|(at, _)| {
         let before = &line[..*at];
-        before.trim_end().len() < before.len() && before.matches('"').count() % 2 == 0
+        before.trim_end().len() < before.len() && before.matches('"').count().is_multiple_of(2)
             || before.is_empty()
     });
     comment.map_or(line, |(at, _)| &line[..at])
