@@ -4,7 +4,8 @@
 //!
 //! `cargo bench --bench throughput` prints a table, and one line of JSON for each row. Machines
 //! are noisy: read the ratios, each of which is the median of rounds that alternate with their
-//! baseline. `TIDINGS_BENCH_ROUNDS` and `TIDINGS_BENCH_EVENTS` change how long it takes.
+//! baseline. `TIDINGS_BENCH_ROUNDS` and `TIDINGS_BENCH_EVENTS` change how long it takes,
+//! `TIDINGS_BENCH_ONLY` (part of a row's name and store) what is measured.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -35,6 +36,12 @@ fn env(name: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
+/// Whether this row is wanted.
+fn wanted(bench: &str, store: &str) -> bool {
+    let only = std::env::var("TIDINGS_BENCH_ONLY").unwrap_or_default();
+    format!("{bench} {store}").contains(&only)
+}
+
 fn main() {
     if std::env::var_os("TIDINGS_BENCH_SINK").is_some() {
         sink();
@@ -56,9 +63,12 @@ fn main() {
         let counted = round > 0;
         let raw = runtime().block_on(raw_posts(sink.address, events));
         for (store, webhooks) in [("memory", 1), ("memory", 10), ("sqlite", 1), ("sqlite", 10)] {
+            let bench = format!("deliver to {webhooks}");
+            if !wanted(&bench, store) {
+                continue;
+            }
             let rate = runtime().block_on(deliver(store, webhooks, sink.address, events));
             if counted {
-                let bench = format!("deliver to {webhooks}");
                 add(&mut rows, &bench, store, rate, raw);
             }
         }
@@ -69,6 +79,9 @@ fn main() {
             ("publish, batches of 100", 1, 100),
         ] {
             for store in ["memory", "sqlite"] {
+                if !wanted(bench, store) {
+                    continue;
+                }
                 let count = if callers == 1 && batch == 1 {
                     events / 20
                 } else {
@@ -332,12 +345,16 @@ struct Count {
     done: tokio::sync::Notify,
 }
 
-impl Observer for Arc<Count> {
+/// The dispatcher's end of the count.
+#[derive(Debug)]
+struct Counter(Arc<Count>);
+
+impl Observer for Counter {
     fn notice(&self, notice: &Notice) {
         if matches!(notice, Notice::Settled { .. })
-            && self.left.fetch_sub(1, Ordering::Relaxed) == 1
+            && self.0.left.fetch_sub(1, Ordering::Relaxed) == 1
         {
-            self.done.notify_one();
+            self.0.done.notify_one();
         }
     }
 }
@@ -353,7 +370,7 @@ async fn deliver(store: &str, webhooks: u64, address: SocketAddr, count: u64) ->
     });
     let tidings = Tidings::builder_shared(storage)
         .network(network.clone())
-        .observer(left.clone())
+        .observer(Counter(left.clone()))
         .build();
     let types: Vec<String> = (0..webhooks)
         .map(|number| format!("order.kind{number}"))

@@ -71,6 +71,8 @@
 //! * Signs by Standard Webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`), in the form
 //!   `t=…,v1=…`, or as `<timestamp>, <base64>…` in a header of your choice; up to five secrets at once,
 //!   so that they can be rotated.
+//! * Authenticates itself, where a receiver asks for it, by basic authentication or OAuth 2.0, and sends
+//!   headers of your choice.
 //! * Retries over about three days, honours `Retry-After`, leaves a receiver in peace that is
 //!   overloaded, and disables one that does nothing but fail for days.
 //! * Dials public addresses only, unless the host allows more. Every address is vetted after the name

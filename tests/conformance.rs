@@ -56,4 +56,21 @@ mod sqlite {
     }
 
     tidings::conformance_tests!(over_sqlite);
+
+    /// Delivers 10,000 events to 100 webhooks.
+    #[test]
+    #[ignore = "a million deliveries take minutes"]
+    fn a_million_deliveries_arrive() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tidings.db");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let store = SqliteStorage::open(path)
+                .await
+                .expect("a file that can be opened");
+            conformance::scale::heavy(Arc::new(store)).await;
+        });
+    }
 }

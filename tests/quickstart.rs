@@ -54,15 +54,10 @@ async fn a_lost_event_is_an_error() {
         .iter()
         .filter(|line| line.event_type == "order.created")
         .count();
-    let patience = Duration::from_secs(10);
+    let patience = Duration::from_secs(6);
 
-    let report = run(
-        &folder.path().join("tidings.db"),
-        &changes,
-        &receivers,
-        patience,
-    );
-    let report = report.await.unwrap();
+    let file = folder.path().join("tidings.db");
+    let report = run(&file, &changes, &receivers, patience).await.unwrap();
 
     let last = format!("delivered {} of {orders}, lost 1", orders - 1);
     assert!(report.to_string().ends_with(&last), "{report}");

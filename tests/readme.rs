@@ -13,6 +13,20 @@ fn file(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// The texts of all files of Rust under `folder`.
+fn texts(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(texts(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(fs::read_to_string(&path).expect("a text"));
+        }
+    }
+    found
+}
+
 /// The crate's documentation, as the README would say it.
 fn documentation(library: &str) -> String {
     let mut text = String::new();
@@ -186,9 +200,10 @@ fn the_features_are_those_of_the_manifest() {
 #[test]
 fn the_names_to_watch_are_those_in_the_source() {
     let mut named = BTreeSet::new();
-    for path in ["src/engine/dispatcher.rs", "src/engine/request.rs"] {
-        for after in file(path).split("name: \"").skip(1) {
-            named.extend(after.split('"').next().map(str::to_owned));
+    for text in texts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        for after in text.split("name: \"tidings.").skip(1) {
+            let name = after.split('"').next();
+            named.extend(name.map(|name| format!("tidings.{name}")));
         }
     }
     let production = file("src/docs/production.md");

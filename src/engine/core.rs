@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::ground::error::Result;
 use crate::ground::network::NetworkPolicy;
@@ -22,8 +22,9 @@ pub(crate) struct Core {
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) policy: Policy,
     pub(crate) network: NetworkPolicy,
-    /// Rung when there may be something to do: every dispatcher of this handle hears it.
-    pub(crate) bell: watch::Sender<u64>,
+    /// Rung when there may be something to do: every dispatcher of this handle hears it, in the
+    /// order in which they began to listen, so that a simulation repeats itself.
+    pub(crate) bell: Notify,
 }
 
 impl Core {
@@ -41,7 +42,6 @@ impl Core {
 
     /// Tells the dispatchers of this handle that there may be something to do.
     pub(crate) fn ring(&self) {
-        self.bell
-            .send_modify(|rings| *rings = rings.wrapping_add(1));
+        self.bell.notify_waiters();
     }
 }

@@ -116,6 +116,9 @@ struct Outgoing {
     settlement: Settlement,
 }
 
+/// A batch, and what became of it.
+type Written = (Vec<Outgoing>, Result<Vec<Settled>>);
+
 /// The answer to a route or claim call.
 enum Answer {
     Route(Result<Routed>),
@@ -148,7 +151,7 @@ struct Running {
     sending: BTreeMap<DeliveryId, Sending>,
     outcomes: Vec<Outgoing>,
     settle_at: Option<Instant>,
-    settling: Option<BoxFuture<'static, (Vec<Outgoing>, Result<Vec<Settled>>)>>,
+    settling: Option<BoxFuture<'static, Written>>,
     settle_rest: Option<Instant>,
     beating: Option<BoxFuture<'static, (Instant, usize, Result<Alive>)>>,
     beat_at: Instant,
@@ -208,7 +211,9 @@ impl Running {
     /// passed.
     async fn work(&mut self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
-        let mut bell = self.core.bell.subscribe();
+        let core = self.core.clone();
+        let mut rung = pin!(core.bell.notified());
+        rung.as_mut().enable();
         loop {
             self.start();
             if let Some(end) = self.draining
@@ -233,7 +238,12 @@ impl Running {
                 answer = called(&mut self.calling) => self.answered(answer),
                 answer = ready(&mut self.beating) => self.beaten(answer),
                 answer = ready(&mut self.sweeping) => self.swept(answer),
-                Ok(()) = bell.changed() => self.turns.look(self.core.now()),
+                () = &mut rung => {
+                    // First listen again, then look: no ring is missed.
+                    rung.set(core.bell.notified());
+                    rung.as_mut().enable();
+                    self.turns.look(core.now());
+                }
                 () = tokio::time::sleep_until(wake_at) => {}
             }
         }
@@ -363,7 +373,7 @@ impl Running {
             }
             Err(error) => {
                 warn!(name: "tidings.storage.call_failed", ?call, %error);
-                self.turns.trouble(Some(call), now);
+                self.turns.failed(call, now);
                 self.beat_at = Instant::now();
                 if error.kind() == ErrorKind::NotAlive {
                     self.permits.unreserve(reserved);
@@ -478,7 +488,6 @@ impl Running {
             }
             Err(error) => {
                 warn!(name: "tidings.storage.heartbeat_failed", %error);
-                self.turns.trouble(None, self.core.now());
                 let soon = (self.options.lease / 10).min(Duration::from_secs(1));
                 self.beat_at = Instant::now() + soon;
             }

@@ -106,7 +106,7 @@ impl Prepared {
         ) {
             request
                 .headers_mut()
-                .insert(header_name(&name)?, header_value(&value)?);
+                .insert(header_name(name)?, header_value(&value)?);
         }
         Ok(request)
     }

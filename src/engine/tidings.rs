@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::core::Core;
 use super::dispatcher::Dispatcher;
@@ -127,7 +127,7 @@ impl Tidings {
                 observer: Arc::new(NoObserver),
                 policy: Policy::default(),
                 network: NetworkPolicy::public_only(),
-                bell: watch::Sender::new(0),
+                bell: Notify::new(),
             },
         }
     }

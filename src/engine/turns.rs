@@ -19,9 +19,9 @@ pub(super) struct Turns {
     blocked: bool,
     /// Whether the last call was a claim: route and claim take turns.
     claimed_last: bool,
-    /// No calls before this: the storage is in trouble.
-    rest_until: Option<Instant>,
-    troubles: u32,
+    /// When the storage is in trouble with one kind of call, the other goes on.
+    route_rest: Rest,
+    claim_rest: Rest,
 }
 
 /// The next call to make.
@@ -29,6 +29,36 @@ pub(super) struct Turns {
 pub(super) enum Call {
     Route,
     Claim,
+}
+
+/// A rest after calls that failed; it doubles with each.
+#[derive(Debug, Default)]
+struct Rest {
+    until: Option<Instant>,
+    troubles: u32,
+}
+
+impl Rest {
+    fn begin(&mut self) {
+        let (least, most) = REST;
+        let rest = least.saturating_mul(1 << self.troubles.min(10)).min(most);
+        self.troubles = self.troubles.saturating_add(1);
+        self.until = Some(Instant::now() + rest);
+    }
+
+    /// A call succeeded.
+    fn end(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The next call is to come at `at`, or when the rest is over.
+    fn or_later(&self, at: Instant) -> Instant {
+        self.until.map_or(at, |until| until.max(at))
+    }
+
+    fn is_over(&self) -> bool {
+        self.until.is_none_or(|until| until <= Instant::now())
+    }
 }
 
 /// The shortest and the longest rest after a failed call.
@@ -44,8 +74,8 @@ impl Turns {
             dues: BTreeSet::from([now]),
             blocked: false,
             claimed_last: false,
-            rest_until: None,
-            troubles: 0,
+            route_rest: Rest::default(),
+            claim_rest: Rest::default(),
         }
     }
 
@@ -72,7 +102,7 @@ impl Turns {
 
     /// A route call was answered.
     pub(super) fn routed(&mut self, more: bool, waiting: bool, now: Timestamp) {
-        self.fine();
+        self.route_rest.end();
         self.marks |= more;
         if waiting {
             self.waiting_at(now);
@@ -81,47 +111,34 @@ impl Turns {
 
     /// A claim call was answered. `full`: it used every permit it had.
     pub(super) fn claimed(&mut self, next_due: Option<Timestamp>, full: bool, now: Timestamp) {
-        self.fine();
+        self.claim_rest.end();
         self.blocked = !full && next_due.is_some_and(|due| due <= now);
         if let Some(due) = next_due.filter(|_| !self.blocked) {
             self.waiting_at(due);
         }
     }
 
-    /// A call failed: rest before the next one.
-    pub(super) fn trouble(&mut self, call: Option<Call>, now: Timestamp) {
+    /// A call failed: rest before the next one of its kind.
+    pub(super) fn failed(&mut self, call: Call, now: Timestamp) {
         match call {
-            Some(Call::Route) => self.marks = true,
-            Some(Call::Claim) => self.waiting_at(now),
-            None => {}
+            Call::Route => {
+                self.marks = true;
+                self.route_rest.begin();
+            }
+            Call::Claim => {
+                self.waiting_at(now);
+                self.claim_rest.begin();
+            }
         }
-        let rest = REST
-            .0
-            .saturating_mul(1 << self.troubles.min(10))
-            .min(REST.1);
-        self.troubles = self.troubles.saturating_add(1);
-        self.rest_until = Some(Instant::now() + rest);
-    }
-
-    /// A route or claim call succeeded. That other calls do says little of these.
-    fn fine(&mut self) {
-        self.troubles = 0;
-        self.rest_until = None;
-    }
-
-    /// Whether calls must wait for a while.
-    fn rests(&self) -> bool {
-        self.rest_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// The call to make at `now`, if there is reason for one. Forgets the reason: the answer, or
-    /// [`trouble`](Self::trouble), brings what is left of it back.
+    /// [`failed`](Self::failed), brings what is left of it back.
     pub(super) fn next(&mut self, now: Timestamp) -> Option<Call> {
-        if self.rests() {
-            return None;
-        }
-        let claim = self.dues.first().is_some_and(|due| *due <= now);
-        let call = match (self.marks, claim) {
+        let route = self.marks && self.route_rest.is_over();
+        let due = self.dues.first().is_some_and(|due| *due <= now);
+        let claim = due && self.claim_rest.is_over();
+        let call = match (route, claim) {
             (false, false) => return None,
             (true, true) if self.claimed_last => Call::Route,
             (true, false) => Call::Route,
@@ -140,15 +157,14 @@ impl Turns {
         if !has_room {
             return None;
         }
-        if self.rests() {
-            return self.rest_until;
-        }
-        if self.marks {
-            return Some(Instant::now());
-        }
-        let due = *self.dues.first()?;
-        // Timers may fire a little early by the other clock: never spin.
-        Some(Instant::now() + between(now, due).max(Duration::from_millis(1)))
+        let instant = Instant::now();
+        let route = self.marks.then(|| self.route_rest.or_later(instant));
+        let claim = self.dues.first().map(|due| {
+            // Timers may fire a little early by the other clock: never spin.
+            let wait = between(now, *due).max(Duration::from_millis(1));
+            self.claim_rest.or_later(instant + wait)
+        });
+        [route, claim].into_iter().flatten().min()
     }
 }
 
@@ -227,7 +243,7 @@ mod tests {
         let (mut turns, now) = start();
         turns.dues.clear();
         assert_eq!(turns.next(now), Some(Call::Route));
-        turns.trouble(Some(Call::Route), now);
+        turns.failed(Call::Route, now);
         assert_eq!(turns.next(now), None);
         tokio::time::advance(REST.0).await;
         assert_eq!(turns.next(now), Some(Call::Route));

@@ -21,6 +21,8 @@ pub trait Observer: Debug + Send + Sync + 'static {
 /// What an observer hears of.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+// The large kind is by far the most frequent: a box would cost every attempt an allocation.
+#[allow(clippy::large_enum_variant)]
 pub enum Notice {
     /// An attempt was settled.
     Settled {

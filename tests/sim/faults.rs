@@ -1,6 +1,7 @@
 //! The kinds of faults, how often each is planted in a seed, and how often it fired.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::rng::Rng;
 
@@ -18,6 +19,9 @@ pub enum Fault {
     StorageHangAfter,
     /// A storage call is slow.
     StorageSlow,
+    /// The dispatchers' storage is away for as long as a lease: calls happen late, also those that
+    /// their callers have given up, or are answered late.
+    StorageOutage,
     /// A dispatcher dies.
     Crash,
     /// A dispatcher is shut down with its grace.
@@ -43,12 +47,13 @@ pub enum Fault {
 }
 
 /// All kinds, in order.
-pub const FAULTS: [Fault; 16] = [
+pub const FAULTS: [Fault; 17] = [
     Fault::StorageBefore,
     Fault::StorageAfter,
     Fault::StorageHangBefore,
     Fault::StorageHangAfter,
     Fault::StorageSlow,
+    Fault::StorageOutage,
     Fault::Crash,
     Fault::Shutdown,
     Fault::Refuse,
@@ -89,6 +94,8 @@ pub struct Odds {
     pub storage_after: u64,
     pub storage_hang: u64,
     pub storage_slow: u64,
+    /// From when until when the storage is away.
+    pub outages: Vec<(Duration, Duration)>,
     pub crash: bool,
     pub shutdown: bool,
     pub network: bool,
@@ -98,10 +105,18 @@ pub struct Odds {
 
 impl Odds {
     /// Each kind is in about half of the seeds, and some seeds have none.
-    pub fn draw(rng: &mut Rng) -> Self {
+    pub fn draw(rng: &mut Rng, lease: Duration, days: u64) -> Self {
         let quiet = rng.once_in(10);
         let mut half = |odds: u64| if !quiet && rng.once_in(2) { odds } else { 0 };
+        let outages = (0..half(5))
+            .map(|_| {
+                let from = rng.time(Duration::ZERO, Duration::from_secs(days * 86_400));
+                (from, from + rng.time(lease / 4, lease * 5 / 4))
+            })
+            .collect();
+        let mut half = |odds: u64| if !quiet && rng.once_in(2) { odds } else { 0 };
         Self {
+            outages,
             storage_before: half(40),
             storage_after: half(40),
             storage_hang: half(150),
@@ -117,6 +132,24 @@ impl Odds {
     /// Whether a dispatcher may lose its leases or the answer to a settlement: only then may a
     /// delivery be sent again after its sender saw a 2xx.
     pub fn disturbs_dispatchers(&self) -> bool {
-        self.crash || self.storage_hang > 0 || self.storage_before > 0 || self.storage_after > 0
+        self.crash || self.shutdown || self.disturbs_storage()
+    }
+
+    /// Whether a dispatcher that is shut down may be kept from writing what it knows.
+    pub fn disturbs_storage(&self) -> bool {
+        self.storage_before > 0
+            || self.storage_after > 0
+            || self.storage_hang > 0
+            || self.storage_slow > 0
+            || !self.outages.is_empty()
+    }
+
+    /// When the outage ends that there is at `time`.
+    pub fn outage_at(&self, time: Duration) -> Option<Duration> {
+        let outage = self
+            .outages
+            .iter()
+            .find(|(from, until)| *from <= time && time < *until);
+        outage.map(|(_, until)| *until)
     }
 }

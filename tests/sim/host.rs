@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use tidings::{
-    Change, Confirmation, Edit, Error, ErrorKind, Event, Filters, Mode, Overlap, Registration,
-    Result, Tidings, WebhookId,
+    Account, Change, Confirmation, Edit, Error, ErrorKind, Event, Filters, HeaderName, Mode,
+    Overlap, Registration, Result, SignatureScheme, Tidings, WebhookId,
 };
 
 use super::rng::Rng;
@@ -20,13 +20,22 @@ const TYPES: [&str; 6] = [
     "refund.failed",
     "invoice.paid",
 ];
-const WANTED: [&[&str]; 6] = [
+/// Narrow and wide filters, some of which say one thing several times.
+const WANTED: [&[&str]; 7] = [
     &["*"],
     &["order.*"],
     &["order.charge.*", "order.accepted"],
     &["invoice.paid", "refund.*", "invoice.*"],
     &["subscription.extended"],
     &["order.*", "*"],
+    &[
+        "order.*",
+        "order.charge.*",
+        "order.charge.capture.*",
+        "order.charge.capture.complete",
+        "order.accepted",
+        "refund.failed",
+    ],
 ];
 
 /// Acts until all events are published.
@@ -41,7 +50,7 @@ pub struct Host {
 impl Host {
     /// Registers the first webhooks and publishes `events` events over `days` days.
     pub async fn live(mut self, events: u64, days: u64) {
-        for _ in 0..5 {
+        for _ in 0..7 {
             self.create().await;
         }
         let step = Duration::from_secs(days * 86_400 / events);
@@ -98,6 +107,32 @@ impl Host {
         None
     }
 
+    /// One of two tenants.
+    fn account(&mut self) -> Account {
+        if self.rng.once_in(4) {
+            Account::new("other").unwrap()
+        } else {
+            Account::default()
+        }
+    }
+
+    /// Mostly the standard scheme, sometimes others, alone or beside it.
+    fn schemes(&mut self) -> Vec<SignatureScheme> {
+        let hex = SignatureScheme::TimestampedHex {
+            header: HeaderName::parse("x-signature").unwrap(),
+        };
+        match self.rng.below(6) {
+            0 => vec![SignatureScheme::digital_river()],
+            1 => vec![hex],
+            2 => vec![
+                SignatureScheme::StandardWebhooks,
+                SignatureScheme::digital_river(),
+                hex,
+            ],
+            _ => vec![SignatureScheme::StandardWebhooks],
+        }
+    }
+
     fn change(&mut self) -> Change {
         let event_type = *self.rng.pick(&TYPES);
         let number = self.rng.next();
@@ -110,6 +145,7 @@ impl Host {
         };
         Change::updated(event_type, &before, &after)
             .unwrap()
+            .account(self.account())
             .mode(mode)
     }
 
@@ -181,7 +217,7 @@ impl Host {
     }
 
     async fn create(&mut self) {
-        if self.made >= 9 {
+        if self.made >= 12 {
             return;
         }
         // After an unclear answer the host registers the next number: no two have one address.
@@ -195,7 +231,9 @@ impl Host {
             };
             let registration = Registration::new(&address, *self.rng.pick(&WANTED))
                 .unwrap()
+                .account(self.account())
                 .mode(mode)
+                .with(Edit::new().schemes(self.schemes()))
                 .enabled(!self.rng.once_in(6));
             let call = self.tidings.create(registration);
             match tokio::time::timeout(Duration::from_secs(60), call).await {
@@ -245,11 +283,12 @@ impl Host {
         let roll = self.rng.next();
         let Some(id) = self.webhook(roll) else { return };
         let confirmation = Confirmation::new("operator", "operator");
+        let overlap = Overlap::hours(*self.rng.pick(&[0, 1, 12])).unwrap();
         let rotated = self
-            .insist(async |tidings| tidings.rotate(id, Overlap::IMMEDIATE, &confirmation).await)
+            .insist(async |tidings| tidings.rotate(id, overlap, &confirmation).await)
             .await;
         if let Some(Err(error)) = rotated
-            && error.kind() != ErrorKind::NotFound
+            && !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Limit)
         {
             self.shared.fail(format!("a rotation fails: {error}"));
         }

@@ -1,89 +1,114 @@
 //! What must be true. The model is told of every storage call in the order in which they happened,
-//! and applies the same pure rules; where the store or the engine disagrees, it says so.
+//! and of every request that a receiver saw; where the store or the engine breaks a promise, it
+//! says so.
 //!
-//! The invariants I1–I12 of the design are named in the messages.
+//! It counts and compares by itself and judges by `rules`, so that it does not believe what it is
+//! to check; beside that it folds the crate's `advance`, so that every store and every call of it is
+//! exact. The invariants I1–I12 of the design are named in the messages.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tidings::storage::{
     Alive, Appended, Enqueued, Heartbeat, Leased, NewEvent, Owed, Settled, Settlement, Turn,
 };
 use tidings::{
-    Cause, Delivery, DeliveryId, DispatcherId, Event, EventId, Lane, LaneChange, Next, Outcome,
-    Policy, Readiness, Seen, Standing, State, Timestamp, Webhook, WebhookId, advance, must_account,
+    Cause, DeliveryId, DisabledReason, DispatcherId, Event, EventId, LaneChange, Next, Outcome,
+    Seen, StateKind, Timestamp, Webhook, WebhookId, advance, must_account,
 };
 
-/// A delivery as the model knows it.
+use super::life::{Life, Phase, Request};
+use super::rules::{Rules, Verdict, agrees, wants};
+
+/// A webhook as the model knows it.
 #[derive(Debug)]
-struct Entry {
-    delivery: Delivery,
-    seen: Seen,
-    /// Its sender saw a 2xx, and still has the lease.
-    acknowledged: bool,
+pub struct Hook {
+    pub webhook: Webhook,
+    pub deleted: bool,
+    /// Nothing is leased before this, and then one delivery alone, as the probe.
+    paused: Option<Timestamp>,
+    /// The first failure after the last success.
+    failing: Option<Timestamp>,
+    /// Enabled while the model could not know whether something waited: the first lease may be a
+    /// probe.
+    unsure: bool,
+}
+
+impl Hook {
+    pub fn is_open(&self) -> bool {
+        !self.deleted && self.webhook.is_enabled()
+    }
 }
 
 /// One event and one webhook: with a redelivery there is more than one delivery of them, and a
 /// request does not tell for which it is.
 #[derive(Debug, Default)]
-struct Pair {
-    deliveries: u32,
+pub struct Pair {
+    pub deliveries: u32,
     acknowledged: u32,
     delivered: u32,
+    exposed: u32,
 }
 
 /// The world as it must be.
 #[derive(Debug)]
 pub struct Model {
-    policy: Policy,
+    rules: Rules,
+    policy: tidings::Policy,
     in_flight: u32,
     each: u32,
-    events: BTreeMap<EventId, Event>,
-    webhooks: BTreeMap<WebhookId, Webhook>,
-    deleted: BTreeMap<WebhookId, Webhook>,
+    events: BTreeMap<EventId, (Event, Timestamp)>,
+    pub(super) hooks: BTreeMap<WebhookId, Hook>,
     paths: BTreeMap<String, WebhookId>,
-    lanes: BTreeMap<WebhookId, Lane>,
-    deliveries: BTreeMap<DeliveryId, Entry>,
+    pub(super) lives: BTreeMap<DeliveryId, Life>,
+    /// What each dispatcher has leased.
+    pub(super) leased: BTreeMap<DispatcherId, BTreeSet<DeliveryId>>,
     alive: BTreeMap<DispatcherId, Timestamp>,
+    /// Dispatchers that were killed, or shut down while the storage failed: what they did last may
+    /// be unwritten.
+    pub(super) dead: BTreeSet<DispatcherId>,
     /// Event and webhook pairs that rule 4 of the storage contract names.
-    owed: BTreeSet<(EventId, WebhookId)>,
-    made: BTreeSet<DeliveryId>,
-    pairs: BTreeMap<(EventId, WebhookId), Pair>,
-    /// Enabled while the model could not know whether something waited: the first lease may be a
-    /// probe.
-    unsure: BTreeSet<WebhookId>,
+    pub(super) owed: BTreeSet<(EventId, WebhookId)>,
+    pub(super) made: BTreeSet<DeliveryId>,
+    pub(super) pairs: BTreeMap<(EventId, WebhookId), Pair>,
+    pub(super) requests: Vec<Request>,
     /// Deliveries that were acknowledged, but taken from their sender before it had settled.
     pub exposed: u64,
     pub lost: u64,
     pub leases: u64,
-    pub settled: u64,
     pub disabled: u64,
     digest: u64,
 }
 
 impl Model {
-    pub fn new(policy: Policy, in_flight: u32, each: u32) -> Self {
+    pub fn new(rules: Rules, in_flight: u32, each: u32) -> Self {
         Self {
-            policy,
+            policy: rules.policy(),
+            rules,
             in_flight,
             each,
             events: BTreeMap::new(),
-            webhooks: BTreeMap::new(),
-            deleted: BTreeMap::new(),
+            hooks: BTreeMap::new(),
             paths: BTreeMap::new(),
-            lanes: BTreeMap::new(),
-            deliveries: BTreeMap::new(),
+            lives: BTreeMap::new(),
+            leased: BTreeMap::new(),
             alive: BTreeMap::new(),
+            dead: BTreeSet::new(),
             owed: BTreeSet::new(),
             made: BTreeSet::new(),
             pairs: BTreeMap::new(),
-            unsure: BTreeSet::new(),
+            requests: Vec::new(),
             exposed: 0,
             lost: 0,
             leases: 0,
-            settled: 0,
             disabled: 0,
             digest: 0,
         }
+    }
+
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// A number that is the same for the same history.
@@ -98,12 +123,7 @@ impl Model {
     }
 
     pub fn event(&self, id: EventId) -> Option<&Event> {
-        self.events.get(&id)
-    }
-
-    /// The webhook, also after its deletion.
-    pub fn webhook(&self, id: WebhookId) -> Option<&Webhook> {
-        self.webhooks.get(&id).or_else(|| self.deleted.get(&id))
+        self.events.get(&id).map(|(event, _)| event)
     }
 
     pub fn webhook_at(&self, path: &str) -> Option<WebhookId> {
@@ -111,17 +131,20 @@ impl Model {
     }
 
     pub fn any_webhook(&self, roll: u64) -> Option<WebhookId> {
-        let at = usize::try_from(roll).unwrap_or(0) % self.webhooks.len().max(1);
-        self.webhooks.keys().nth(at).copied()
+        let there: Vec<WebhookId> = self.webhooks().map(Webhook::id).collect();
+        let at = usize::try_from(roll).unwrap_or(0) % there.len().max(1);
+        there.get(at).copied()
     }
 
     pub fn any_event(&self, roll: u64) -> Option<&Event> {
         let at = usize::try_from(roll).unwrap_or(0) % self.events.len().max(1);
-        self.events.values().nth(at)
+        self.events.values().nth(at).map(|(event, _)| event)
     }
 
+    /// The webhooks that are not deleted.
     pub fn webhooks(&self) -> impl Iterator<Item = &Webhook> {
-        self.webhooks.values()
+        let there = self.hooks.values().filter(|hook| !hook.deleted);
+        there.map(|hook| &hook.webhook)
     }
 
     pub fn published(&self) -> usize {
@@ -129,74 +152,88 @@ impl Model {
     }
 
     pub fn deliveries(&self) -> usize {
-        self.deliveries.len()
+        self.lives.len()
     }
 
     pub fn any_delivery(&self, roll: u64) -> Option<DeliveryId> {
-        let count = self.deliveries.len();
-        let at = usize::try_from(roll).unwrap_or(0) % count.max(1);
-        self.deliveries.keys().nth(at).copied()
+        let at = usize::try_from(roll).unwrap_or(0) % self.lives.len().max(1);
+        self.lives.keys().nth(at).copied()
     }
 
-    // --- what happened ---------------------------------------------------------------------------
+    // --- the host --------------------------------------------------------------------------------
 
     pub fn put(&mut self, stored: &Webhook, now: Timestamp) {
+        let id = stored.id();
         self.paths
-            .insert(stored.address().url().path().to_owned(), stored.id());
-        let before = self.webhooks.insert(stored.id(), stored.clone());
-        let lane = self.lanes.entry(stored.id()).or_default();
-        if let Some(before) = before {
-            assert_eq!(stored.version(), before.version() + 1, "versions count up");
-            if !before.is_enabled() && stored.is_enabled() {
-                // Deliveries that were born waiting are not known to the model.
-                lane.next_due = None;
-                lane.enable(now);
-                self.unsure.insert(stored.id());
-            }
+            .insert(stored.address().url().path().to_owned(), id);
+        let Some(hook) = self.hooks.get_mut(&id) else {
+            let hook = Hook {
+                webhook: stored.clone(),
+                deleted: false,
+                paused: None,
+                failing: None,
+                unsure: false,
+            };
+            self.hooks.insert(id, hook);
+            return;
+        };
+        assert!(!hook.deleted, "I2: a deleted webhook is written");
+        let before = std::mem::replace(&mut hook.webhook, stored.clone());
+        assert_eq!(stored.version(), before.version() + 1, "versions count up");
+        assert!(stored.updated() <= now, "a webhook of the future");
+        if !before.is_enabled() && stored.is_enabled() {
+            // Deliveries that were born waiting are not known to the model.
+            (hook.paused, hook.failing, hook.unsure) = (None, None, true);
         }
     }
 
     pub fn delete(&mut self, id: WebhookId) {
-        if let Some(webhook) = self.webhooks.remove(&id) {
-            self.deleted.insert(id, webhook);
+        if let Some(hook) = self.hooks.get_mut(&id) {
+            hook.deleted = true;
         }
     }
 
     pub fn append(&mut self, events: &[NewEvent], answers: &[Appended], now: Timestamp) {
         assert_eq!(events.len(), answers.len(), "one answer for each event");
+        for (new, answer) in events.iter().zip(answers) {
+            let known = self.events.get(&new.event.id());
+            let expected = match known {
+                Some((known, _)) if known.digest() == new.event.digest() => Appended::Duplicate,
+                Some(_) => Appended::Conflict,
+                None => Appended::Stored,
+            };
+            assert_eq!(*answer, expected, "I2: stored once: {new:?}");
+        }
         if answers.contains(&Appended::Conflict) {
             return;
         }
         for (new, answer) in events.iter().zip(answers) {
-            let known = self.events.contains_key(&new.event.id());
-            assert_eq!(
-                known,
-                *answer == Appended::Duplicate,
-                "I2: stored once: {new:?}"
-            );
-            if known {
-                continue;
+            if *answer == Appended::Stored {
+                self.keep(new, now);
             }
-            self.events.insert(new.event.id(), new.event.clone());
-            let wanting: Vec<WebhookId> = match new.only {
-                Some(only) => vec![only],
-                None => self
-                    .webhooks
-                    .values()
-                    .filter(|webhook| {
-                        webhook.is_enabled()
-                            && webhook.account() == new.event.account()
-                            && webhook.mode() == new.event.mode()
-                            && webhook.types().matches(new.event.event_type())
-                    })
-                    .map(Webhook::id)
-                    .collect(),
-            };
-            for webhook in wanting {
-                self.owed.insert((new.event.id(), webhook));
-                if new.only.is_some() {
-                    self.born(new.event.id(), webhook, Cause::ROUTED, now);
-                }
+        }
+    }
+
+    fn keep(&mut self, new: &NewEvent, now: Timestamp) {
+        let event = &new.event;
+        self.events.insert(event.id(), (event.clone(), now));
+        let wanting: Vec<WebhookId> = match new.only {
+            Some(only) => vec![only],
+            None => {
+                let wanting = self.hooks.values().filter(|hook| {
+                    let webhook = &hook.webhook;
+                    let mut types = webhook.types().iter();
+                    hook.is_open()
+                        && (webhook.account(), webhook.mode()) == (event.account(), event.mode())
+                        && types.any(|one| wants(one.as_str(), event.event_type().as_str()))
+                });
+                wanting.map(|hook| hook.webhook.id()).collect()
+            }
+        };
+        for webhook in wanting {
+            self.owed.insert((event.id(), webhook));
+            if new.only.is_some() {
+                self.born(event.id(), webhook, Cause::ROUTED, now);
             }
         }
     }
@@ -211,20 +248,15 @@ impl Model {
         }
     }
 
-    fn born(&mut self, event: EventId, webhook: WebhookId, cause: Cause, now: Timestamp) {
-        let delivery = Delivery::owed(event, webhook, cause, now, now);
-        let entry = Entry {
-            delivery,
-            seen: Seen::default(),
-            acknowledged: false,
-        };
+    fn born(&mut self, event: EventId, webhook: WebhookId, cause: Cause, published: Timestamp) {
+        let id = DeliveryId::of(event, webhook, cause);
         self.pairs.entry((event, webhook)).or_default().deliveries += 1;
-        let id = entry.delivery.id;
-        assert!(
-            self.deliveries.insert(id, entry).is_none(),
-            "I2: {id} is made twice"
-        );
+        let life = Life::new(event, webhook, published);
+        let before = self.lives.insert(id, life);
+        assert!(before.is_none(), "I2: {id} is made twice");
     }
+
+    // --- dispatchers -----------------------------------------------------------------------------
 
     pub fn heartbeat(&mut self, heartbeat: &Heartbeat, alive: Alive) {
         let known = self.alive.contains_key(&heartbeat.dispatcher);
@@ -234,15 +266,13 @@ impl Model {
             "a dispatcher is known until it is reaped"
         );
         let ends = heartbeat.until <= heartbeat.now;
-        for entry in self.deliveries.values_mut() {
-            if let State::Leased { dispatcher, ticket } = entry.delivery.state
-                && dispatcher == heartbeat.dispatcher
-                && (ends || heartbeat.abandoned.contains(&ticket))
-            {
-                self.exposed += u64::from(std::mem::take(&mut entry.acknowledged));
-                entry.delivery.abandon(heartbeat.now);
+        self.take_back(heartbeat.dispatcher, |life, ticket| {
+            let back = ends || heartbeat.abandoned.contains(&ticket);
+            if back {
+                life.wait(heartbeat.now);
             }
-        }
+            back
+        });
         if ends {
             self.alive.remove(&heartbeat.dispatcher);
         } else {
@@ -260,122 +290,156 @@ impl Model {
             .collect();
         for dispatcher in dead {
             self.alive.remove(&dispatcher);
-            for entry in self.deliveries.values_mut() {
-                if matches!(entry.delivery.state, State::Leased { dispatcher: by, .. } if by == dispatcher)
-                {
-                    self.exposed += u64::from(std::mem::take(&mut entry.acknowledged));
-                    entry.delivery.reap(now);
+            self.take_back(dispatcher, |life, _| {
+                life.wait(now);
+                life.interruptions += 1;
+                life.lapsed = true;
+                true
+            });
+        }
+    }
+
+    /// Ends the leases of a dispatcher that `take` takes.
+    fn take_back(&mut self, dispatcher: DispatcherId, take: impl Fn(&mut Life, u64) -> bool) {
+        for id in self.leased.get(&dispatcher).cloned().unwrap_or_default() {
+            let life = self.lives.get_mut(&id).unwrap();
+            let Phase::Leased { ticket, .. } = life.phase else {
+                panic!("{id} is not leased: {life:?}");
+            };
+            if take(life, ticket) {
+                if std::mem::take(&mut life.acknowledged) {
+                    self.exposed += 1;
+                    self.pairs.get_mut(&life.pair()).unwrap().exposed += 1;
                 }
+                self.unlease(dispatcher, id);
             }
         }
     }
 
-    /// A route call happened: which deliveries it made shows only where they were leased, so the
-    /// model takes those that it did not know as made now.
-    pub fn leased(&mut self, turn: &Turn, leased: &[Leased], routed: bool) {
+    fn unlease(&mut self, dispatcher: DispatcherId, id: DeliveryId) {
+        if let Some(leased) = self.leased.get_mut(&dispatcher) {
+            leased.remove(&id);
+        }
+    }
+
+    /// A dispatcher has stopped. `clean`: nothing kept it from writing what it knew.
+    pub fn stopped(&mut self, dispatcher: DispatcherId, clean: bool) {
+        if !clean {
+            self.dead.insert(dispatcher);
+            return;
+        }
+        let left = self.leased.get(&dispatcher);
         assert!(
-            self.alive
-                .get(&turn.dispatcher)
-                .is_some_and(|until| *until > turn.now),
-            "leases go to the living only"
+            left.is_none_or(BTreeSet::is_empty),
+            "I11: {dispatcher} has stopped and still holds {left:?}"
         );
         assert!(
-            leased.len() <= turn.total as usize,
-            "I7: more leases than permits"
+            !self.alive.contains_key(&dispatcher),
+            "I11: {dispatcher} has stopped without a goodbye"
+        );
+    }
+
+    // --- leases ----------------------------------------------------------------------------------
+
+    /// A route or claim call happened. Which deliveries a route made shows only where they were
+    /// leased, so the model takes those that it did not know as made now.
+    pub fn leased(&mut self, turn: &Turn, leased: &[Leased], routed: bool) {
+        let alive = self.alive.get(&turn.dispatcher);
+        assert!(
+            alive.is_some_and(|until| *until > turn.now),
+            "I4: leases go to the living only"
         );
         for one in leased {
-            let id = one.delivery.id;
-            let webhook = self
-                .webhooks
-                .get(&one.delivery.webhook)
-                .unwrap_or_else(|| panic!("I6: {id} is leased for a webhook that is not there"));
-            assert!(
-                webhook.is_enabled(),
-                "I6: {id} is leased for a disabled webhook"
-            );
-            assert_eq!(
-                *one.webhook, *webhook,
-                "a lease carries the webhook as it is"
-            );
-            if !self.deliveries.contains_key(&id) {
-                // Routed in this call, or born waiting in an earlier one.
-                assert!(
-                    self.owed
-                        .contains(&(one.delivery.event, one.delivery.webhook)),
-                    "I2: {id} is owed to nobody"
-                );
-                assert_eq!(one.delivery.cause, Cause::ROUTED);
-                self.born(
-                    one.delivery.event,
-                    one.delivery.webhook,
-                    Cause::ROUTED,
-                    // A call may come later than the times that it names.
-                    one.delivery.published.min(turn.now),
-                );
-            }
-            let lane = self.lanes.entry(one.delivery.webhook).or_default();
-            lane.next_due = Some(turn.now);
-            let unsure = self.unsure.remove(&one.delivery.webhook);
-            match lane.readiness(turn.now) {
-                Readiness::NotReady => panic!("I6: {id} is leased during a pause: {lane:?}"),
-                Readiness::Probe => assert!(one.probe && !routed, "after a pause comes a probe"),
-                Readiness::Open => assert!(!one.probe || unsure, "a probe without a pause"),
-            }
-            assert_eq!(
-                one.failing_since, lane.failing_since,
-                "a lease carries the lane's facts"
-            );
-            if one.probe {
-                lane.probe(tidings::time::after(turn.now, turn.probe));
-            }
-            let entry = self.deliveries.get_mut(&id).unwrap();
-            match entry.delivery.state {
-                State::Waiting { due } => {
-                    assert!(due <= turn.now, "I6: {id} is leased before it is due")
-                }
-                other => panic!("I4: {id} is leased while it is {other:?}"),
-            }
-            entry.delivery.lease(turn.dispatcher, turn.ticket);
-            entry.seen = Seen {
-                failing_since: one.failing_since,
-                probe: one.probe,
-            };
-            assert_eq!(
-                (
-                    one.delivery.attempt,
-                    one.delivery.failures,
-                    one.delivery.interruptions,
-                    one.delivery.lapsed
-                ),
-                (
-                    entry.delivery.attempt,
-                    entry.delivery.failures,
-                    entry.delivery.interruptions,
-                    entry.delivery.lapsed
-                ),
-                "{id}: counters"
-            );
-            self.leases += 1;
-            self.note(id.uuid().as_u64_pair().1 ^ turn.now.timestamp_millis() as u64);
+            self.lease(turn, one, routed);
         }
         self.check_limits(turn.dispatcher);
     }
 
-    fn check_limits(&self, dispatcher: DispatcherId) {
-        let mut total = 0;
-        let mut by_webhook: BTreeMap<WebhookId, u32> = BTreeMap::new();
-        for entry in self.deliveries.values() {
-            if matches!(entry.delivery.state, State::Leased { dispatcher: by, .. } if by == dispatcher)
-            {
-                total += 1;
-                *by_webhook.entry(entry.delivery.webhook).or_default() += 1;
-            }
+    fn lease(&mut self, turn: &Turn, one: &Leased, routed: bool) {
+        let delivery = &one.delivery;
+        let (id, event, webhook) = (delivery.id, delivery.event, delivery.webhook);
+        if !self.lives.contains_key(&id) {
+            // Routed in this call, or born waiting in an earlier one.
+            let owed = self.owed.contains(&(event, webhook)) && delivery.cause == Cause::ROUTED;
+            assert!(owed, "I2: {id} is owed to nobody");
+            let published = self.events[&event].1;
+            self.born(event, webhook, Cause::ROUTED, published);
+            // A call may come later than the times that it names.
+            let life = self.lives.get_mut(&id).unwrap();
+            life.wait(published.min(turn.now));
         }
-        assert!(total <= self.in_flight, "I7: {total} in flight");
+        let hook = self.hooks.get_mut(&webhook);
+        let Some(hook) = hook.filter(|hook| hook.is_open()) else {
+            panic!("I6: {id} is leased for a webhook that is not enabled, or not there");
+        };
+        let is = &hook.webhook;
+        assert_eq!(*one.webhook, *is, "a lease carries the webhook as it is");
+        let (kept, _) = &self.events[&event];
+        assert_eq!(one.event.payload(), kept.payload(), "I9: the bytes as kept");
+        assert_eq!(
+            (kept.account(), kept.mode()),
+            (is.account(), is.mode()),
+            "I2: {id} is another account's or mode's"
+        );
+        let unsure = std::mem::take(&mut hook.unsure);
+        match hook.paused {
+            Some(until) => {
+                assert!(
+                    until <= turn.now,
+                    "I6: {id} is leased in a pause, until {until}"
+                );
+                assert!(one.probe && !routed, "I6: after a pause comes a probe");
+            }
+            None => assert!(!one.probe || unsure, "I6: a probe without a pause"),
+        }
+        assert_eq!(
+            one.failing_since, hook.failing,
+            "a lease carries the facts of its lane"
+        );
+        if one.probe {
+            hook.paused = Some(turn.now + turn.probe);
+        }
+        let life = self.lives.get_mut(&id).unwrap();
+        match life.phase {
+            Phase::Waiting { due } => {
+                assert!(due <= turn.now, "I6: {id} is leased before it is due");
+            }
+            other => panic!("I4: {id} is leased while it is {other:?}"),
+        }
+        life.lease(turn.dispatcher, turn.ticket, turn.now, one);
+        let said = (
+            delivery.attempt,
+            delivery.failures,
+            delivery.interruptions,
+            delivery.lapsed,
+        );
+        assert_eq!(said, life.counters(), "I5: {id}: the counters of its lease");
+        assert_eq!(
+            delivery.published, life.published,
+            "{id}: when it was published"
+        );
+        let leased = self.leased.entry(turn.dispatcher).or_default();
+        leased.insert(id);
+        self.leases += 1;
+        self.note(id.uuid().as_u64_pair().1 ^ turn.now.timestamp_millis() as u64);
+    }
+
+    fn check_limits(&self, dispatcher: DispatcherId) {
+        let Some(leased) = self.leased.get(&dispatcher) else {
+            return;
+        };
+        let total = leased.len();
+        assert!(total <= self.in_flight as usize, "I7: {total} in flight");
+        let mut by_webhook: BTreeMap<WebhookId, u32> = BTreeMap::new();
+        for id in leased {
+            *by_webhook.entry(self.lives[id].webhook).or_default() += 1;
+        }
         for (webhook, count) in by_webhook {
             assert!(count <= self.each, "I7: {count} in flight to {webhook}");
         }
     }
+
+    // --- settlements -----------------------------------------------------------------------------
 
     pub fn settle(&mut self, settlements: &[Settlement], answers: &[Settled], now: Timestamp) {
         assert_eq!(
@@ -384,214 +448,249 @@ impl Model {
             "one answer for each settlement"
         );
         for (settlement, answer) in settlements.iter().zip(answers) {
-            let fence = &settlement.fence;
-            let Some(entry) = self.deliveries.get_mut(&fence.delivery) else {
-                panic!(
-                    "I4: a settlement of {} which was never leased",
-                    fence.delivery
+            self.settle_one(settlement, *answer, now);
+        }
+    }
+
+    fn settle_one(&mut self, settlement: &Settlement, answer: Settled, now: Timestamp) {
+        let fence = &settlement.fence;
+        let id = fence.delivery;
+        let Some(life) = self.lives.get_mut(&id) else {
+            panic!("I4: a settlement of {id}, which was never leased");
+        };
+        let gone = self.hooks[&life.webhook].deleted;
+        if let Some(attempt) = &settlement.attempt {
+            assert_eq!(attempt.number, fence.attempt, "{id}: attempts are numbered");
+        }
+        let same = life.attempt == fence.attempt;
+        match life.phase {
+            Phase::Leased { by, .. } if same && by == fence.dispatcher => {}
+            Phase::Waiting { .. } | Phase::Ended(_)
+                if same && life.settled_by == Some(fence.dispatcher) =>
+            {
+                assert!(
+                    answer == Settled::Applied { disabled: false } || gone,
+                    "I4: a repeated settlement is answered with the same, not {answer:?}"
                 );
-            };
-            let webhook = entry.delivery.webhook;
-            let gone = self.deleted.contains_key(&webhook);
-            match entry.delivery.standing(fence) {
-                Standing::Repeated => {
-                    assert!(
-                        *answer == Settled::Applied { disabled: false } || *answer == Settled::Gone,
-                        "a repeated settlement is answered with the same"
-                    );
-                }
-                Standing::Lost => {
-                    assert!(
-                        *answer == Settled::Lost || (gone && *answer == Settled::Gone),
-                        "I4: a late settlement is lost, not {answer:?}: {:?}",
-                        entry.delivery
-                    );
-                    self.lost += 1;
-                }
-                Standing::Holds if gone => {
-                    assert_eq!(
-                        *answer,
-                        Settled::Gone,
-                        "a deleted webhook's delivery is gone"
-                    );
-                    let at = now;
-                    entry.delivery.state = match settlement.transition.next {
-                        Next::Delivered => State::Delivered {
-                            at: settlement.transition.at,
-                        },
-                        _ => State::Cancelled { at },
-                    };
-                    entry.delivery.settled_by = Some(fence.dispatcher);
-                }
-                Standing::Holds => {
-                    let Settled::Applied { disabled } = *answer else {
-                        panic!("I4: the holder's settlement is {answer:?}");
-                    };
-                    let stored = self.webhooks.get(&webhook).unwrap().clone();
-                    if let Some(attempt) = &settlement.attempt
-                        && !(attempt.outcome == Outcome::Interrupted
-                            && !must_account(&entry.delivery, &self.policy))
-                    {
-                        let expected = advance(
-                            &entry.delivery,
-                            &stored,
-                            entry.seen,
-                            &attempt.outcome,
-                            &self.policy,
-                            settlement.transition.at,
-                        );
-                        assert_eq!(
-                            settlement.transition, expected,
-                            "the decision of {attempt:?}"
-                        );
-                        assert_eq!(attempt.number, fence.attempt);
-                    }
-                    settlement
-                        .transition
-                        .apply(&mut entry.delivery, fence.dispatcher);
-                    if matches!(entry.delivery.state, State::Delivered { .. }) {
-                        let pair = self
-                            .pairs
-                            .entry((entry.delivery.event, webhook))
-                            .or_default();
-                        pair.delivered += 1;
-                        assert!(
-                            pair.delivered <= pair.acknowledged,
-                            "I1: delivered without a 2xx"
-                        );
-                    }
-                    entry.acknowledged = false;
-                    let tries = self.policy.schedule(stored.mode()).tries();
-                    assert!(entry.delivery.failures <= tries, "I5: {:?}", entry.delivery);
-                    let lane = self.lanes.entry(webhook).or_default();
-                    lane.change(settlement.transition.lane, now);
-                    let reason = lane.health(settlement.transition.health);
-                    let disables = reason.filter(|_| stored.is_enabled());
-                    assert_eq!(
-                        disables.is_some(),
-                        disabled,
-                        "disabled by the rule, and told so"
-                    );
-                    if let Some(reason) = disables {
-                        self.disabled += 1;
-                        self.webhooks
-                            .insert(webhook, stored.disable(reason).stored(now));
-                    }
-                    self.settled += 1;
-                    let state = settlement.transition.lane == LaneChange::None;
-                    self.note(u64::from(state) ^ u64::from(fence.attempt));
-                }
+                return;
+            }
+            _ => {
+                life.record(settlement.attempt.as_ref());
+                assert!(
+                    answer == Settled::Lost || (gone && answer == Settled::Gone),
+                    "I4: a late settlement is lost, not {answer:?}: {life:?}"
+                );
+                self.lost += 1;
+                return;
             }
         }
+        life.record(settlement.attempt.as_ref());
+        life.settled_by = Some(fence.dispatcher);
+        life.acknowledged = false;
+        if gone {
+            assert_eq!(
+                answer,
+                Settled::Gone,
+                "the delivery of a deleted webhook is gone"
+            );
+            let to = &settlement.transition;
+            life.failures = to.failures;
+            life.interruptions = to.interruptions;
+            life.lapsed = to.lapsed;
+            let delivered = to.next == Next::Delivered;
+            self.end(
+                id,
+                if delivered {
+                    StateKind::Delivered
+                } else {
+                    StateKind::Cancelled
+                },
+            );
+        } else {
+            let Settled::Applied { disabled } = answer else {
+                panic!("I4: the holder's settlement is {answer:?}");
+            };
+            self.apply(settlement, disabled, now);
+        }
+        self.unlease(fence.dispatcher, id);
+    }
+
+    /// The holder's settlement of a webhook that is there.
+    fn apply(&mut self, settlement: &Settlement, disabled: bool, now: Timestamp) {
+        let Settlement {
+            fence,
+            attempt,
+            transition,
+        } = settlement;
+        let (id, at) = (fence.delivery, transition.at);
+        let life = self.lives.get_mut(&id).unwrap();
+        let hook = self.hooks.get_mut(&life.webhook).unwrap();
+        let before = life.before(hook.webhook.mode());
+        assert!(
+            at >= life.leased_at() && at <= now,
+            "{id}: decided at {at}, which is not between its lease and its settlement"
+        );
+        let alone = self.pairs[&life.pair()].deliveries == 1;
+        if let Some(attempt) = attempt
+            && alone
+        {
+            assert!(
+                agrees(life.said, &attempt.outcome),
+                "I8: {id}: the receiver said {:?}, on record is {:?}",
+                life.said,
+                attempt.outcome
+            );
+        }
+        let verdict = self.rules.judge(&before, attempt.as_ref(), transition);
+        let leased = life.leased.as_ref().unwrap();
+        if let Some(attempt) = attempt
+            && (attempt.outcome != Outcome::Interrupted
+                || must_account(&leased.delivery, &self.policy))
+        {
+            let seen = Seen {
+                failing_since: leased.failing_since,
+                probe: leased.probe,
+            };
+            let (delivery, webhook) = (&leased.delivery, &leased.webhook);
+            let expected = advance(delivery, webhook, seen, &attempt.outcome, &self.policy, at);
+            assert_eq!(*transition, expected, "the decision of {attempt:?}");
+        }
+        life.failures = transition.failures;
+        life.interruptions = transition.interruptions;
+        life.lapsed = transition.lapsed;
+        match transition.lane {
+            LaneChange::None => {}
+            LaneChange::Pause { until } => {
+                hook.paused = Some(hook.paused.map_or(until, |paused| paused.max(until)));
+            }
+            LaneChange::Open => hook.paused = None,
+            LaneChange::Reprobe => hook.paused = Some(now),
+            other => panic!("a change of the lane that the model does not know: {other:?}"),
+        }
+        let mut reason = None;
+        match verdict {
+            Verdict::Nothing => {}
+            Verdict::Success => hook.failing = None,
+            Verdict::Failure { gone } => {
+                let since = *hook.failing.get_or_insert(at);
+                // What the lease told of may have ended meanwhile: then it is another stretch.
+                let long = before.failing_since == Some(since)
+                    && since + self.rules.disable_after(before.mode) <= at;
+                reason = if gone {
+                    Some(DisabledReason::Gone)
+                } else {
+                    long.then_some(DisabledReason::Failing)
+                };
+            }
+        }
+        let reason = reason.filter(|_| hook.webhook.is_enabled());
+        assert_eq!(
+            reason.is_some(),
+            disabled,
+            "I6: disabled by the rule and told so: {reason:?}, failing since {:?}",
+            hook.failing
+        );
+        if let Some(reason) = reason {
+            self.disabled += 1;
+            hook.webhook = hook.webhook.disable(reason).stored(now);
+        }
+        match transition.next {
+            Next::Waiting { due } => life.phase = Phase::Waiting { due },
+            Next::Delivered => {
+                let pair = self.pairs.get_mut(&life.pair()).unwrap();
+                pair.delivered += 1;
+                assert!(
+                    pair.delivered <= pair.acknowledged,
+                    "I1: {id} is delivered without a 2xx"
+                );
+                self.end(id, StateKind::Delivered);
+            }
+            Next::Exhausted => self.end(id, StateKind::Exhausted),
+            Next::Expired => self.end(id, StateKind::Expired),
+            other => panic!("an end that the model does not know: {other:?}"),
+        }
+        let plain = transition.lane == LaneChange::None;
+        self.note(u64::from(plain) ^ u64::from(fence.attempt));
+    }
+
+    fn end(&mut self, id: DeliveryId, kind: StateKind) {
+        self.lives.get_mut(&id).unwrap().phase = Phase::Ended(kind);
     }
 
     // --- what receivers saw ----------------------------------------------------------------------
 
     /// A request for an event arrives at a webhook: some delivery of it must be leased to the
-    /// sender.
-    pub fn request(&mut self, event: EventId, webhook: WebhookId, by: DispatcherId) -> DeliveryId {
-        let (low, high) = DeliveryId::range_of(event);
-        let leased = self.deliveries.range_mut(low..=high).find(|(_, entry)| {
-            entry.delivery.event == event
-                && entry.delivery.webhook == webhook
-                && matches!(entry.delivery.state, State::Leased { dispatcher, .. } if dispatcher == by)
+    /// sender. Returns it, and the webhook as its lease has it.
+    pub fn request(
+        &mut self,
+        event: EventId,
+        webhook: WebhookId,
+        by: DispatcherId,
+        now: Timestamp,
+    ) -> (Request, Arc<Webhook>) {
+        let alone = self.pairs[&(event, webhook)].deliveries == 1;
+        let mode = self.hooks[&webhook].webhook.mode();
+        let leased = self.leased.get(&by).into_iter().flatten();
+        let id = leased.copied().find(|id| {
+            let life = &self.lives[id];
+            let may_be_sent = !life.requested && !self.rules.must_account(&life.before(mode));
+            life.pair() == (event, webhook) && (alone || may_be_sent)
         });
-        let Some((id, entry)) = leased else {
+        let Some(id) = id else {
             panic!("I6: a request for {event} to {webhook} without a lease");
         };
-        if self.pairs[&(event, webhook)].deliveries == 1 {
+        // By its own clock the sender may be a millisecond late.
+        let until = self.alive.get(&by).copied().unwrap_or_default();
+        assert!(
+            now < until + Duration::from_millis(2),
+            "I4: {id} is sent at {now}, when its lease had run out at {until}"
+        );
+        let life = self.lives.get_mut(&id).unwrap();
+        assert!(
+            !self.rules.must_account(&life.before(mode)),
+            "I5: {id} is sent before its interruptions are accounted for"
+        );
+        if alone {
             assert!(
-                !entry.acknowledged,
+                !life.acknowledged,
                 "I3: {id} is sent again after a 2xx, without a fault"
             );
+            assert!(!life.requested, "I3: {id} is sent twice with one lease");
         }
-        *id
+        life.requested = true;
+        let request = Request {
+            delivery: id,
+            number: life.attempt,
+            by,
+        };
+        self.requests.push(request);
+        (request, life.leased.as_ref().unwrap().webhook.clone())
     }
 
-    /// The sender gets a 2xx.
-    pub fn acknowledged(&mut self, delivery: DeliveryId) {
-        let entry = self.deliveries.get_mut(&delivery).unwrap();
-        entry.acknowledged = true;
-        let pair = (entry.delivery.event, entry.delivery.webhook);
-        self.pairs.entry(pair).or_default().acknowledged += 1;
-    }
-
-    // --- the end ---------------------------------------------------------------------------------
-
-    /// Whether everything that can end has ended, by what the store lists.
-    pub fn is_drained(&self, stored: &[(Delivery, u32)]) -> bool {
-        let open =
-            |webhook: &WebhookId| self.webhooks.get(webhook).is_some_and(Webhook::is_enabled);
-        let known: BTreeSet<DeliveryId> = stored.iter().map(|(delivery, _)| delivery.id).collect();
-        self.owed.iter().all(|(event, webhook)| {
-            known.contains(&DeliveryId::of(*event, *webhook, Cause::ROUTED))
-        }) && stored
-            .iter()
-            .all(|(delivery, _)| delivery.state.is_ended() || !open(&delivery.webhook))
-    }
-
-    /// Compares the model with all deliveries that the store lists.
-    pub fn check_end(&self, stored: &[(Delivery, u32)]) {
-        let stored: BTreeMap<DeliveryId, &(Delivery, u32)> =
-            stored.iter().map(|entry| (entry.0.id, entry)).collect();
-        for (event, webhook) in &self.owed {
-            let id = DeliveryId::of(*event, *webhook, Cause::ROUTED);
-            assert!(
-                stored.contains_key(&id),
-                "I1: {event} is owed to {webhook} and lost"
-            );
+    /// The sender gets an answer, which may ask it to wait.
+    pub fn answered(&mut self, request: Request, status: u16, asked: Option<Duration>) {
+        let id = request.delivery;
+        let life = self.lives.get_mut(&id).unwrap();
+        let holds = life.attempt == request.number
+            && matches!(life.phase, Phase::Leased { by, .. } if by == request.by);
+        if holds {
+            life.said = Some((status, asked));
         }
-        for (id, entry) in &self.deliveries {
-            let (delivery, attempts) = stored
-                .get(id)
-                .unwrap_or_else(|| panic!("I1: {id} is lost: {:?}", entry.delivery));
-            let swept = matches!(
-                delivery.state,
-                State::Expired { .. } | State::Cancelled { .. }
-            );
-            if swept {
-                assert!(
-                    entry.delivery.state.kind() == delivery.state.kind()
-                        || matches!(entry.delivery.state, State::Waiting { .. }),
-                    "I1: {id} was ended by a sweep while {:?}",
-                    entry.delivery.state
-                );
-            } else {
-                assert_eq!(
-                    (delivery.state, delivery.failures, delivery.interruptions),
-                    (
-                        entry.delivery.state,
-                        entry.delivery.failures,
-                        entry.delivery.interruptions
-                    ),
-                    "{id}: the store and the model disagree"
-                );
-            }
-            assert!(
-                *attempts <= entry.delivery.attempt,
-                "I8: {id} has {attempts} attempts on record"
-            );
-            let open = self
-                .webhooks
-                .get(&delivery.webhook)
-                .is_some_and(Webhook::is_enabled);
-            assert!(
-                delivery.state.is_ended() || !open,
-                "I10: {id} is stuck: {:?} {:?} {:?}",
-                delivery,
-                self.lanes.get(&delivery.webhook),
-                self.webhooks.get(&delivery.webhook),
-            );
+        if !(200..300).contains(&status) {
+            return;
         }
-        for (id, (delivery, _)) in &stored {
-            assert!(
-                self.owed.contains(&(delivery.event, delivery.webhook)) || self.made.contains(id),
-                "I2: {id} is owed to nobody"
-            );
-            assert!(
-                !matches!(delivery.state, State::Leased { .. }),
-                "I11: {id} is still leased after the end"
-            );
+        let pair = self.pairs.get_mut(&life.pair()).unwrap();
+        pair.acknowledged += 1;
+        if holds {
+            life.acknowledged = true;
+        } else {
+            // Its lease ended while it was under way.
+            pair.exposed += 1;
+            self.exposed += 1;
         }
+        assert!(
+            pair.acknowledged <= pair.deliveries + pair.exposed,
+            "I3: {id} got more answers of 2xx than faults explain"
+        );
     }
 }

@@ -4,8 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 use tidings::transport::{Request, Response, Transport, TransportError};
-use tidings::{Clock, DispatcherId, EventId, FailureKind, SignatureScheme, Verifier};
+use tidings::{
+    Clock, DispatcherId, Event, EventId, FailureKind, SignatureScheme, Timestamp, Verifier, Webhook,
+};
 
 use super::faults::Fault;
 use super::rng::Rng;
@@ -92,37 +99,26 @@ impl Transport for SimTransport {
             return Err(TransportError::new(FailureKind::Local, "planted"));
         }
         assert!(!shared.roll(Fault::Panic, shared.odds.own), "planted");
-        let header = |name: &str| request.http.headers().get(name).unwrap().to_str().unwrap();
-        let event = EventId::parse(header("webhook-id")).unwrap();
         let path = request.http.uri().path().to_owned();
         let by = *self.dispatcher.get().unwrap();
         let now = self.clock.now();
         let seen = shared.see(|model| {
-            let webhook = model.webhook_at(&path).unwrap();
-            let delivery = model.request(event, webhook, by);
-            let payload = model.event(event).unwrap().payload();
-            assert_eq!(
-                request.http.body().as_ref(),
-                payload.as_bytes(),
-                "I9: the bytes"
-            );
-            let hook = model.webhook(webhook).unwrap();
-            let secret = hook.secrets().current().clone();
-            let verifier = Verifier::new(SignatureScheme::StandardWebhooks, [secret]).unwrap();
-            let headers = request
-                .http
-                .headers()
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_bytes()));
-            let verified = verifier.verify(headers, request.http.body(), now);
-            assert!(verified.is_ok(), "I9: signature: {verified:?}");
-            delivery
+            // Not every scheme tells the id beside the body.
+            let body: serde_json::Value = serde_json::from_slice(request.http.body()).unwrap();
+            let event = EventId::parse(body["id"].as_str().unwrap()).unwrap();
+            let webhook = model.webhook_at(&path).expect("I2: nobody lives there");
+            let (seen, webhook) = model.request(event, webhook, by, now);
+            let event = model.event(event).unwrap();
+            let sent = request.http.body().as_ref();
+            assert_eq!(sent, event.payload().as_bytes(), "I9: the bytes");
+            check_signatures(&request.http, event, &webhook, now);
+            seen
         });
         // A crash in the middle of things, or just after.
         if shared.odds.crash && shared.roll(Fault::Crash, 60) {
             self.kill.notify_one();
         }
-        let Some(delivery) = seen else {
+        let Some(seen) = seen else {
             return Err(TransportError::new(
                 FailureKind::Local,
                 "the model has failed",
@@ -141,12 +137,16 @@ impl Transport for SimTransport {
                 rng.time(Duration::from_millis(1), Duration::from_millis(900)),
                 rng.once_in(3),
                 *rng.pick(&[429_u16, 503]),
-                *rng.pick(&["5", "120", "3600", "86400", "999999999", "-1", "soon"]),
+                *rng.pick(&ASKED),
             )
         };
         let fire = |fault| shared.fired.fire(fault);
+        let answer = |status| {
+            shared.see(|model| model.answered(seen, status, None));
+            Ok(Response::new(status))
+        };
         if shared.roll(Fault::Gone, shared.odds.gone) {
-            return Ok(Response::new(410));
+            return answer(410);
         }
         match mood {
             Mood::Refusing => {
@@ -173,35 +173,106 @@ impl Transport for SimTransport {
             Mood::Broken => {
                 fire(Fault::ServerError);
                 tokio::time::sleep(latency).await;
-                Ok(Response::new(500))
+                answer(500)
             }
             Mood::Flaky if flaky => {
                 fire(Fault::ServerError);
                 tokio::time::sleep(latency).await;
-                Ok(Response::new(502))
+                answer(502)
             }
             Mood::Throttling => {
                 fire(Fault::Throttle);
                 tokio::time::sleep(latency).await;
+                let now = self.clock.now();
+                let (text, wait) = asked.at(now);
+                shared.see(|model| model.answered(seen, throttled, wait));
                 let mut response = Response::new(throttled);
                 response
                     .headers
-                    .insert("retry-after", asked.parse().unwrap());
+                    .insert("retry-after", text.parse().unwrap());
                 Ok(response)
             }
             Mood::Redirecting => {
                 fire(Fault::Redirect);
                 tokio::time::sleep(latency).await;
-                Ok(Response::new(307))
+                answer(307)
             }
             Mood::Well | Mood::Flaky | Mood::LosingAnswers => {
                 tokio::time::sleep(latency).await;
-                shared.see(|model| model.acknowledged(delivery));
                 if shared.odds.crash && shared.roll(Fault::Crash, 60) {
                     self.kill.notify_one();
                 }
-                Ok(Response::new(204))
+                answer(if flaky { 200 } else { 204 })
             }
         }
+    }
+}
+
+/// What a receiver asks for in `Retry-After`.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Seconds(u64),
+    /// A date so many seconds ahead.
+    Date(i64),
+    Nonsense(&'static str),
+}
+
+const ASKED: [Asked; 9] = [
+    Asked::Seconds(5),
+    Asked::Seconds(120),
+    Asked::Seconds(3_600),
+    Asked::Seconds(86_400),
+    Asked::Seconds(999_999_999),
+    Asked::Date(600),
+    Asked::Date(-600),
+    Asked::Nonsense("-1"),
+    Asked::Nonsense("soon"),
+];
+
+impl Asked {
+    /// The header's value, and how long it means from `now`.
+    fn at(self, now: Timestamp) -> (String, Option<Duration>) {
+        match self {
+            Self::Seconds(seconds) => (seconds.to_string(), Some(Duration::from_secs(seconds))),
+            Self::Date(ahead) => {
+                let date = now + chrono::TimeDelta::seconds(ahead);
+                let text = date.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+                (text, Some(Duration::from_secs(ahead.max(0) as u64)))
+            }
+            Self::Nonsense(text) => (text.to_owned(), None),
+        }
+    }
+}
+
+/// Checks what says who the sender is: the id, a time of this very second, and a signature of each
+/// scheme. The standard one is computed here as its specification says.
+fn check_signatures(http: &http::Request<Bytes>, event: &Event, webhook: &Webhook, now: Timestamp) {
+    let secret = webhook.secrets().current().clone();
+    for scheme in webhook.schemes() {
+        let verifier = Verifier::new(scheme.clone(), [secret.clone()]).unwrap();
+        let headers = http
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let verified = verifier.verify(headers, http.body(), now);
+        let verified = verified.unwrap_or_else(|error| panic!("I9: {scheme:?}: {error}"));
+        let behind = now.timestamp() - verified.timestamp.timestamp();
+        assert!((0..=1).contains(&behind), "I9: signed {behind} s ago");
+        if *scheme != SignatureScheme::StandardWebhooks {
+            continue;
+        }
+        let header = |name: &str| http.headers()[name].to_str().unwrap();
+        let (id, time) = (header("webhook-id"), header("webhook-timestamp"));
+        assert_eq!(id, event.id().to_string(), "I9: the id");
+        let key = secret.reveal().strip_prefix("whsec_").unwrap();
+        let key = STANDARD.decode(key).unwrap();
+        let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
+        mac.update(format!("{id}.{time}.{}", event.payload()).as_bytes());
+        let code = STANDARD.encode(mac.finalize().into_bytes());
+        let mut codes = header("webhook-signature").split(' ');
+        assert!(
+            codes.any(|one| one.strip_prefix("v1,") == Some(&code)),
+            "I9: the standard signature"
+        );
     }
 }

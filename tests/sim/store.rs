@@ -6,7 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tidings::{
     DeliveryQuery, DeliveryView, Error, ErrorKind, Event, EventQuery, Page, PageRequest, Result,
     Timestamp, Webhook, WebhookId, WebhookQuery,
 };
+use tokio::time::Instant;
 
 use super::faults::{Fault, Fired, Odds};
 use super::model::Model;
@@ -38,7 +39,12 @@ pub struct Shared {
     gate: tokio::sync::Mutex<()>,
     /// Whether the storage works in threads of its own, so that the clock must wait for it.
     threads: bool,
+    start: Instant,
+    calls: AtomicU64,
 }
+
+/// Calls of one world, at most: there are some ten thousand where nobody spins.
+const CALLS_MAX: u64 = 1_000_000;
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,6 +64,8 @@ impl Shared {
             failure: Mutex::new(None),
             gate: tokio::sync::Mutex::new(()),
             threads,
+            start: Instant::now(),
+            calls: AtomicU64::new(0),
         }
     }
 
@@ -109,12 +117,59 @@ pub struct SimStore(pub Arc<Shared>);
 
 type Call<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
 
+/// What an outage does to a call.
+#[derive(Clone, Copy)]
+enum Outage {
+    None,
+    /// It happens at the end of the outage, also if its caller has given it up.
+    Before(Instant),
+    /// It happens at once, and is answered at the end of the outage.
+    After(Instant),
+}
+
 impl SimStore {
+    /// A call of the host.
     async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(Arc<Shared>) -> Call<T> + Send,
     ) -> Result<T> {
+        self.happen(Outage::None, call).await
+    }
+
+    /// A call of a dispatcher.
+    async fn queue<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(Arc<Shared>) -> Call<T> + Send,
+    ) -> Result<T> {
+        let shared = &self.0;
+        let outage = match shared.odds.outage_at(shared.start.elapsed()) {
+            Some(until) if !shared.is_calm() => {
+                shared.fired.fire(Fault::StorageOutage);
+                let until = shared.start + until;
+                if shared.rng.lock().unwrap().once_in(2) {
+                    Outage::Before(until)
+                } else {
+                    Outage::After(until)
+                }
+            }
+            _ => Outage::None,
+        };
+        self.happen(outage, call).await
+    }
+
+    async fn happen<T: Send + 'static>(
+        &self,
+        outage: Outage,
+        call: impl FnOnce(Arc<Shared>) -> Call<T> + Send,
+    ) -> Result<T> {
         let shared = self.0.clone();
+        if shared.calls.fetch_add(1, Ordering::Relaxed) > CALLS_MAX {
+            shared.fail("I10: the storage is called without end".to_owned());
+        }
+        if shared.has_failed() {
+            // The world is over: whoever calls sleeps until it ends.
+            std::future::pending::<()>().await;
+        }
         let odds = &shared.odds;
         let refused = || Error::new(ErrorKind::Unavailable, "planted");
         if shared.roll(Fault::StorageSlow, odds.storage_slow) {
@@ -134,6 +189,9 @@ impl SimStore {
         let task = tokio::spawn({
             let (shared, call) = (shared.clone(), call(shared.clone()));
             async move {
+                if let Outage::Before(until) = outage {
+                    tokio::time::sleep_until(until).await;
+                }
                 let _gate = shared.gate.lock().await;
                 // A blocking task holds the paused clock while threads work.
                 let (done, wait) = std::sync::mpsc::channel::<()>();
@@ -150,6 +208,9 @@ impl SimStore {
             Ok(result) => result,
             Err(_) => return Err(refused()),
         };
+        if let Outage::After(until) = outage {
+            tokio::time::sleep_until(until).await;
+        }
         if shared.roll(Fault::StorageAfter, odds.storage_after) {
             return Err(refused());
         }
@@ -231,7 +292,7 @@ impl EventStore for SimStore {
 impl DeliveryQueue for SimStore {
     async fn route(&self, turn: &Turn) -> Result<Routed> {
         let turn = turn.clone();
-        self.call(move |shared| {
+        self.queue(move |shared| {
             Box::pin(async move {
                 let routed = shared.inner.route(&turn).await?;
                 shared.see(|model| model.leased(&turn, &routed.leased, true));
@@ -243,7 +304,7 @@ impl DeliveryQueue for SimStore {
 
     async fn claim(&self, turn: &Turn) -> Result<Claimed> {
         let turn = turn.clone();
-        self.call(move |shared| {
+        self.queue(move |shared| {
             Box::pin(async move {
                 let claimed = shared.inner.claim(&turn).await;
                 if let Ok(claimed) = &claimed {
@@ -260,7 +321,7 @@ impl DeliveryQueue for SimStore {
 
     async fn settle(&self, settlements: &[Settlement], now: Timestamp) -> Result<Vec<Settled>> {
         let settlements = settlements.to_vec();
-        self.call(move |shared| {
+        self.queue(move |shared| {
             Box::pin(async move {
                 let answers = shared.inner.settle(&settlements, now).await?;
                 shared.see(|model| model.settle(&settlements, &answers, now));
@@ -272,7 +333,7 @@ impl DeliveryQueue for SimStore {
 
     async fn heartbeat(&self, heartbeat: &Heartbeat) -> Result<Alive> {
         let heartbeat = heartbeat.clone();
-        self.call(move |shared| {
+        self.queue(move |shared| {
             Box::pin(async move {
                 let alive = shared.inner.heartbeat(&heartbeat).await?;
                 shared.see(|model| model.heartbeat(&heartbeat, alive));
@@ -296,7 +357,7 @@ impl DeliveryQueue for SimStore {
 
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
         let sweep = *sweep;
-        self.call(move |shared| Box::pin(async move { shared.inner.sweep(&sweep).await }))
+        self.queue(move |shared| Box::pin(async move { shared.inner.sweep(&sweep).await }))
             .await
     }
 }

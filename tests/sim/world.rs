@@ -8,18 +8,22 @@ use std::time::Duration;
 
 use tidings::storage::Storage;
 use tidings::{
-    Clock, Delivery, DeliveryQuery, DispatcherOptions, Entropy, Mode, PageRequest, Policy, Result,
-    Schedule, Tidings, Timestamp,
+    Clock, DeliveryQuery, DispatcherOptions, Entropy, PageRequest, Result, Tidings, Timestamp,
+    WebhookQuery,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::end::Listed;
 use super::faults::{Fault, Fired, Odds};
 use super::host::Host;
 use super::model::Model;
 use super::receiver::{SimTransport, Temper};
 use super::rng::Rng;
+use super::rules::Rules;
 use super::store::{Shared, SimStore};
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// The virtual clock, for everyone in the world.
 #[derive(Debug, Clone, Copy)]
@@ -77,32 +81,12 @@ pub struct Report {
     pub events: usize,
     pub deliveries: usize,
     pub leases: u64,
-    pub settled: u64,
     pub lost: u64,
     /// Deliveries that may be sent again after a 2xx, because their sender lost them.
     pub exposed: u64,
     pub disabled: u64,
     pub digest: u64,
     pub fired: Fired,
-}
-
-fn draw_policy(rng: &mut Rng) -> Policy {
-    let hours = |hours: u64| Duration::from_secs(hours * 3_600);
-    let short = Schedule::new([5, 60, 600].map(Duration::from_secs)).unwrap();
-    let policy = if rng.once_in(2) {
-        Policy::default()
-    } else {
-        Policy::default().with_schedule(Mode::Live, short)
-    };
-    policy
-        .with_timeout(rng.time(Duration::from_secs(2), Duration::from_secs(20)))
-        .with_jitter_percent(rng.below(30) as u32)
-        .with_disable_after(rng.time(hours(2), hours(24 * 6)))
-        .with_pause(Duration::from_secs(5), rng.time(hours(0), hours(2)))
-        .with_retry_after_max(rng.time(hours(1), hours(48)))
-        .with_interruptions_free(rng.below(4) as u32)
-        .with_expire_after(rng.time(hours(24 * 10), hours(24 * 60)))
-        .with_retain(hours(24 * 900))
 }
 
 /// Lives through one world; `Err` is the first broken promise.
@@ -124,11 +108,12 @@ where
     Fut: Future<Output = Arc<dyn Storage>>,
 {
     let mut rng = Rng::new(seed);
-    let policy = draw_policy(&mut rng);
-    let odds = Odds::draw(&mut rng);
+    let rules = Rules::draw(&mut rng);
+    let policy = rules.policy();
     let in_flight = 2 + rng.below(30) as u32;
     let each = 1 + rng.below(8) as u32;
     let lease = rng.time(Duration::from_secs(3_600), Duration::from_secs(6 * 3_600));
+    let odds = Odds::draw(&mut rng, lease, size.days);
     let options = DispatcherOptions::default()
         .in_flight(in_flight)
         .in_flight_per_webhook(each)
@@ -136,7 +121,7 @@ where
         .poll(rng.time(Duration::from_secs(1_800), Duration::from_secs(4 * 3_600)))
         .grace(rng.time(Duration::ZERO, Duration::from_secs(30)))
         .sweep_every(Some(Duration::from_secs(12 * 3_600)));
-    let model = Model::new(policy.clone(), in_flight, each);
+    let model = Model::new(rules, in_flight, each);
     let inner = make().await;
     let shared = Arc::new(Shared::new(
         inner,
@@ -178,13 +163,15 @@ where
     // The faults stop; all must end in bounded time.
     shared.calm.store(true, Ordering::Relaxed);
     host(rng.fork()).enable_all().await;
-    let mut listed = list(&shared.inner).await;
-    for _ in 0..200 {
+    // Long enough for every call that an outage or a lost answer held up.
+    tokio::time::sleep(DAY).await;
+    // The longest delay that a schedule or a receiver can ask for, a lease, polls and pauses all fit.
+    for _ in 0..10 {
+        let listed = list(&shared.inner).await;
         if shared.has_failed() || shared.see(|model| model.is_drained(&listed)) == Some(true) {
             break;
         }
-        tokio::time::sleep(Duration::from_secs(12 * 3_600)).await;
-        listed = list(&shared.inner).await;
+        tokio::time::sleep(DAY / 2).await;
     }
     for stop in stops {
         let _ = stop.send(());
@@ -197,7 +184,7 @@ where
     let listed = list(&shared.inner).await;
     shared.see(|model| {
         model.check_end(&listed);
-        if !odds.disturbs_dispatchers() && !odds.shutdown {
+        if !odds.disturbs_dispatchers() {
             assert_eq!(model.exposed, 0, "I3: without a fault nothing is exposed");
         }
     });
@@ -211,7 +198,6 @@ where
         events: model.published(),
         deliveries: model.deliveries(),
         leases: model.leases,
-        settled: model.settled,
         lost: model.lost,
         exposed: model.exposed,
         disabled: model.disabled,
@@ -231,7 +217,6 @@ struct Node {
 
 impl Node {
     async fn live(self, mut rng: Rng, mut stopped: oneshot::Receiver<()>) {
-        let day = Duration::from_secs(86_400);
         loop {
             let kill = Arc::new(tokio::sync::Notify::new());
             let transport = Arc::new(SimTransport {
@@ -245,14 +230,15 @@ impl Node {
                 .tidings
                 .dispatcher_with(transport.clone(), self.options.clone())
                 .unwrap();
-            transport.dispatcher.set(dispatcher.id()).unwrap();
+            let id = dispatcher.id();
+            transport.dispatcher.set(id).unwrap();
             let (shut, shutdown) = oneshot::channel::<()>();
             let mut running = Box::pin(dispatcher.run(async {
                 let _ = shutdown.await;
             }));
             let odds = &self.shared.odds;
             let (crash, graceful) = (odds.crash, odds.shutdown);
-            let life = rng.time(Duration::from_secs(60), day * 4);
+            let life = rng.time(Duration::from_secs(60), DAY * 4);
             let disturbed = (crash || graceful) && !self.shared.is_calm();
             let ends = async {
                 if disturbed {
@@ -266,18 +252,25 @@ impl Node {
                 _ = &mut stopped => {
                     let _ = shut.send(());
                     running.await;
+                    self.shared.see(|model| model.stopped(id, true));
                     return;
                 }
                 () = &mut running => self.shared.fail("a dispatcher stopped by itself".to_owned()),
-                () = kill.notified() => drop(running),
+                () = kill.notified() => {
+                    drop(running);
+                    self.shared.see(|model| model.stopped(id, false));
+                }
                 () = ends => {
                     if crash && (!graceful || rng.once_in(2)) {
                         self.shared.fired.fire(Fault::Crash);
                         drop(running);
+                        self.shared.see(|model| model.stopped(id, false));
                     } else {
                         self.shared.fired.fire(Fault::Shutdown);
                         let _ = shut.send(());
                         running.await;
+                        let clean = !odds.disturbs_storage();
+                        self.shared.see(|model| model.stopped(id, clean));
                     }
                 }
             }
@@ -290,24 +283,23 @@ impl Node {
     }
 }
 
-/// All deliveries that the store lists, with the number of their attempts.
-async fn list(store: &Arc<dyn Storage>) -> Vec<(Delivery, u32)> {
-    let mut found = Vec::new();
+/// All that the store lists.
+async fn list(store: &Arc<dyn Storage>) -> Listed {
+    let mut deliveries = Vec::new();
     let mut request = PageRequest::first(100).unwrap();
     loop {
-        let page = store
-            .deliveries(&DeliveryQuery::default(), &request)
-            .await
-            .unwrap();
-        let attempts = |count: usize| u32::try_from(count).unwrap();
-        found.extend(
-            page.items
-                .into_iter()
-                .map(|view| (view.delivery, attempts(view.attempts.len()))),
-        );
+        let query = DeliveryQuery::default();
+        let page = store.deliveries(&query, &request).await.unwrap();
+        deliveries.extend(page.items);
         match page.next {
             Some(next) => request = request.after(next),
-            None => return found,
+            None => break,
         }
+    }
+    let page = PageRequest::first(100).unwrap();
+    let webhooks = store.webhooks(&WebhookQuery::default(), &page).await;
+    Listed {
+        deliveries,
+        webhooks: webhooks.unwrap().items,
     }
 }

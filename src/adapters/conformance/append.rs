@@ -86,7 +86,7 @@ pub(super) async fn a_rebuilt_event_is_a_duplicate(store: &dyn Storage) {
     };
     let (first, second) = (build(r#"{"a":1,"b":2}"#), build(r#"{ "b":2, "a":1 }"#));
     assert_eq!(first.digest(), second.digest());
-    publish(store, &[first.clone()], start()).await;
+    publish(store, from_ref(&first), start()).await;
     assert_eq!(
         append(store, &[new(&second)], at(1)).await,
         [Appended::Duplicate]
@@ -102,7 +102,7 @@ pub(super) async fn a_rebuilt_event_is_a_duplicate(store: &dyn Storage) {
 /// Appends one id with other data, type, account and mode.
 pub(super) async fn other_content_under_an_id_is_a_conflict(store: &dyn Storage) {
     let first = event(1, "order.paid");
-    publish(store, &[first.clone()], start()).await;
+    publish(store, from_ref(&first), start()).await;
     let others = [
         ("data", other(1)),
         ("type", event(1, "order.refunded")),
@@ -181,7 +181,7 @@ pub(super) async fn a_call_conflicts_with_itself(store: &dyn Storage) {
 pub(super) async fn a_conflict_keeps_nothing_of_its_call(store: &dyn Storage) {
     registered(store, 1, &["*"]).await;
     let [one, two, three] = [1, 2, 3].map(|number| event(number, "order.paid"));
-    publish(store, &[one.clone()], start()).await;
+    publish(store, from_ref(&one), start()).await;
     let call = [new(&two), new(&one), new(&other(1)), new(&three)];
     let answers = append(store, &call, at(1)).await;
     let expected = [
@@ -409,9 +409,9 @@ pub(super) async fn every_column_of_an_event_survives(store: &dyn Storage) {
         "createdTime":"1969-07-20T20:17:40.123Z","apiVersion":"2020-12-17","unknown":[1]}"#;
     let odd = account("Größe 'n' \"co\" %_");
     let event = Event::parse(payload, odd, start()).expect("an event");
-    publish(store, &[event.clone()], at(1)).await;
+    publish(store, from_ref(&event), at(1)).await;
     let found = all_events(store, &EventQuery::default()).await;
-    assert_eq!(found, [event.clone()]);
+    assert_eq!(found, from_ref(&event));
     assert_eq!(found[0].account(), event.account());
     assert_eq!(found[0].created(), event.created());
     assert_eq!(found[0].api_version(), Some("2020-12-17"));

@@ -80,7 +80,7 @@ pub(super) async fn what_is_enqueued_is_not_routed_twice(store: &dyn Storage) {
     let webhook = registered(store, 1, &["order.*"]).await;
     let worker = Worker::start(store, 1, start()).await;
     let [one, two] = [1, 2].map(|number| event(number, "order.paid"));
-    publish(store, &[one.clone()], start()).await;
+    publish(store, from_ref(&one), start()).await;
     let early = owed(&one, &webhook, Cause::ROUTED);
     let id = routed(&one, &webhook);
     assert_eq!(enqueue(store, &[early], at(1)).await, [Enqueued::Made(id)]);
@@ -91,7 +91,7 @@ pub(super) async fn what_is_enqueued_is_not_routed_twice(store: &dyn Storage) {
         "one event, webhook and cause: one delivery"
     );
     assert_eq!(worker.drain(at(3)).await, [id]);
-    publish(store, &[two.clone()], at(4)).await;
+    publish(store, from_ref(&two), at(4)).await;
     worker.route(at(4)).await;
     let late = owed(&two, &webhook, Cause::ROUTED);
     let existed = Enqueued::Existed(routed(&two, &webhook));

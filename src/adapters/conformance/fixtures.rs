@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 pub(super) use std::collections::{HashMap, HashSet};
+pub(super) use std::slice::from_ref;
 pub(super) use std::time::Duration;
 
 pub(super) use super::outcomes::*;

@@ -176,7 +176,7 @@ pub(super) async fn events_are_listed_by_number_of_publish(store: &dyn Storage) 
                 .await
                 .expect("append");
         } else {
-            publish(store, &[event.clone()], at(second)).await;
+            publish(store, from_ref(&event), at(second)).await;
         }
         all.insert(0, event);
     }
@@ -207,7 +207,7 @@ pub(super) async fn events_are_listed_by_every_field(store: &dyn Storage) {
         );
         let account = account(if number % 2 == 0 { "even" } else { "odd" });
         let event = Event::parse(payload, account, start()).expect("an event");
-        publish(store, &[event.clone()], at(1_000 + number)).await;
+        publish(store, from_ref(&event), at(1_000 + number)).await;
         all.insert(0, event);
     }
     let empty = EventQuery::default;

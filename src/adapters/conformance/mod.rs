@@ -180,6 +180,7 @@ macro_rules! list {
         macro_rules! conformance_tests {
             ($d run:path) => {
                 $($(
+                    /// Runs the case of this name on a store of its own.
                     #[test]
                     fn $case() {
                         $d run($d crate::storage::conformance::case(stringify!($case)));

@@ -30,11 +30,11 @@ pub(super) async fn no_delivery_is_stranded_by_a_settle_and_a_claim(store: &dyn 
         let now = at(round);
         // `held` becomes due before the claim's own delivery would be due again.
         let back = [failed(&held, now, now)];
-        let (claim, settle) = (worker.claim(now), store.settle(&back, now));
+        let (claim, write) = (worker.claim(now), store.settle(&back, now));
         let (claimed, answers) = if round % 2 == 0 {
-            join(claim, settle).await
+            join(claim, write).await
         } else {
-            let (answers, claimed) = join(settle, claim).await;
+            let (answers, claimed) = join(write, claim).await;
             (claimed, answers)
         };
         assert_eq!(answers.expect("settle"), [APPLIED]);
@@ -213,11 +213,11 @@ pub(super) async fn a_settle_and_a_reap_do_not_both_win(store: &dyn Storage) {
         let leased = dying.route(now).await.leased.remove(0);
         let late = at(round * 100 + 10);
         let last = [delivered(&leased, late)];
-        let (claim, settle) = (living.claim(late), store.settle(&last, late));
+        let (claim, write) = (living.claim(late), store.settle(&last, late));
         let (claimed, answers) = if round % 2 == 0 {
-            join(claim, settle).await
+            join(claim, write).await
         } else {
-            let (answers, claimed) = join(settle, claim).await;
+            let (answers, claimed) = join(write, claim).await;
             (claimed, answers)
         };
         let answer = answers.expect("settle")[0];

@@ -95,7 +95,7 @@ pub(super) async fn an_expired_delivery_is_never_claimed(store: &dyn Storage) {
 pub(super) async fn a_redelivery_expires_by_its_own_time(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
     let leased = leased_order(store, &worker, 1, at(1)).await;
-    settle_all(store, std::slice::from_ref(&leased), at(2)).await;
+    settle_all(store, from_ref(&leased), at(2)).await;
     let Delivery { event, webhook, .. } = leased.delivery;
     store
         .enqueue(
@@ -233,7 +233,7 @@ pub(super) async fn a_finished_event_is_pruned_with_its_record(store: &dyn Stora
         )
         .await;
     assert_eq!(answer.expect("enqueue"), [Enqueued::NoEvent]);
-    publish(store, &[leased.event.clone()], at(6)).await;
+    publish(store, from_ref(&leased.event), at(6)).await;
     let again = worker.route(at(6)).await.leased;
     assert_eq!(
         again.len(),

@@ -291,7 +291,7 @@ pub(super) async fn nothing_is_claimed_for_a_deleted_webhook(store: &dyn Storage
 pub(super) async fn what_has_ended_outlives_its_webhook(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
     let leased = leased_order(store, &worker, 1, start()).await;
-    settle_all(store, std::slice::from_ref(&leased), at(1)).await;
+    settle_all(store, from_ref(&leased), at(1)).await;
     let before = view(store, leased.delivery.id).await;
     store
         .delete(leased.webhook.id(), at(2))

@@ -129,3 +129,34 @@ impl State {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::page::Cursor;
+
+    /// Pages through tables with gaps, from every place, as `Page::of` does.
+    #[test]
+    fn pages_are_those_of_page_of() {
+        let table: BTreeMap<u64, u64> = (0..40)
+            .filter(|key| key % 7 != 3)
+            .map(|key| (key, key))
+            .collect();
+        let shown = |value: &u64| Some(*value).filter(|value| value % 2 == 0);
+        for limit in [1, 2, 5, 20, 100] {
+            let cursors = || (0..42).map(Cursor::new);
+            let places = cursors()
+                .map(Place::After)
+                .chain(cursors().map(Place::Before));
+            for place in places.chain([Place::First]) {
+                let request = PageRequest::first(limit).unwrap().at(place);
+                let items = table
+                    .iter()
+                    .rev()
+                    .filter_map(|(key, value)| Some(((*key).into(), shown(value)?)));
+                let expected = Page::of(items, &request);
+                assert_eq!(page(&table, &request, shown), expected, "{request:?}");
+            }
+        }
+    }
+}

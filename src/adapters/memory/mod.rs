@@ -128,3 +128,27 @@ impl DeliveryQueue for MemoryStorage {
         Ok(self.state().sweep(sweep, to_millis(sweep.now)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::id::DispatcherId;
+
+    /// Makes a dispatcher known through one handle and asks a clone of it; looks at the text.
+    #[tokio::test]
+    async fn a_clone_is_the_same_storage() {
+        let storage = MemoryStorage::new();
+        let now = Timestamp::UNIX_EPOCH;
+        let beat = Heartbeat {
+            dispatcher: DispatcherId::new(now, &[1; 10]),
+            now,
+            until: Timestamp::MAX_UTC,
+            abandoned: Vec::new(),
+        };
+        assert_eq!(storage.heartbeat(&beat).await.unwrap(), Alive::New);
+        let clone = storage.clone();
+        assert_eq!(clone.heartbeat(&beat).await.unwrap(), Alive::Known);
+        let text = "MemoryStorage { webhooks: 0, events: 0, deliveries: 0, .. }";
+        assert_eq!(format!("{clone:?}"), text);
+    }
+}

@@ -102,6 +102,12 @@ impl Spans {
         over > limit
     }
 
+    /// Whether there is none.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.ended.is_empty()
+    }
+
     fn forget(&mut self, ended: &Ended) {
         let Some(patterns) = self.held.get_mut(&ended.place) else {
             return;

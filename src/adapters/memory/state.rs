@@ -188,3 +188,357 @@ impl State {
         Some(answer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! What the conformance suite cannot see: the indexes, and that nothing is left behind.
+
+    use std::collections::{BTreeMap, BTreeSet, HashMap};
+    use std::time::Duration;
+
+    use super::{Phase, State};
+    use crate::ground::account::Account;
+    use crate::ground::advance::{Health, LaneChange, Next, Transition};
+    use crate::ground::delivery::{Attempt, Delivery, Fence, Outcome};
+    use crate::ground::error::ErrorKind;
+    use crate::ground::event::Event;
+    use crate::ground::id::{Cause, DispatcherId, EventId, WebhookId};
+    use crate::ground::secret::Secret;
+    use crate::ground::time::{Timestamp, after};
+    use crate::ground::webhook::{DisabledReason, Registration, Webhook};
+    use crate::ports::storage::{Heartbeat, Leased, NewEvent, Owed, Settlement, Sweep, Turn};
+
+    fn at(seconds: u64) -> Timestamp {
+        after(
+            Timestamp::UNIX_EPOCH,
+            Duration::from_secs(1_700_000_000 + seconds),
+        )
+    }
+
+    fn webhook(number: u8) -> Webhook {
+        let registration = Registration::new("https://example.com/", ["order.*"]).unwrap();
+        let id = WebhookId::new(at(0), &[number; 10]);
+        registration
+            .enabled(true)
+            .into_webhook(id, Secret::from_random(&[7; 32]), at(0))
+            .unwrap()
+    }
+
+    fn event(number: u64) -> NewEvent {
+        let mut random = [0; 10];
+        random[2..].copy_from_slice(&number.to_be_bytes());
+        let id = EventId::new(at(number), &random);
+        let payload =
+            format!(r#"{{"id":"{id}","type":"order.paid","data":{{"object":{{"n":{number}}}}}}}"#);
+        NewEvent {
+            event: Event::parse(payload, Account::default(), at(0)).unwrap(),
+            only: None,
+        }
+    }
+
+    fn dispatcher(number: u8) -> DispatcherId {
+        DispatcherId::new(at(0), &[number; 10])
+    }
+
+    fn turn(dispatcher: DispatcherId, ticket: u64, now: Timestamp) -> Turn {
+        Turn {
+            dispatcher,
+            ticket,
+            now,
+            marks: 10,
+            deliveries: 10,
+            total: 4,
+            each: 3,
+            busy: HashMap::new(),
+            probe: Duration::from_secs(5),
+        }
+    }
+
+    fn beat(dispatcher: DispatcherId, now: Timestamp, until: Timestamp) -> Heartbeat {
+        Heartbeat {
+            dispatcher,
+            now,
+            until,
+            abandoned: Vec::new(),
+        }
+    }
+
+    fn settlement(
+        leased: &Leased,
+        dispatcher: DispatcherId,
+        next: Next,
+        at: Timestamp,
+    ) -> Settlement {
+        let Delivery {
+            id,
+            attempt,
+            failures,
+            interruptions,
+            ..
+        } = leased.delivery;
+        let outcome = Outcome::Answered {
+            status: 200,
+            retry_after: None,
+        };
+        let lane = if leased.probe {
+            LaneChange::Open
+        } else {
+            LaneChange::None
+        };
+        Settlement {
+            fence: Fence {
+                delivery: id,
+                attempt,
+                dispatcher,
+            },
+            attempt: Some(Attempt::new(attempt, at, Duration::ZERO, outcome)),
+            transition: Transition {
+                at,
+                next,
+                failures,
+                interruptions,
+                lapsed: false,
+                health: Health::Unchanged,
+                lane,
+            },
+        }
+    }
+
+    /// Compares every index with what the tables say.
+    fn check(state: &State) {
+        let mut waiting = BTreeMap::<WebhookId, BTreeSet<_>>::new();
+        let mut by_age = BTreeSet::new();
+        let mut leases = BTreeMap::<DispatcherId, BTreeSet<_>>::new();
+        let mut unfinished = HashMap::<u64, usize>::new();
+        for (id, row) in &state.deliveries {
+            match row.delivery.state {
+                Phase::Waiting { due } => {
+                    waiting
+                        .entry(row.delivery.webhook)
+                        .or_default()
+                        .insert((due, *id));
+                    by_age.insert((row.delivery.published, *id));
+                }
+                Phase::Leased { dispatcher, ticket } => {
+                    leases.entry(dispatcher).or_default().insert((ticket, *id));
+                }
+                _ => {}
+            }
+            *unfinished.entry(row.number).or_default() +=
+                usize::from(!row.delivery.state.is_ended());
+        }
+        assert_eq!(state.waiting_by_age, by_age);
+        let mut ready = BTreeSet::new();
+        for (id, hook) in &state.hooks {
+            let expected = waiting.remove(id).unwrap_or_default();
+            assert_eq!(
+                hook.lane.next_due,
+                expected.first().map(|(due, _)| *due),
+                "next_due is exact"
+            );
+            assert_eq!(hook.waiting, expected);
+            let named = state
+                .deliveries
+                .values()
+                .filter(|row| row.delivery.webhook == *id)
+                .count();
+            assert_eq!(hook.deliveries, named);
+            assert_eq!(hook.webhook.is_none(), state.graves.contains_key(id));
+            ready.extend(
+                hook.enabled()
+                    .and_then(|_| Some((hook.lane.ready_at()?, *id))),
+            );
+        }
+        assert!(waiting.is_empty(), "what waits has a lane: {waiting:?}");
+        assert_eq!(state.ready, ready);
+        for (id, dispatcher) in &state.dispatchers {
+            assert_eq!(dispatcher.leases, leases.remove(id).unwrap_or_default());
+        }
+        assert!(
+            leases.is_empty(),
+            "leases belong to known dispatchers: {leases:?}"
+        );
+        for (number, kept) in &state.events {
+            assert_eq!(
+                kept.unfinished,
+                unfinished.remove(number).unwrap_or_default()
+            );
+            assert_eq!(state.numbers.get(&kept.event.id()), Some(number));
+            assert!(state.by_age.contains(&(kept.published, *number)));
+        }
+        assert_eq!(state.by_age.len(), state.events.len());
+        assert_eq!(state.numbers.len(), state.events.len());
+    }
+
+    /// Walks at random through every call, from fixed seeds, and compares the indexes after each.
+    #[test]
+    fn indexes_follow_the_tables() {
+        let mut done = BTreeMap::<&str, usize>::new();
+        for seed in 1..=20_u64 {
+            let mut random = seed;
+            let mut draw = move |below: u64| {
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (random >> 33) % below
+            };
+            let mut state = State::default();
+            let mut leased: Vec<(Leased, DispatcherId)> = Vec::new();
+            let mut events = 0;
+            for step in 0..600 {
+                let now = at(step);
+                let hook = webhook(u8::try_from(draw(4)).unwrap());
+                let stored = state
+                    .hooks
+                    .get(&hook.id())
+                    .and_then(|hook| hook.webhook.clone());
+                let who = dispatcher(u8::try_from(draw(3)).unwrap());
+                let what = match (draw(20), stored) {
+                    (0..3, None) => state.put(&hook, now).map(|_| "insert").unwrap_or("taken"),
+                    (0, Some(stored)) => {
+                        state
+                            .put(&stored.disable(DisabledReason::Person), now)
+                            .unwrap();
+                        "disable"
+                    }
+                    (1, Some(stored)) => {
+                        state.put(&stored.enable(), now).map(|_| "enable").unwrap()
+                    }
+                    (2, Some(_)) if draw(8) == 0 && state.delete(hook.id()) => "delete",
+                    (3..7, _) => {
+                        events += 1;
+                        let mut event = event(events);
+                        event.only = Some(hook.id()).filter(|_| draw(5) == 0);
+                        state
+                            .append(&[event], now)
+                            .map(|_| "append")
+                            .unwrap_or("no webhook")
+                    }
+                    (7, _) => {
+                        let cause = Cause::new(now, &[1; 10]);
+                        let event = event(draw(events + 1)).event.id();
+                        state.enqueue(
+                            &[Owed {
+                                event,
+                                webhook: hook.id(),
+                                cause,
+                            }],
+                            now,
+                        );
+                        "enqueue"
+                    }
+                    (8, _) => {
+                        let mut beat = beat(who, now, after(now, Duration::from_secs(draw(90))));
+                        beat.abandoned.extend(Some(step - 1).filter(|_| step > 0));
+                        state.heartbeat(&beat, now);
+                        "heartbeat"
+                    }
+                    (9..15, _) => {
+                        let turn = turn(who, step, now);
+                        let found = match draw(2) {
+                            0 => state.route(&turn, now).map(|routed| routed.leased),
+                            _ => state.claim(&turn, now).map(|claimed| claimed.leased),
+                        };
+                        let what = if found.is_ok() { "lease" } else { "not alive" };
+                        leased.extend(found.into_iter().flatten().map(|leased| (leased, who)));
+                        what
+                    }
+                    (15..19, _) if !leased.is_empty() => {
+                        let place = usize::try_from(draw(leased.len() as u64)).unwrap();
+                        let (one, who) = leased.swap_remove(place);
+                        let next = match draw(3) {
+                            0 => Next::Waiting {
+                                due: after(now, Duration::from_secs(draw(40))),
+                            },
+                            1 => Next::Exhausted,
+                            _ => Next::Delivered,
+                        };
+                        let mut settlement = settlement(&one, who, next, now);
+                        if draw(10) == 0 {
+                            settlement.transition.health = Health::Gone { at: now };
+                        }
+                        state.settle(&[settlement], now);
+                        "settle"
+                    }
+                    (19, _) if draw(4) == 0 => {
+                        let before = |seconds| at(step.saturating_sub(seconds));
+                        let (expire_before, prune_before) = (before(150), before(60));
+                        state.sweep(
+                            &Sweep {
+                                now,
+                                limit: 5,
+                                expire_before,
+                                prune_before,
+                            },
+                            now,
+                        );
+                        "sweep"
+                    }
+                    _ => continue,
+                };
+                *done.entry(what).or_default() += 1;
+                check(&state);
+            }
+        }
+        for what in [
+            "insert", "enable", "disable", "delete", "append", "lease", "settle", "sweep",
+        ] {
+            assert!(
+                done.get(what).is_some_and(|count| *count >= 10),
+                "{what} is walked: {done:?}"
+            );
+        }
+    }
+
+    /// Publishes, edits, deletes and prunes everything, and looks for what is left.
+    #[test]
+    fn nothing_is_left_of_what_was_deleted_and_pruned() {
+        let mut state = State::default();
+        let one = webhook(1);
+        for round in 0..3 {
+            let stored = state.put(&one, at(round)).unwrap();
+            for number in 0..4 {
+                // Each of these events falls into a span of its own.
+                state
+                    .append(&[event(round * 10 + number)], at(round))
+                    .unwrap();
+                let current = state.hooks[&stored.id()].webhook.clone().unwrap();
+                state
+                    .put(&current.disable(DisabledReason::Person), at(round))
+                    .unwrap();
+                let current = state.hooks[&stored.id()].webhook.clone().unwrap();
+                state.put(&current.enable(), at(round)).unwrap();
+            }
+            assert!(state.delete(stored.id()));
+            let taken = state.put(&one, at(round)).unwrap_err();
+            assert_eq!(
+                taken.kind(),
+                ErrorKind::Conflict,
+                "its events are still to be routed"
+            );
+            state.heartbeat(&beat(dispatcher(1), at(round), at(1_000)), at(round));
+            let routed = state
+                .route(&turn(dispatcher(1), round, at(round)), at(round))
+                .unwrap();
+            assert_eq!(
+                (routed.waiting, routed.more),
+                (4, false),
+                "owed, though it is deleted"
+            );
+            let now = at(900);
+            let sweep = Sweep {
+                now,
+                limit: 100,
+                expire_before: at(0),
+                prune_before: now,
+            };
+            while state.sweep(&sweep, now).more {}
+            check(&state);
+            let left = (state.hooks.len(), state.graves.len(), state.events.len());
+            assert_eq!(left, (0, 0, 0));
+            assert!(
+                state.deliveries.is_empty() && state.marks.is_empty() && state.spans.is_empty()
+            );
+        }
+    }
+}

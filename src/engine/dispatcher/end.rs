@@ -1,6 +1,5 @@
 //! The end of a run: what is known is written, the rest is given back, and nothing stays leased.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -9,10 +8,8 @@ use tracing::warn;
 
 use super::settle::settle;
 use super::{Outgoing, Running, bounded, seen};
-use crate::engine::core::Core;
 use crate::ground::advance::Transition;
 use crate::ground::delivery::{Attempt, Outcome};
-use crate::ground::id::DispatcherId;
 use crate::ground::policy::SETTLE_BATCH;
 use crate::ports::storage::Heartbeat;
 
@@ -35,10 +32,7 @@ impl Running {
             let left = self.permits.used();
             warn!(name: "tidings.storage.settle_failed", left, "no answer at shutdown");
         }
-        if timeout(each, goodbye(self.core.clone(), self.id))
-            .await
-            .is_err()
-        {
+        if timeout(each, self.goodbye()).await.is_err() {
             warn!(name: "tidings.storage.heartbeat_failed", "no answer at shutdown");
         }
     }
@@ -77,20 +71,21 @@ impl Running {
             }
         }
     }
-}
 
-async fn goodbye(core: Arc<Core>, dispatcher: DispatcherId) {
-    loop {
-        let now = core.now();
-        let goodbye = Heartbeat {
-            dispatcher,
-            now,
-            until: now,
-            abandoned: Vec::new(),
-        };
-        let answer = bounded(END_MAX, core.storage.heartbeat(&goodbye)).await;
-        let Err(error) = answer else { return };
-        warn!(name: "tidings.storage.heartbeat_failed", %error);
-        sleep(REST).await;
+    async fn goodbye(&mut self) {
+        loop {
+            let now = self.core.now();
+            let goodbye = Heartbeat {
+                dispatcher: self.id,
+                now,
+                until: now,
+                abandoned: Vec::new(),
+            };
+            let storage = &self.core.storage;
+            let answer = bounded(END_MAX, async { storage.heartbeat(&goodbye).await }).await;
+            let Err(error) = answer else { return };
+            warn!(name: "tidings.storage.heartbeat_failed", %error);
+            sleep(REST).await;
+        }
     }
 }

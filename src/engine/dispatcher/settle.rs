@@ -8,11 +8,10 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
-use super::{Outgoing, Running, bounded};
+use super::{Outgoing, Running, Written, bounded};
 use crate::engine::core::Core;
 use crate::ground::advance::{Health, LaneChange, Next, Transition};
 use crate::ground::delivery::{Attempt, Fence};
-use crate::ground::error::Result;
 use crate::ground::policy::SETTLE_BATCH;
 use crate::ground::webhook::DisabledReason;
 use crate::ports::observer::Notice;
@@ -57,7 +56,7 @@ impl Running {
         self.settling = Some(settle(self.core.clone(), batch, self.options.lease).boxed());
     }
 
-    pub(super) fn settled(&mut self, (batch, answer): (Vec<Outgoing>, Result<Vec<Settled>>)) {
+    pub(super) fn settled(&mut self, (batch, answer): Written) {
         let answers = match answer {
             Ok(answers) if answers.len() == batch.len() => answers,
             other => {
@@ -68,7 +67,6 @@ impl Running {
                     }
                 }
                 // It may have been applied: a repetition is answered with the same.
-                self.turns.trouble(None, self.core.now());
                 self.settle_rest = Some(Instant::now() + Duration::from_millis(100));
                 self.settle_at = Some(Instant::now());
                 self.outcomes.splice(..0, batch);
@@ -142,11 +140,7 @@ impl Running {
 }
 
 /// One settle call.
-pub(super) async fn settle(
-    core: Arc<Core>,
-    batch: Vec<Outgoing>,
-    bound: Duration,
-) -> (Vec<Outgoing>, Result<Vec<Settled>>) {
+pub(super) async fn settle(core: Arc<Core>, batch: Vec<Outgoing>, bound: Duration) -> Written {
     let settlements: Vec<Settlement> = batch
         .iter()
         .map(|outgoing| outgoing.settlement.clone())

@@ -1,0 +1,17 @@
+//! What the dispatcher and the handle promise, each promise a test: over the storage in memory, in
+//! virtual time, with receivers and faults made of closures.
+#![cfg(feature = "engine")]
+// A test has no outside.
+#![allow(unreachable_pub)]
+
+mod faulty;
+mod kit;
+
+mod cancel;
+mod delivery;
+mod faults;
+mod handle;
+mod limits;
+mod oauth;
+mod shutdown;
+mod wire;
