@@ -1,8 +1,9 @@
 //! The dispatcher: routes, claims, sends, settles.
 //!
-//! One future, one loop. All that is under way (storage calls, POSTs) are futures that the loop
-//! holds, so dropping [`Dispatcher::run`] stops everything at once, as a crash would, and nothing
-//! is spawned behind the host's back. The loop only ever does what is ready:
+//! One future, one loop. All that is under way belongs to it: the storage's calls are futures that
+//! it holds, the POSTs are tasks that it joins and that end with it. So dropping
+//! [`Dispatcher::run`] stops everything, as a crash would, and nothing outlives it behind the
+//! host's back. The loop only ever does what is ready:
 //!
 //! * at most one route or claim call at a time, with all free permits set aside for it;
 //! * POSTs, each with a permit, up to the limits;
@@ -24,8 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -84,8 +85,9 @@ impl Dispatcher {
     /// out. It needs a tokio runtime with time, and with I/O if the transport does.
     ///
     /// # Cancellation
-    /// Dropping the future is like a crash, and as safe: what was in flight is sent again when the
-    /// lease has passed. Prefer `shutdown`, which leaves nothing in flight.
+    /// Dropping the future is like a crash, and as safe: the POSTs under way end at the runtime's
+    /// next turn, and are sent again when the lease has passed. Prefer `shutdown`, which leaves
+    /// nothing in flight.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         info!(name: "tidings.dispatcher.started", dispatcher = %self.id);
         let id = self.id;
@@ -146,7 +148,8 @@ struct Running {
     calling: Option<Calling>,
     /// Calls whose answer never came, with the permits that their leases may need.
     abandoned: Vec<(u64, u32)>,
-    sends: FuturesUnordered<BoxFuture<'static, Sent>>,
+    /// In tasks of their own, so that every core has its part; they end with this value.
+    sends: JoinSet<Sent>,
     /// What is being sent, for a shutdown that cuts it off.
     sending: BTreeMap<DeliveryId, Sending>,
     outcomes: Vec<Outgoing>,
@@ -187,7 +190,7 @@ impl Running {
             ticket: 0,
             calling: None,
             abandoned: Vec::new(),
-            sends: FuturesUnordered::new(),
+            sends: JoinSet::new(),
             sending: BTreeMap::new(),
             outcomes: Vec::new(),
             settle_at: None,
@@ -227,10 +230,10 @@ impl Running {
                 () = &mut shutdown, if self.draining.is_none() => {
                     self.draining = Some(Instant::now() + self.options.grace);
                 }
-                Some(sent) = self.sends.next(), if !self.sends.is_empty() => {
+                Some(sent) = self.sends.join_next(), if !self.sends.is_empty() => {
                     self.sent(sent);
                     // What else has come back already, without another round of the loop.
-                    while let Some(Some(sent)) = self.sends.next().now_or_never() {
+                    while let Some(sent) = self.sends.try_join_next() {
                         self.sent(sent);
                     }
                 }
@@ -420,11 +423,13 @@ impl Running {
                 let attempt = sender.attempt(&leased, prepared, started).await;
                 Sent { leased, attempt }
             };
-            self.sends.push(send.boxed());
+            self.sends.spawn(send);
         }
     }
 
-    fn sent(&mut self, sent: Sent) {
+    fn sent(&mut self, sent: Result<Sent, JoinError>) {
+        // An attempt never panics, and is never aborted while the loop runs.
+        let Ok(sent) = sent else { return };
         self.sending.remove(&sent.leased.delivery.id);
         debug!(
             name: "tidings.attempt",

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
@@ -39,10 +38,10 @@ impl Running {
 
     /// Ends the POSTs. Their receivers may have seen them, so each leaves a record.
     fn cut_off(&mut self) {
-        while let Some(Some(sent)) = self.sends.next().now_or_never() {
+        while let Some(sent) = self.sends.try_join_next() {
             self.sent(sent);
         }
-        self.sends.clear();
+        self.sends.abort_all();
         for (_, sending) in std::mem::take(&mut self.sending) {
             let leased = sending.leased;
             let number = leased.delivery.attempt;
