@@ -427,7 +427,7 @@ impl DeliveryQueue for OwnStorage {
         let (mut tables, ends) = (self.lock(), beat.until <= beat.now);
         let known = tables.dispatchers.contains_key(&beat.dispatcher);
         let (until, abandoned) = tables.dispatchers.entry(beat.dispatcher).or_default();
-        *until = beat.until;
+        *until = beat.until.max(*until);
         abandoned.extend(&beat.abandoned);
         let back = |_: &Tables, delivery: &Delivery| match delivery.state {
             State::Leased { dispatcher, ticket } => {

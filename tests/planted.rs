@@ -328,6 +328,7 @@ impl Copy {
             .args(["test", "--no-run", "--message-format=json"])
             .args(["--no-default-features", "--features", "engine"])
             .args(["--test", "simulation"])
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
             .env("CARGO_TARGET_DIR", &self.target);
         let Some((built, out, err)) = self.run(&mut cargo) else {
             return Run::Hangs;

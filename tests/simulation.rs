@@ -1,4 +1,4 @@
-//! Thousands of simulated months: the real engine, a virtual clock, faults of sixteen kinds, and a
+//! Thousands of simulated months: the real engine, a virtual clock, faults of seventeen kinds, and a
 //! model that knows what must be true. A failure names its seed; `TIDINGS_SEED=n` repeats it.
 #![cfg(feature = "engine")]
 
@@ -109,6 +109,36 @@ fn nothing_is_lost_in_memory() {
             );
         }
     }
+}
+
+/// 50 seeds over SQLite (`TIDINGS_SQLITE_SEEDS` for more or fewer), each in a file of its own that
+/// is sound in the end. Nothing is synced: power cuts are another test's matter.
+#[cfg(feature = "sqlite")]
+#[test]
+fn nothing_is_lost_in_sqlite() {
+    use tidings::storage::{SqliteOptions, SqliteStorage};
+
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteOptions::default().dangerously_without_sync(true);
+    let size = Size {
+        threads: true,
+        ..MONTH
+    };
+    run_all(env("TIDINGS_SQLITE_SEEDS").unwrap_or(50), |seed| {
+        let path = folder.path().join(format!("{seed}.db"));
+        let report = run(seed, size, || async {
+            let storage = SqliteStorage::open_with(&path, options.clone()).await;
+            Arc::new(storage.unwrap()) as Arc<dyn Storage>
+        })?;
+        let file = rusqlite::Connection::open(&path).unwrap();
+        let sound: String = file
+            .query_row("PRAGMA integrity_check", (), |row| row.get(0))
+            .unwrap();
+        match sound.as_str() {
+            "ok" => Ok(report),
+            errors => Err(format!("I12: {errors}")),
+        }
+    });
 }
 
 /// The same seed twice gives the same history, to the last lease.

@@ -139,7 +139,8 @@ pub trait DeliveryQueue: Debug + Send + Sync + 'static {
     /// answer disables the webhook ([`Webhook::disable`], one version more, its filters end).
     async fn settle(&self, settlements: &[Settlement], now: Timestamp) -> Result<Vec<Settled>>;
 
-    /// Says that a dispatcher lives, until `until`; the first call makes it known.
+    /// Says that a dispatcher lives, until `until`; the first call makes it known. A call that comes
+    /// late never shortens a life: of two moments the later one counts.
     ///
     /// Leases of the `abandoned` tickets go back uncharged ([`Delivery::abandon`]), and later calls
     /// with such a ticket, should they still come, lease nothing ([`NotAlive`]). With `until` not

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tidings::DispatcherId;
+
 use super::rng::Rng;
 
 /// What can go wrong.
@@ -87,6 +89,18 @@ impl Fired {
     }
 }
 
+/// A time in which the storage is away.
+#[derive(Debug, Clone, Copy)]
+pub struct Outage {
+    from: Duration,
+    pub until: Duration,
+    /// Whether signs of life are lost. Each other call happens at the end, or it happens and is
+    /// answered at the end.
+    pub deaf: bool,
+    /// Which dispatchers it strikes: all, or those with an even or an odd id.
+    parity: Option<u64>,
+}
+
 /// Which faults a seed has: once in so many chances; 0 is never.
 #[derive(Debug, Clone)]
 pub struct Odds {
@@ -94,8 +108,7 @@ pub struct Odds {
     pub storage_after: u64,
     pub storage_hang: u64,
     pub storage_slow: u64,
-    /// From when until when the storage is away.
-    pub outages: Vec<(Duration, Duration)>,
+    pub outages: Vec<Outage>,
     pub crash: bool,
     pub shutdown: bool,
     pub network: bool,
@@ -111,16 +124,25 @@ impl Odds {
         let outages = (0..half(5))
             .map(|_| {
                 let from = rng.time(Duration::ZERO, Duration::from_secs(days * 86_400));
-                (from, from + rng.time(lease / 4, lease * 5 / 4))
+                Outage {
+                    from,
+                    until: from + rng.time(lease / 4, lease * 5 / 4),
+                    deaf: rng.once_in(2),
+                    parity: rng.once_in(2).then(|| rng.below(2)),
+                }
             })
             .collect();
+        // A storage that never fails shows what the other faults do alone.
+        let sound = rng.once_in(4);
         let mut half = |odds: u64| if !quiet && rng.once_in(2) { odds } else { 0 };
+        let [before, after, hang, slow] = [40, 40, 150, 20].map(&mut half);
+        let storage = |odds| if sound { 0 } else { odds };
         Self {
-            outages,
-            storage_before: half(40),
-            storage_after: half(40),
-            storage_hang: half(150),
-            storage_slow: half(20),
+            outages: if sound { Vec::new() } else { outages },
+            storage_before: storage(before),
+            storage_after: storage(after),
+            storage_hang: storage(hang),
+            storage_slow: storage(slow),
             crash: half(1) == 1,
             shutdown: half(1) == 1,
             network: half(1) == 1 || half(1) == 1,
@@ -144,12 +166,14 @@ impl Odds {
             || !self.outages.is_empty()
     }
 
-    /// When the outage ends that there is at `time`.
-    pub fn outage_at(&self, time: Duration) -> Option<Duration> {
-        let outage = self
-            .outages
-            .iter()
-            .find(|(from, until)| *from <= time && time < *until);
-        outage.map(|(_, until)| *until)
+    /// The outage that there is for a dispatcher at `time`.
+    pub fn outage_at(&self, time: Duration, dispatcher: DispatcherId) -> Option<Outage> {
+        let own = dispatcher.uuid().as_u64_pair().1 % 2;
+        let strikes = |outage: &&Outage| {
+            outage.from <= time
+                && time < outage.until
+                && outage.parity.is_none_or(|parity| parity == own)
+        };
+        self.outages.iter().find(strikes).copied()
     }
 }

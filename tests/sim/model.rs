@@ -276,7 +276,9 @@ impl Model {
         if ends {
             self.alive.remove(&heartbeat.dispatcher);
         } else {
-            self.alive.insert(heartbeat.dispatcher, heartbeat.until);
+            // Calls may come late: of two moments the later one counts.
+            let until = self.alive.entry(heartbeat.dispatcher).or_default();
+            *until = heartbeat.until.max(*until);
         }
     }
 
@@ -684,9 +686,9 @@ impl Model {
         if holds {
             life.acknowledged = true;
         } else {
-            // Its lease ended while it was under way.
+            // Its lease ended while it was under way, or it was another delivery of the pair.
             pair.exposed += 1;
-            self.exposed += 1;
+            self.exposed += u64::from(pair.deliveries == 1);
         }
         assert!(
             pair.acknowledged <= pair.deliveries + pair.exposed,

@@ -89,6 +89,8 @@ pub struct SimTransport {
     pub temper: Arc<Vec<Temper>>,
     /// Kills the dispatcher that uses this transport.
     pub kill: Arc<tokio::sync::Notify>,
+    /// Shuts it down.
+    pub stop: Arc<tokio::sync::Notify>,
 }
 
 #[async_trait]
@@ -117,6 +119,9 @@ impl Transport for SimTransport {
         // A crash in the middle of things, or just after.
         if shared.odds.crash && shared.roll(Fault::Crash, 60) {
             self.kill.notify_one();
+        }
+        if shared.odds.shutdown && shared.roll(Fault::Shutdown, 60) {
+            self.stop.notify_one();
         }
         let Some(seen) = seen else {
             return Err(TransportError::new(

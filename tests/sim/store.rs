@@ -16,8 +16,8 @@ use tidings::storage::{
     Routed, Settled, Settlement, Storage, Sweep, Swept, Turn, WebhookStore,
 };
 use tidings::{
-    DeliveryQuery, DeliveryView, Error, ErrorKind, Event, EventQuery, Page, PageRequest, Result,
-    Timestamp, Webhook, WebhookId, WebhookQuery,
+    DeliveryQuery, DeliveryView, DispatcherId, Error, ErrorKind, Event, EventQuery, Page,
+    PageRequest, Result, Timestamp, Webhook, WebhookId, WebhookQuery,
 };
 use tokio::time::Instant;
 
@@ -119,12 +119,14 @@ type Call<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
 
 /// What an outage does to a call.
 #[derive(Clone, Copy)]
-enum Outage {
+enum Delay {
     None,
     /// It happens at the end of the outage, also if its caller has given it up.
     Before(Instant),
     /// It happens at once, and is answered at the end of the outage.
     After(Instant),
+    /// It never happens.
+    Lost,
 }
 
 impl SimStore {
@@ -133,33 +135,40 @@ impl SimStore {
         &self,
         call: impl FnOnce(Arc<Shared>) -> Call<T> + Send,
     ) -> Result<T> {
-        self.happen(Outage::None, call).await
+        self.happen(Delay::None, call).await
     }
 
     /// A call of a dispatcher.
     async fn queue<T: Send + 'static>(
         &self,
+        dispatcher: DispatcherId,
         call: impl FnOnce(Arc<Shared>) -> Call<T> + Send,
     ) -> Result<T> {
+        self.happen(self.delay(dispatcher, false), call).await
+    }
+
+    /// What the present outage, if there is one, does to a call of a dispatcher.
+    fn delay(&self, dispatcher: DispatcherId, heartbeat: bool) -> Delay {
         let shared = &self.0;
-        let outage = match shared.odds.outage_at(shared.start.elapsed()) {
-            Some(until) if !shared.is_calm() => {
-                shared.fired.fire(Fault::StorageOutage);
-                let until = shared.start + until;
-                if shared.rng.lock().unwrap().once_in(2) {
-                    Outage::Before(until)
-                } else {
-                    Outage::After(until)
-                }
-            }
-            _ => Outage::None,
+        let time = shared.start.elapsed();
+        let outage = shared.odds.outage_at(time, dispatcher);
+        let Some(outage) = outage.filter(|_| !shared.is_calm()) else {
+            return Delay::None;
         };
-        self.happen(outage, call).await
+        shared.fired.fire(Fault::StorageOutage);
+        let until = shared.start + outage.until;
+        if outage.deaf && heartbeat {
+            Delay::Lost
+        } else if shared.rng.lock().unwrap().once_in(2) {
+            Delay::Before(until)
+        } else {
+            Delay::After(until)
+        }
     }
 
     async fn happen<T: Send + 'static>(
         &self,
-        outage: Outage,
+        delay: Delay,
         call: impl FnOnce(Arc<Shared>) -> Call<T> + Send,
     ) -> Result<T> {
         let shared = self.0.clone();
@@ -183,13 +192,14 @@ impl SimStore {
         if shared.roll(Fault::StorageBefore, odds.storage_before) {
             return Err(refused());
         }
-        if shared.roll(Fault::StorageHangBefore, odds.storage_hang) {
+        let lost = matches!(delay, Delay::Lost);
+        if lost || shared.roll(Fault::StorageHangBefore, odds.storage_hang) {
             std::future::pending::<()>().await;
         }
         let task = tokio::spawn({
             let (shared, call) = (shared.clone(), call(shared.clone()));
             async move {
-                if let Outage::Before(until) = outage {
+                if let Delay::Before(until) = delay {
                     tokio::time::sleep_until(until).await;
                 }
                 let _gate = shared.gate.lock().await;
@@ -208,7 +218,7 @@ impl SimStore {
             Ok(result) => result,
             Err(_) => return Err(refused()),
         };
-        if let Outage::After(until) = outage {
+        if let Delay::After(until) = delay {
             tokio::time::sleep_until(until).await;
         }
         if shared.roll(Fault::StorageAfter, odds.storage_after) {
@@ -292,7 +302,7 @@ impl EventStore for SimStore {
 impl DeliveryQueue for SimStore {
     async fn route(&self, turn: &Turn) -> Result<Routed> {
         let turn = turn.clone();
-        self.queue(move |shared| {
+        self.queue(turn.dispatcher, move |shared| {
             Box::pin(async move {
                 let routed = shared.inner.route(&turn).await?;
                 shared.see(|model| model.leased(&turn, &routed.leased, true));
@@ -304,7 +314,7 @@ impl DeliveryQueue for SimStore {
 
     async fn claim(&self, turn: &Turn) -> Result<Claimed> {
         let turn = turn.clone();
-        self.queue(move |shared| {
+        self.queue(turn.dispatcher, move |shared| {
             Box::pin(async move {
                 let claimed = shared.inner.claim(&turn).await;
                 if let Ok(claimed) = &claimed {
@@ -321,7 +331,8 @@ impl DeliveryQueue for SimStore {
 
     async fn settle(&self, settlements: &[Settlement], now: Timestamp) -> Result<Vec<Settled>> {
         let settlements = settlements.to_vec();
-        self.queue(move |shared| {
+        let by = settlements[0].fence.dispatcher;
+        self.queue(by, move |shared| {
             Box::pin(async move {
                 let answers = shared.inner.settle(&settlements, now).await?;
                 shared.see(|model| model.settle(&settlements, &answers, now));
@@ -333,7 +344,8 @@ impl DeliveryQueue for SimStore {
 
     async fn heartbeat(&self, heartbeat: &Heartbeat) -> Result<Alive> {
         let heartbeat = heartbeat.clone();
-        self.queue(move |shared| {
+        let by = heartbeat.dispatcher;
+        self.happen(self.delay(by, true), move |shared| {
             Box::pin(async move {
                 let alive = shared.inner.heartbeat(&heartbeat).await?;
                 shared.see(|model| model.heartbeat(&heartbeat, alive));
@@ -357,7 +369,7 @@ impl DeliveryQueue for SimStore {
 
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
         let sweep = *sweep;
-        self.queue(move |shared| Box::pin(async move { shared.inner.sweep(&sweep).await }))
+        self.call(move |shared| Box::pin(async move { shared.inner.sweep(&sweep).await }))
             .await
     }
 }

@@ -113,13 +113,14 @@ where
     let in_flight = 2 + rng.below(30) as u32;
     let each = 1 + rng.below(8) as u32;
     let lease = rng.time(Duration::from_secs(3_600), Duration::from_secs(6 * 3_600));
+    let grace = rng.below(2);
     let odds = Odds::draw(&mut rng, lease, size.days);
     let options = DispatcherOptions::default()
         .in_flight(in_flight)
         .in_flight_per_webhook(each)
         .lease(lease)
         .poll(rng.time(Duration::from_secs(1_800), Duration::from_secs(4 * 3_600)))
-        .grace(rng.time(Duration::ZERO, Duration::from_secs(30)))
+        .grace(rng.time(Duration::ZERO, Duration::from_secs(30 * grace)))
         .sweep_every(Some(Duration::from_secs(12 * 3_600)));
     let model = Model::new(rules, in_flight, each);
     let inner = make().await;
@@ -189,7 +190,11 @@ where
         }
     });
     if let Some(failure) = shared.failure.lock().unwrap().take() {
-        return Err(failure);
+        let rules = shared.see(|model| format!("{:?}", model.rules()));
+        return Err(format!(
+            "{failure}\n{odds:?}\n{}",
+            rules.unwrap_or_default()
+        ));
     }
     let model = shared.model.lock().unwrap();
     let fired = Fired::default();
@@ -219,8 +224,10 @@ impl Node {
     async fn live(self, mut rng: Rng, mut stopped: oneshot::Receiver<()>) {
         loop {
             let kill = Arc::new(tokio::sync::Notify::new());
+            let stop = Arc::new(tokio::sync::Notify::new());
             let transport = Arc::new(SimTransport {
                 kill: kill.clone(),
+                stop: stop.clone(),
                 shared: self.shared.clone(),
                 clock: self.clock,
                 dispatcher: OnceLock::new(),
@@ -259,6 +266,12 @@ impl Node {
                 () = kill.notified() => {
                     drop(running);
                     self.shared.see(|model| model.stopped(id, false));
+                }
+                () = stop.notified() => {
+                    let _ = shut.send(());
+                    running.await;
+                    let clean = !odds.disturbs_storage();
+                    self.shared.see(|model| model.stopped(id, clean));
                 }
                 () = ends => {
                     if crash && (!graceful || rng.once_in(2)) {

@@ -229,7 +229,8 @@ impl State {
                 abandoned: BTreeSet::new(),
                 leases: BTreeSet::new(),
             });
-        dispatcher.alive_until = until;
+        // A call that comes late does not shorten what a later one has promised.
+        dispatcher.alive_until = dispatcher.alive_until.max(until);
         dispatcher.abandoned.extend(&heartbeat.abandoned);
         let ends = until <= now;
         let back: Vec<DeliveryId> = dispatcher

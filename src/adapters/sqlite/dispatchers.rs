@@ -61,7 +61,7 @@ pub(super) fn heartbeat(db: &mut Db, heartbeat: &Heartbeat) -> Step<Alive> {
     let (now, until) = (to_millis(heartbeat.now), to_millis(heartbeat.until));
     let dispatcher = heartbeat.dispatcher;
     let id = dispatcher.uuid();
-    let sql = "UPDATE tidings_dispatcher SET alive_until = ?2 WHERE id = ?1";
+    let sql = "UPDATE tidings_dispatcher SET alive_until = max(alive_until, ?2) WHERE id = ?1";
     let values = params![id.as_bytes().as_slice(), rows::millis(until)];
     let known = conn.prepare_cached(sql)?.execute(values)? > 0;
     let answer = if known { Alive::Known } else { Alive::New };
