@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tidings::storage::{
     Appended, Claimed, DeliveryQueue, EventStore, Heartbeat, Leased, NewEvent, Owed, Routed,
-    Settled, Settlement, SqliteOptions, SqliteStorage, Storage, Turn, WebhookStore,
+    Settled, Settlement, SqliteOptions, SqliteStorage, Sweep, Turn, WebhookStore,
 };
 use tidings::time::{after, parse_time};
 use tidings::{
@@ -25,6 +25,7 @@ use tidings::{
 mod conformance {
     use std::sync::Arc;
 
+    use tidings::storage::Storage;
     use tidings::storage::conformance::Case;
 
     use super::*;
@@ -396,12 +397,11 @@ async fn a_host_publishes_with_its_own_statement() {
     webhook(&store, 1).await;
     alive(&store, 1).await;
     let mut host = file.connect();
-    for (number, commits) in [(1, false), (2, true)] {
+    for (number, commits) in [(1, false), (2, true), (2, true)] {
         let NewEvent { event, .. } = event(number);
         let transaction = host.transaction().unwrap();
-        transaction
-            .execute("INSERT INTO orders (id) VALUES (?1)", [number as i64])
-            .unwrap();
+        let sql = "INSERT OR IGNORE INTO orders (id) VALUES (?1)";
+        transaction.execute(sql, [number as i64]).unwrap();
         transaction
             .execute(
                 "INSERT INTO tidings_publish \
@@ -429,7 +429,11 @@ async fn a_host_publishes_with_its_own_statement() {
         .iter()
         .map(|leased| leased.event.clone())
         .collect();
-    assert_eq!(ids, [event(2).event], "what was rolled back is not there");
+    assert_eq!(
+        ids,
+        [event(2).event],
+        "not what was rolled back, and what came twice once"
+    );
 }
 
 // --- group commit ------------------------------------------------------------------------------
@@ -623,4 +627,37 @@ async fn a_damaged_webhook_does_not_stop_the_others() {
         store.delete(bad.id(), now()).await.unwrap(),
         "it can be deleted"
     );
+}
+
+/// Publishes many events by a clock that is ahead, then one by a clock that is right.
+#[tokio::test]
+async fn a_clock_that_was_ahead_does_not_keep_old_events() {
+    let file = File::new();
+    let store = file.open().await;
+    alive(&store, 1).await;
+    let ahead: Vec<_> = (1..=600).map(event).collect();
+    store.append(&ahead, later(1_000_000)).await.unwrap();
+    store.append(&[event(601)], now()).await.unwrap();
+    let all = Turn {
+        marks: 1_000,
+        ..turn(1, 1, 0)
+    };
+    assert_eq!(store.route(&all).await.unwrap().unmatched, 601);
+    let sweep = Sweep {
+        now: later(60),
+        limit: 10,
+        expire_before: now(),
+        prune_before: later(30),
+    };
+    let mut pruned = 0;
+    for _ in 0..5 {
+        pruned += store.sweep(&sweep).await.unwrap().pruned;
+    }
+    assert_eq!(pruned, 1);
+    let one = EventQuery {
+        id: Some(event(601).event.id()),
+        ..EventQuery::default()
+    };
+    let found = store.events(&one, &PageRequest::default()).await.unwrap();
+    assert!(found.items.is_empty());
 }

@@ -23,7 +23,7 @@ pub(super) fn millis(time: Timestamp) -> i64 {
 /// `time` in whole milliseconds, rounded up: what is stored is before it exactly when it is before
 /// the result.
 pub(super) fn millis_up(time: Timestamp) -> i64 {
-    millis(time) + i64::from(time.timestamp_subsec_nanos() % 1_000_000 > 0)
+    millis(time) + i64::from(!time.timestamp_subsec_nanos().is_multiple_of(1_000_000))
 }
 
 /// The ends of time stand for what no `Timestamp` can say.

@@ -32,8 +32,11 @@ pub(super) struct Wanting {
 /// type are kept for the length of the call, unless there are very many.
 pub(super) struct Spans<'db> {
     conn: &'db Connection,
-    kept: HashMap<(Account, Mode, EventType), Option<Rc<[Span]>>>,
+    kept: HashMap<(Account, Mode, EventType), Kept>,
 }
+
+/// The spans for one account, mode and type, by webhook; `None` where there are very many.
+type Kept = Option<Rc<[Span]>>;
 
 const OPEN: i64 = i64::MAX;
 
@@ -83,8 +86,8 @@ impl<'db> Spans<'db> {
         })
     }
 
-    /// All spans for events of this account, mode and type, by webhook; `None` if there are many.
-    fn all(&self, event: &Event) -> Step<Option<Rc<[Span]>>> {
+    /// All spans for events of this account, mode and type.
+    fn all(&self, event: &Event) -> Step<Kept> {
         let sql = "SELECT webhook, from_seq, to_seq FROM tidings_span \
                    WHERE account = ?1 AND mode = ?2 AND pattern = ?3 LIMIT ?4";
         let mut statement = self.conn.prepare_cached(sql)?;
