@@ -220,7 +220,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_broken_endpoint_is_a_failure_without_secrets() {
         type Answer = Result<Response, TransportError>;
-        let cases: [(fn() -> Answer, FailureKind, &str); 7] = [
+        type Case = (fn() -> Answer, FailureKind, &'static str);
+        let cases: [Case; 7] = [
             (
                 || Ok(response(401, "CANARY")),
                 FailureKind::Token,
