@@ -18,7 +18,7 @@ use crate::ports::storage::{Claimed, Leased, Turn};
 pub(super) fn claim(db: &mut Db, turn: &Turn) -> Step<Claimed> {
     let (conn, memory) = (&db.conn, &mut db.memory);
     let now = to_millis(turn.now);
-    dispatchers::check(conn, turn, now)?;
+    dispatchers::check(conn, turn)?;
     let mut slots = Slots::new(conn, &mut memory.webhooks)?;
     dispatchers::reap(conn, &mut slots, now)?;
     // The index of lanes must say what the reap made ready.

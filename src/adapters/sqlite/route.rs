@@ -19,7 +19,7 @@ use crate::ports::storage::{Leased, Routed, Turn};
 pub(super) fn route(db: &mut Db, turn: &Turn) -> Step<Routed> {
     let (conn, memory) = (&db.conn, &mut db.memory);
     let now = to_millis(turn.now);
-    dispatchers::check(conn, turn, now)?;
+    dispatchers::check(conn, turn)?;
     let marks = marks::pick(conn, &memory.served, turn.marks)?;
     let mut router = Router {
         turn,
