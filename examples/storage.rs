@@ -178,7 +178,7 @@ impl DeliveryQueue for OwnStorage {
             let lane = &webhooks[&row.delivery.webhook].lane;
             waiting.extend(lane.ready(&row.delivery).map(|at| (at, row.delivery.webhook, row)));
         }
-        waiting.sort_by_key(|(ready_at, ..)| *ready_at);
+        waiting.sort_by_key(|(ready_at, ..)| *ready_at); // longest ready first
         for row in in_turn(waiting.into_iter().map(|(_, webhook, row)| (webhook, row))) {
             let kept = webhooks.entry(row.delivery.webhook).or_default();
             let (webhook, lane) = (kept.latest().cloned(), &mut kept.lane);
