@@ -23,24 +23,16 @@ const PAYLOAD: usize = 1_024;
 const TICK: Duration = Duration::from_millis(10);
 
 fn main() {
-    let events = std::env::var("TIDINGS_BENCH_EVENTS")
-        .ok()
-        .and_then(|text| text.parse().ok());
+    let events = std::env::var("TIDINGS_BENCH_EVENTS").ok().and_then(|text| text.parse().ok());
     let events: usize = events.unwrap_or(50_000);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(run(events));
 }
 
 async fn run(events: usize) {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = SqliteStorage::open(folder.path().join("tidings.db"))
-        .await
-        .expect("open");
-    let webhooks = std::env::var("TIDINGS_BENCH_WEBHOOKS")
-        .ok()
-        .and_then(|text| text.parse().ok());
+    let store = SqliteStorage::open(folder.path().join("tidings.db")).await.expect("open");
+    let webhooks = std::env::var("TIDINGS_BENCH_WEBHOOKS").ok().and_then(|text| text.parse().ok());
     for number in 0..webhooks.unwrap_or(1) {
         register(&store, number, &format!("order{number}.*")).await;
     }
@@ -65,12 +57,8 @@ async fn run(events: usize) {
         loop {
             ticket += 1;
             let turn = turn(ticket, batch);
-            let Routed {
-                leased: some,
-                more,
-                waiting,
-                ..
-            } = store.route(&turn).await.expect("route");
+            let Routed { leased: some, more, waiting, .. } =
+                store.route(&turn).await.expect("route");
             assert_eq!(waiting, 0);
             leased.extend(some);
             if !more {
@@ -85,9 +73,7 @@ async fn run(events: usize) {
     let made = make(events, 1, webhooks);
     let part = Part::start("publish, 64 callers", 1);
     for some in made.chunks(64) {
-        let calls = some
-            .iter()
-            .map(|event| store.append(std::slice::from_ref(event), now()));
+        let calls = some.iter().map(|event| store.append(std::slice::from_ref(event), now()));
         futures_util::future::join_all(calls).await;
     }
     part.end(events);
@@ -95,14 +81,7 @@ async fn run(events: usize) {
     let mut ticket = 1_000_000;
     while {
         ticket += 1;
-        store
-            .route(&Turn {
-                total: 0,
-                ..turn(ticket, 500)
-            })
-            .await
-            .expect("route")
-            .more
+        store.route(&Turn { total: 0, ..turn(ticket, 500) }).await.expect("route").more
     } {}
     part.end(events);
     for batch in [64, 500] {
@@ -122,10 +101,7 @@ async fn run(events: usize) {
 }
 
 async fn settle(store: &SqliteStorage, leased: &[Leased], batch: usize, status: u16) {
-    let settlements: Vec<_> = leased
-        .iter()
-        .map(|leased| settlement(leased, status))
-        .collect();
+    let settlements: Vec<_> = leased.iter().map(|leased| settlement(leased, status)).collect();
     let part = Part::start("settle", batch);
     for some in settlements.chunks(batch) {
         store.settle(some, now()).await.expect("settle");
@@ -143,20 +119,13 @@ struct Part {
 
 impl Part {
     fn start(name: &'static str, batch: usize) -> Self {
-        Self {
-            name,
-            batch,
-            began: Instant::now(),
-            cpu: cpu(),
-        }
+        Self { name, batch, began: Instant::now(), cpu: cpu() }
     }
 
     fn end(self, rows: usize) {
         let per_row = |time: Duration| time.as_secs_f64() * 1e6 / rows.max(1) as f64;
         let wall = per_row(self.began.elapsed());
-        let cpu = cpu()
-            .zip(self.cpu)
-            .map(|(end, start)| per_row(end.saturating_sub(start)));
+        let cpu = cpu().zip(self.cpu).map(|(end, start)| per_row(end.saturating_sub(start)));
         let cpu = cpu.map_or("      -".to_owned(), |cpu| format!("{cpu:7.2}"));
         println!(
             "{:<22} batch {:>4}: {cpu} us of CPU, {wall:7.2} us of wall clock",
@@ -200,10 +169,7 @@ async fn register(store: &SqliteStorage, number: u128, filter: &str) {
     let registration = Registration::new("https://example.com/", [filter]).expect("a webhook");
     let id = WebhookId::from_uuid(uuid::Uuid::from_u128(0xa00 + number));
     let secret = Secret::from_random(&[7; 32]);
-    let webhook = registration
-        .enabled(true)
-        .into_webhook(id, secret, now())
-        .expect("a webhook");
+    let webhook = registration.enabled(true).into_webhook(id, secret, now()).expect("a webhook");
     store.put(&webhook, now()).await.expect("put");
 }
 
@@ -222,39 +188,20 @@ fn make(count: usize, round: u128, webhooks: u128) -> Vec<NewEvent> {
             let tail = r#""}}}"#;
             let note = "x".repeat(PAYLOAD - head.len() - tail.len());
             let event = Event::parse(format!("{head}{note}{tail}"), Account::default(), now());
-            NewEvent {
-                event: event.expect("an event"),
-                only: None,
-            }
+            NewEvent { event: event.expect("an event"), only: None }
         })
         .collect()
 }
 
 fn settlement(leased: &Leased, status: u16) -> Settlement {
-    let outcome = Outcome::Answered {
-        status,
-        retry_after: None,
-    };
+    let outcome = Outcome::Answered { status, retry_after: None };
     let delivery = &leased.delivery;
-    let State::Leased { dispatcher, .. } = delivery.state else {
-        panic!("{delivery:?}")
-    };
-    let seen = Seen {
-        failing_since: leased.failing_since,
-        probe: leased.probe,
-    };
+    let State::Leased { dispatcher, .. } = delivery.state else { panic!("{delivery:?}") };
+    let seen = Seen { failing_since: leased.failing_since, probe: leased.probe };
     let policy = Policy::default();
     let transition = advance(delivery, &leased.webhook, seen, &outcome, &policy, now());
     let mut attempt = Attempt::new(delivery.attempt, now(), Duration::from_micros(900), outcome);
     attempt.response = b"ok".to_vec();
-    let fence = Fence {
-        delivery: delivery.id,
-        attempt: delivery.attempt,
-        dispatcher,
-    };
-    Settlement {
-        fence,
-        attempt: Some(attempt),
-        transition,
-    }
+    let fence = Fence { delivery: delivery.id, attempt: delivery.attempt, dispatcher };
+    Settlement { fence, attempt: Some(attempt), transition }
 }

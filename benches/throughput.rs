@@ -30,10 +30,7 @@ const IN_FLIGHT: u32 = 256;
 const RAW_IN_FLIGHT: usize = 32;
 
 fn env(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default)
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 /// Whether this row is wanted.
@@ -82,11 +79,7 @@ fn main() {
                 if !wanted(bench, store) {
                     continue;
                 }
-                let count = if callers == 1 && batch == 1 {
-                    events / 20
-                } else {
-                    events
-                };
+                let count = if callers == 1 && batch == 1 { events / 20 } else { events };
                 let rate = runtime().block_on(publish(store, callers, batch, count));
                 if counted {
                     add(&mut rows, bench, store, rate, raw_rows);
@@ -94,10 +87,7 @@ fn main() {
             }
         }
     }
-    println!(
-        "{:<26}{:<10}{:>12}{:>12}{:>9}",
-        "bench", "store", "per s", "raw per s", "ratio"
-    );
+    println!("{:<26}{:<10}{:>12}{:>12}{:>9}", "bench", "store", "per s", "raw per s", "ratio");
     for row in &mut rows {
         row.print();
     }
@@ -114,16 +104,9 @@ struct Row {
 }
 
 fn add(rows: &mut Vec<Row>, bench: &str, store: &'static str, rate: f64, raw: f64) {
-    match rows
-        .iter_mut()
-        .find(|row| row.bench == bench && row.store == store)
-    {
+    match rows.iter_mut().find(|row| row.bench == bench && row.store == store) {
         Some(row) => row.rounds.push((rate, raw)),
-        None => rows.push(Row {
-            bench: bench.to_owned(),
-            store,
-            rounds: vec![(rate, raw)],
-        }),
+        None => rows.push(Row { bench: bench.to_owned(), store, rounds: vec![(rate, raw)] }),
     }
 }
 
@@ -144,10 +127,7 @@ impl Row {
 
     fn print(&self) {
         let (rate, raw, ratio) = self.figures();
-        println!(
-            "{:<26}{:<10}{rate:>12.0}{raw:>12.0}{ratio:>9.2}",
-            self.bench, self.store
-        );
+        println!("{:<26}{:<10}{rate:>12.0}{raw:>12.0}{ratio:>9.2}", self.bench, self.store);
     }
 
     fn json(&self) -> serde_json::Value {
@@ -179,13 +159,8 @@ impl Sink {
             .expect("a receiver");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("its output");
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("its address");
-        Self {
-            child,
-            address: line.trim().parse().expect("its address"),
-        }
+        BufReader::new(stdout).read_line(&mut line).expect("its address");
+        Self { child, address: line.trim().parse().expect("its address") }
     }
 }
 
@@ -204,9 +179,7 @@ fn sink() {
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         println!("{}", listener.local_addr().expect("an address"));
         std::thread::spawn(|| {
             let _ = std::io::stdin().lines().count();
@@ -251,10 +224,7 @@ async fn raw_posts(address: SocketAddr, count: u64) -> f64 {
                     .header("content-type", "application/json")
                     .header("webhook-id", "01890f3e-5b5c-7c9a-8000-000000000000")
                     .header("webhook-timestamp", "1767225600")
-                    .header(
-                        "webhook-signature",
-                        "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
-                    )
+                    .header("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=")
                     .body(Full::new(body.clone()))
                     .expect("a request");
                 let response = client.request(request).await.expect("an answer");
@@ -317,10 +287,7 @@ fn event(number: u64) -> Event {
     let mut random = [0; 10];
     random[2..].copy_from_slice(&number.to_be_bytes());
     change
-        .into_event(
-            tidings::EventId::new(chrono::Utc::now(), &random),
-            chrono::Utc::now(),
-        )
+        .into_event(tidings::EventId::new(chrono::Utc::now(), &random), chrono::Utc::now())
         .expect("an event")
 }
 
@@ -330,9 +297,8 @@ async fn open(store: &str) -> (Arc<dyn Storage>, Option<tempfile::TempDir>) {
         "memory" => (Arc::new(MemoryStorage::new()), None),
         _ => {
             let folder = tempfile::tempdir().expect("a folder");
-            let storage = SqliteStorage::open(folder.path().join("tidings.db"))
-                .await
-                .expect("a database");
+            let storage =
+                SqliteStorage::open(folder.path().join("tidings.db")).await.expect("a database");
             (Arc::new(storage), Some(folder))
         }
     }
@@ -364,22 +330,15 @@ impl Observer for Counter {
 async fn deliver(store: &str, webhooks: u64, address: SocketAddr, count: u64) -> f64 {
     let (storage, _folder) = open(store).await;
     let network = NetworkPolicy::public_only().allow_loopback();
-    let left = Arc::new(Count {
-        left: AtomicU64::new(count),
-        done: tokio::sync::Notify::new(),
-    });
+    let left = Arc::new(Count { left: AtomicU64::new(count), done: tokio::sync::Notify::new() });
     let tidings = Tidings::builder_shared(storage)
         .network(network.clone())
         .observer(Counter(left.clone()))
         .build();
-    let types: Vec<String> = (0..webhooks)
-        .map(|number| format!("order.kind{number}"))
-        .collect();
+    let types: Vec<String> = (0..webhooks).map(|number| format!("order.kind{number}")).collect();
     for (number, wanted) in types.iter().enumerate() {
         let url = format!("http://{address}/hook/{number}");
-        let registration = Registration::new(&url, [wanted])
-            .expect("a URL")
-            .enabled(true);
+        let registration = Registration::new(&url, [wanted]).expect("a URL").enabled(true);
         tidings.create(registration).await.expect("a webhook");
     }
     let events: Vec<Event> = (0..count)
@@ -390,16 +349,11 @@ async fn deliver(store: &str, webhooks: u64, address: SocketAddr, count: u64) ->
             tidings.event(change).expect("an event")
         })
         .collect();
-    let options = HyperOptions::default()
-        .with_network(network)
-        .with_connections_per_host(64);
+    let options = HyperOptions::default().with_network(network).with_connections_per_host(64);
     let transport = Arc::new(HyperTransport::new(options).expect("a transport"));
-    let options = DispatcherOptions::default()
-        .in_flight(IN_FLIGHT)
-        .in_flight_per_webhook(IN_FLIGHT);
-    let dispatcher = tidings
-        .dispatcher_with(transport, options)
-        .expect("a dispatcher");
+    let options =
+        DispatcherOptions::default().in_flight(IN_FLIGHT).in_flight_per_webhook(IN_FLIGHT);
+    let dispatcher = tidings.dispatcher_with(transport, options).expect("a dispatcher");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(dispatcher.run(async {
         let _ = stopped.await;
@@ -423,11 +377,7 @@ async fn publish(store: &str, callers: u64, batch: usize, count: u64) -> f64 {
     let tidings = Tidings::builder_shared(storage).build();
     let each = count / callers;
     let work: Vec<Vec<Event>> = (0..callers)
-        .map(|caller| {
-            (0..each)
-                .map(|number| event(caller * each + number))
-                .collect()
-        })
+        .map(|caller| (0..each).map(|number| event(caller * each + number)).collect())
         .collect();
     let begun = Instant::now();
     let mut tasks = Vec::new();

@@ -88,10 +88,7 @@ pub(crate) async fn run(
     receivers: &[Receiver],
     patience: Duration,
 ) -> Result<Report, Box<dyn Error>> {
-    let expected: usize = receivers
-        .iter()
-        .map(|receiver| receiver.expected(changes))
-        .sum();
+    let expected: usize = receivers.iter().map(|receiver| receiver.expected(changes)).sum();
 
     // The default schedule takes three days; an example has seconds. And the receivers are here.
     let delays = [100, 200, 400, 800, 1_600].map(Duration::from_millis);
@@ -107,9 +104,7 @@ pub(crate) async fn run(
     for receiver in receivers {
         let registration = Registration::new(&receiver.address, receiver.types)?.enabled(true);
         let id = tidings.create(registration).await?.webhook.id();
-        let secrets = tidings
-            .reveal(id, &Confirmation::new("quickstart", "quickstart"))
-            .await?;
+        let secrets = tidings.reveal(id, &Confirmation::new("quickstart", "quickstart")).await?;
         receiver.trust(Verifier::standard_webhooks([secrets.current().clone()])?);
     }
 
@@ -129,11 +124,7 @@ pub(crate) async fn run(
             .collect::<tidings::Result<Vec<Event>>>()?;
         let at = Instant::now();
         tidings.publish_all(&events).await?;
-        published.extend(
-            events
-                .into_iter()
-                .map(|event| (event.id().to_string(), (event, at))),
-        );
+        published.extend(events.into_iter().map(|event| (event.id().to_string(), (event, at))));
         if published.len() % 100 < TOGETHER {
             progress(began, published.len(), receivers, expected);
         }
@@ -153,18 +144,12 @@ pub(crate) async fn run(
 
     Ok(Report {
         published: published.len(),
-        rows: receivers
-            .iter()
-            .map(|receiver| receiver.row(changes, &published))
-            .collect(),
+        rows: receivers.iter().map(|receiver| receiver.row(changes, &published)).collect(),
     })
 }
 
 fn delivered(receivers: &[Receiver]) -> usize {
-    receivers
-        .iter()
-        .map(|receiver| receiver.seen().accepted.len())
-        .sum()
+    receivers.iter().map(|receiver| receiver.seen().accepted.len()).sum()
 }
 
 fn progress(began: Instant, published: usize, receivers: &[Receiver], expected: usize) {
@@ -238,29 +223,19 @@ impl Receiver {
         }));
         let router = Router::new().fallback(receive).with_state(seen.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok(Self {
-            name,
-            address,
-            types,
-            seen,
-        })
+        Ok(Self { name, address, types, seen })
     }
 
     /// How many of the changes are to arrive here: by the file and the filters alone.
     fn expected(&self, changes: &[Line<'_>]) -> usize {
-        changes
-            .iter()
-            .filter(|line| self.wants(line.event_type))
-            .count()
+        changes.iter().filter(|line| self.wants(line.event_type)).count()
     }
 
     fn wants(&self, event_type: &str) -> bool {
-        self.types
-            .iter()
-            .any(|pattern| match pattern.strip_suffix('*') {
-                Some(beginning) => event_type.starts_with(beginning),
-                None => event_type == *pattern,
-            })
+        self.types.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(beginning) => event_type.starts_with(beginning),
+            None => event_type == *pattern,
+        })
     }
 
     fn trust(&self, verifier: Verifier) {
@@ -291,8 +266,7 @@ impl Receiver {
                     if self.wants(event.event_type().as_str()) && event.payload() == body =>
                 {
                     row.delivered += 1;
-                    row.latencies
-                        .insert((at.duration_since(*since), id.clone()));
+                    row.latencies.insert((at.duration_since(*since), id.clone()));
                 }
                 _ => row.strange += 1,
             }
@@ -309,13 +283,8 @@ async fn receive(
 ) -> Response {
     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
     seen.requests += 1;
-    let pairs = headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let verified = seen
-        .verifier
-        .as_ref()
-        .map(|it| it.verify(pairs, &body, SystemClock.now()));
+    let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let verified = seen.verifier.as_ref().map(|it| it.verify(pairs, &body, SystemClock.now()));
     let Some(Ok(verified)) = verified else {
         seen.unverified += 1;
         return StatusCode::UNAUTHORIZED.into_response();
@@ -340,9 +309,7 @@ async fn receive(
         return StatusCode::NO_CONTENT.into_response();
     }
     // A repetition changes nothing: the first one counts.
-    seen.accepted
-        .entry(id)
-        .or_insert_with(|| (body, Instant::now()));
+    seen.accepted.entry(id).or_insert_with(|| (body, Instant::now()));
     StatusCode::NO_CONTENT.into_response()
 }
 
@@ -387,19 +354,11 @@ impl Report {
 
     /// Success only if everything arrived, and nothing else.
     pub(crate) fn code(&self) -> ExitCode {
-        if self.is_complete() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
+        if self.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
     pub(crate) fn is_complete(&self) -> bool {
-        let wrong = self
-            .rows
-            .iter()
-            .map(|row| row.unverified + row.strange)
-            .sum::<usize>();
+        let wrong = self.rows.iter().map(|row| row.unverified + row.strange).sum::<usize>();
         self.expected() == self.delivered() && wrong == 0
     }
 }
@@ -437,11 +396,7 @@ impl fmt::Display for Report {
                 row.percentile(99),
             )?;
             if row.strange > 0 {
-                writeln!(
-                    f,
-                    "{} requests were not expected at {}",
-                    row.strange, row.name
-                )?;
+                writeln!(f, "{} requests were not expected at {}", row.strange, row.name)?;
             }
         }
         writeln!(f)?;

@@ -40,9 +40,7 @@ async fn receive(
     body: Bytes,
 ) -> (StatusCode, &'static str) {
     let now = Utc::now();
-    let pairs = headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     // Verify the bytes as they came, before anything parses them. One answer for every reason.
     let Ok(verified) = inbox.verifier.verify(pairs, &body, now) else {
         return (StatusCode::UNAUTHORIZED, "not verified");
@@ -72,22 +70,15 @@ fn object(event: &Event) -> &str {
 }
 
 fn router(secrets: impl IntoIterator<Item = Secret>) -> tidings::Result<Router> {
-    let inbox = Inbox {
-        verifier: Verifier::standard_webhooks(secrets)?,
-        seen: Mutex::default(),
-    };
-    Ok(Router::new()
-        .route("/hook", post(receive))
-        .with_state(Arc::new(inbox)))
+    let inbox = Inbox { verifier: Verifier::standard_webhooks(secrets)?, seen: Mutex::default() };
+    Ok(Router::new().route("/hook", post(receive)).with_state(Arc::new(inbox)))
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() == Some("--serve") {
-        let address = arguments
-            .next()
-            .unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+        let address = arguments.next().unwrap_or_else(|| "127.0.0.1:8080".to_owned());
         let secret = Secret::parse(&std::env::var("WEBHOOK_SECRET")?)?;
         let listener = TcpListener::bind(address).await?;
         println!("listening at http://{}/hook", listener.local_addr()?);
@@ -114,13 +105,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ("the same once more", &accepted, &secret, now, 204),
         ("a type that it does not know", &unknown, &secret, now, 204),
         ("signed by somebody else", &accepted, &forger, now, 401),
-        (
-            "signed an hour ago",
-            &accepted,
-            &secret,
-            now - chrono::TimeDelta::hours(1),
-            401,
-        ),
+        ("signed an hour ago", &accepted, &secret, now - chrono::TimeDelta::hours(1), 401),
     ] {
         let status = send(&address, event, secret, at).await?;
         println!("{what}: {status}");
@@ -150,9 +135,7 @@ async fn send(
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     let mut stream = TcpStream::connect(address).await?;
-    stream
-        .write_all(format!("{head}\r\n{body}").as_bytes())
-        .await?;
+    stream.write_all(format!("{head}\r\n{body}").as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     let status = answer.split(' ').nth(1).ok_or("no status")?;

@@ -40,9 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Publishes three events to one webhook and runs a dispatcher until they are settled.
 async fn deliver(transport: impl Transport) -> Result<(), Box<dyn Error>> {
     let (settled, mut settlements) = mpsc::unbounded_channel();
-    let tidings = Tidings::builder(MemoryStorage::new())
-        .observer(Settlements(settled))
-        .build();
+    let tidings = Tidings::builder(MemoryStorage::new()).observer(Settlements(settled)).build();
     let registration = Registration::new("https://example.com/hook", ["order.*"])?.enabled(true);
     tidings.create(registration).await?;
     for (event_type, state) in [
@@ -107,9 +105,7 @@ struct Sidecar {
 
 impl Sidecar {
     fn new(socket: UnixStream) -> Self {
-        Self {
-            socket: Mutex::new(Some(BufReader::new(socket))),
-        }
+        Self { socket: Mutex::new(Some(BufReader::new(socket))) }
     }
 
     async fn exchange(&self, line: &str) -> Result<u16, TransportError> {
@@ -117,10 +113,7 @@ impl Sidecar {
         let mut place = self.socket.lock().await;
         let gone = || TransportError::new(FailureKind::Local, "the sidecar is gone");
         let mut socket = place.take().ok_or_else(gone)?;
-        socket
-            .write_all(line.as_bytes())
-            .await
-            .map_err(|_| gone())?;
+        socket.write_all(line.as_bytes()).await.map_err(|_| gone())?;
         let mut answer = String::new();
         socket.read_line(&mut answer).await.map_err(|_| gone())?;
         *place = Some(socket);

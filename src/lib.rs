@@ -191,6 +191,7 @@ pub mod storage {
     pub use crate::adapters::memory::MemoryStorage;
     #[cfg(feature = "sqlite")]
     pub use crate::adapters::sqlite::{SqliteOptions, SqliteStorage};
+    pub use crate::ports::kept::KeptWebhook;
     pub use crate::ports::storage::*;
 }
 

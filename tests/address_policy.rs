@@ -6,9 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tidings::{EndpointUrl, NetworkPolicy};
 
 fn is_accepted(text: &str) -> bool {
-    EndpointUrl::parse(text)
-        .and_then(|url| NetworkPolicy::public_only().check_url(&url))
-        .is_ok()
+    EndpointUrl::parse(text).and_then(|url| NetworkPolicy::public_only().check_url(&url)).is_ok()
 }
 
 /// Hands every spelling of inner addresses and every trick of the text to parser and policy (table).
@@ -248,14 +246,7 @@ fn both_readings_agree_everywhere() {
         assert_eq!(is_public(v6.into()), is_public_v6(v6), "{v6}");
     }
     // Every third byte of the crowded blocks, whole.
-    for (first, second) in [
-        (192, 0),
-        (192, 31),
-        (192, 52),
-        (192, 88),
-        (198, 51),
-        (203, 0),
-    ] {
+    for (first, second) in [(192, 0), (192, 31), (192, 52), (192, 88), (198, 51), (203, 0)] {
         for third in 0..=255 {
             let v4 = Ipv4Addr::new(first, second, third, 7);
             assert_eq!(is_public(v4.into()), is_public_v4(v4), "{v4}");

@@ -8,9 +8,7 @@ use tidings::storage::conformance::{self, Case};
 
 /// Opens a store and runs a case on it, on a runtime without a clock or workers.
 fn run(case: Case, open: impl Future<Output = Arc<dyn Storage>>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async { case.run(open.await).await });
 }
 
@@ -20,9 +18,7 @@ mod memory {
     use super::*;
 
     fn over_memory(case: Case) {
-        run(case, async {
-            Arc::new(MemoryStorage::new()) as Arc<dyn Storage>
-        });
+        run(case, async { Arc::new(MemoryStorage::new()) as Arc<dyn Storage> });
     }
 
     tidings::conformance_tests!(over_memory);
@@ -31,9 +27,7 @@ mod memory {
     #[test]
     #[ignore = "a million deliveries take minutes"]
     fn a_million_deliveries_arrive() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(conformance::scale::heavy(Arc::new(MemoryStorage::new())));
     }
 }
@@ -48,9 +42,7 @@ mod sqlite {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("tidings.db");
         run(case, async {
-            let store = SqliteStorage::open(path)
-                .await
-                .expect("a file that can be opened");
+            let store = SqliteStorage::open(path).await.expect("a file that can be opened");
             Arc::new(store) as Arc<dyn Storage>
         });
     }
@@ -63,13 +55,9 @@ mod sqlite {
     fn a_million_deliveries_arrive() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("tidings.db");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(async {
-            let store = SqliteStorage::open(path)
-                .await
-                .expect("a file that can be opened");
+            let store = SqliteStorage::open(path).await.expect("a file that can be opened");
             conformance::scale::heavy(Arc::new(store)).await;
         });
     }

@@ -97,14 +97,8 @@ impl Broken {
     }
 
     async fn state(&self, id: DeliveryId) -> Result<Option<tidings::Delivery>> {
-        let query = DeliveryQuery {
-            id: Some(id),
-            ..DeliveryQuery::default()
-        };
-        let page = self
-            .inner
-            .deliveries(&query, &PageRequest::default())
-            .await?;
+        let query = DeliveryQuery { id: Some(id), ..DeliveryQuery::default() };
+        let page = self.inner.deliveries(&query, &PageRequest::default()).await?;
         Ok(page.items.into_iter().next().map(|view| view.delivery))
     }
 
@@ -117,12 +111,7 @@ impl Broken {
             Fault::ServesTheDead => {
                 let (dispatcher, now) = (turn.dispatcher, turn.now);
                 let until = now + Duration::from_secs(1);
-                let beat = Heartbeat {
-                    dispatcher,
-                    now,
-                    until,
-                    abandoned: Vec::new(),
-                };
+                let beat = Heartbeat { dispatcher, now, until, abandoned: Vec::new() };
                 self.inner.heartbeat(&beat).await?;
             }
             _ => {}
@@ -157,11 +146,7 @@ impl WebhookStore for Broken {
         if !self.has(Fault::PagesByOffset) {
             return self.inner.webhooks(query, page).await;
         }
-        let all = self
-            .inner
-            .webhooks(query, &PageRequest::first(100)?)
-            .await?
-            .items;
+        let all = self.inner.webhooks(query, &PageRequest::first(100)?).await?.items;
         let limit = page.limit();
         let key = |cursor: Cursor| usize::try_from(cursor.key()).unwrap_or(usize::MAX);
         let first = match page.place() {
@@ -173,11 +158,7 @@ impl WebhookStore for Broken {
         let last = first + items.len();
         let cursor = |index: usize| Cursor::new(index as u128);
         let next = (last < all.len()).then(|| cursor(last - 1));
-        Ok(Page {
-            items,
-            next,
-            previous: (first > 0).then(|| cursor(first)),
-        })
+        Ok(Page { items, next, previous: (first > 0).then(|| cursor(first)) })
     }
 
     async fn delete(&self, id: WebhookId, now: Timestamp) -> Result<bool> {
@@ -190,19 +171,13 @@ impl EventStore for Broken {
     async fn append(&self, events: &[NewEvent], now: Timestamp) -> Result<Vec<Appended>> {
         match self.fault {
             Fault::RewritesPayloads => {
-                let rewrite = |new: &NewEvent| NewEvent {
-                    event: self.rewrite(&new.event),
-                    only: new.only,
-                };
+                let rewrite =
+                    |new: &NewEvent| NewEvent { event: self.rewrite(&new.event), only: new.only };
                 let events: Vec<_> = events.iter().map(rewrite).collect();
                 self.inner.append(&events, now).await
             }
             Fault::RoutesByPresentFilters => {
-                self.memo
-                    .lock()
-                    .expect("a lock")
-                    .held_back
-                    .push((events.to_vec(), now));
+                self.memo.lock().expect("a lock").held_back.push((events.to_vec(), now));
                 Ok(vec![Appended::Stored; events.len()])
             }
             Fault::KeepsHalfOfACall => {
@@ -251,10 +226,7 @@ impl DeliveryQueue for Broken {
     async fn claim(&self, turn: &Turn) -> Result<Claimed> {
         let mut claimed = self.inner.claim(&self.turn(turn).await?).await?;
         if self.has(Fault::SendsNoProbe) {
-            claimed
-                .leased
-                .iter_mut()
-                .for_each(|leased: &mut Leased| leased.probe = false);
+            claimed.leased.iter_mut().for_each(|leased: &mut Leased| leased.probe = false);
         }
         if self.has(Fault::NeverLowersNextDue) {
             let mut memo = self.memo.lock().expect("a lock");
@@ -271,10 +243,7 @@ impl DeliveryQueue for Broken {
             let found = self.state(settlement.fence.delivery).await?;
             let holds = |d: &tidings::Delivery| d.standing(&settlement.fence);
             let lost = found.as_ref().map(holds) == Some(tidings::Standing::Lost);
-            match (
-                self.fault,
-                found.map(|delivery| (delivery.state, delivery.attempt)),
-            ) {
+            match (self.fault, found.map(|delivery| (delivery.state, delivery.attempt))) {
                 (Fault::IgnoresTheFence, Some((State::Leased { dispatcher, .. }, attempt))) => {
                     settlement.fence.dispatcher = dispatcher;
                     settlement.fence.attempt = attempt;
@@ -332,11 +301,7 @@ impl DeliveryQueue for Broken {
         if self.has(Fault::RecordsRepetitions) {
             let memo = self.memo.lock().expect("a lock");
             for view in &mut page.items {
-                view.attempts = memo
-                    .attempts
-                    .get(&view.delivery.id)
-                    .cloned()
-                    .unwrap_or_default();
+                view.attempts = memo.attempts.get(&view.delivery.id).cloned().unwrap_or_default();
             }
         }
         Ok(page)
@@ -357,14 +322,8 @@ impl DeliveryQueue for Broken {
 
 /// Runs a case and says what it complains of.
 fn complaint(case: Case, fault: Fault) -> Option<String> {
-    let store = Broken {
-        inner: MemoryStorage::new(),
-        fault,
-        memo: Mutex::default(),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
+    let store = Broken { inner: MemoryStorage::new(), fault, memo: Mutex::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let run = AssertUnwindSafe(case.run(Arc::new(store))).catch_unwind();
     let panic = runtime.block_on(run).err()?;
     Some(panic.downcast_ref::<String>().expect("a text").clone())
@@ -373,83 +332,29 @@ fn complaint(case: Case, fault: Fault) -> Option<String> {
 /// Which case claims the contrary of which fault.
 const CAUGHT: [(Fault, &str); 24] = [
     (Fault::IgnoresTheFence, "a_late_settlement_is_lost"),
-    (
-        Fault::ForgetsLostAttempts,
-        "a_settlement_after_a_reap_is_lost",
-    ),
-    (
-        Fault::RecordsRepetitions,
-        "a_repeated_settlement_changes_nothing",
-    ),
-    (
-        Fault::FailsTheBatch,
-        "what_is_lost_or_gone_does_not_touch_the_others",
-    ),
-    (
-        Fault::AnswersInReverse,
-        "what_is_lost_or_gone_does_not_touch_the_others",
-    ),
+    (Fault::ForgetsLostAttempts, "a_settlement_after_a_reap_is_lost"),
+    (Fault::RecordsRepetitions, "a_repeated_settlement_changes_nothing"),
+    (Fault::FailsTheBatch, "what_is_lost_or_gone_does_not_touch_the_others"),
+    (Fault::AnswersInReverse, "what_is_lost_or_gone_does_not_touch_the_others"),
     (Fault::NeverReaps, "a_dead_dispatchers_leases_go_back"),
     (Fault::ServesTheDead, "only_a_living_dispatcher_claims"),
-    (
-        Fault::ForgetsAbandonedCalls,
-        "abandoned_leases_go_back_uncharged",
-    ),
-    (
-        Fault::LeasesBeyondPermits,
-        "leases_never_exceed_the_permits",
-    ),
-    (
-        Fault::IgnoresRoom,
-        "a_webhook_gets_no_more_leases_than_it_has_room_for",
-    ),
-    (
-        Fault::StrandsDeliveries,
-        "no_delivery_is_stranded_by_a_settle_and_a_claim",
-    ),
-    (
-        Fault::NeverLowersNextDue,
-        "whatever_makes_a_delivery_wait_lowers_next_due",
-    ),
-    (
-        Fault::SendsNoProbe,
-        "after_a_pause_one_probe_is_out_at_a_time",
-    ),
+    (Fault::ForgetsAbandonedCalls, "abandoned_leases_go_back_uncharged"),
+    (Fault::LeasesBeyondPermits, "leases_never_exceed_the_permits"),
+    (Fault::IgnoresRoom, "a_webhook_gets_no_more_leases_than_it_has_room_for"),
+    (Fault::StrandsDeliveries, "no_delivery_is_stranded_by_a_settle_and_a_claim"),
+    (Fault::NeverLowersNextDue, "whatever_makes_a_delivery_wait_lowers_next_due"),
+    (Fault::SendsNoProbe, "after_a_pause_one_probe_is_out_at_a_time"),
     (Fault::ForgetsPauses, "of_two_pauses_the_later_counts"),
-    (
-        Fault::TakesConflictsForDuplicates,
-        "of_concurrent_contents_one_is_stored",
-    ),
-    (
-        Fault::KeepsHalfOfACall,
-        "a_conflict_keeps_nothing_of_its_call",
-    ),
+    (Fault::TakesConflictsForDuplicates, "of_concurrent_contents_one_is_stored"),
+    (Fault::KeepsHalfOfACall, "a_conflict_keeps_nothing_of_its_call"),
     (Fault::RewritesPayloads, "payloads_are_kept_byte_for_byte"),
-    (
-        Fault::RoutesByPresentFilters,
-        "a_disabled_webhook_gets_nothing_published_meanwhile",
-    ),
-    (
-        Fault::SaysThatNothingIsLeft,
-        "a_wide_event_is_routed_over_several_turns",
-    ),
-    (
-        Fault::IgnoresTheRouteBounds,
-        "no_more_marks_are_looked_at_than_asked",
-    ),
+    (Fault::RoutesByPresentFilters, "a_disabled_webhook_gets_nothing_published_meanwhile"),
+    (Fault::SaysThatNothingIsLeft, "a_wide_event_is_routed_over_several_turns"),
+    (Fault::IgnoresTheRouteBounds, "no_more_marks_are_looked_at_than_asked"),
     (Fault::SwallowsStaleEdits, "a_stale_edit_changes_nothing"),
-    (
-        Fault::PagesByOffset,
-        "pages_of_webhooks_hold_while_things_change",
-    ),
-    (
-        Fault::PrunesTheUnfinished,
-        "an_unfinished_event_is_never_pruned",
-    ),
-    (
-        Fault::SweepsWithoutBound,
-        "a_step_is_bounded_and_says_whether_there_is_more",
-    ),
+    (Fault::PagesByOffset, "pages_of_webhooks_hold_while_things_change"),
+    (Fault::PrunesTheUnfinished, "an_unfinished_event_is_never_pruned"),
+    (Fault::SweepsWithoutBound, "a_step_is_bounded_and_says_whether_there_is_more"),
 ];
 
 /// Runs the case named for each fault over the storage that has it, and over one that has none.
@@ -459,11 +364,7 @@ fn each_fault_is_caught_by_the_case_that_claims_the_contrary() {
         let text = complaint(case(name), fault);
         let text = text.unwrap_or_else(|| panic!("{fault:?} passes {name}"));
         assert!(text.contains(name), "the complaint names its case: {text}");
-        assert_eq!(
-            complaint(case(name), Fault::None),
-            None,
-            "the fault is what {name} catches"
-        );
+        assert_eq!(complaint(case(name), Fault::None), None, "the fault is what {name} catches");
     }
 }
 

@@ -27,10 +27,7 @@ const OPEN_MIN: usize = 8;
 const IN_FLIGHT: u32 = 64;
 
 fn env(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default)
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 /// The event with this number: the same in every process.
@@ -39,10 +36,7 @@ fn event(number: u64) -> Event {
     random[2..].copy_from_slice(&number.to_be_bytes());
     let id = EventId::new(Timestamp::UNIX_EPOCH, &random);
     let object = json!({ "id": number.to_string(), "state": "accepted", "total": 29.90 });
-    Change::of("order.accepted", &object)
-        .unwrap()
-        .into_event(id, Timestamp::UNIX_EPOCH)
-        .unwrap()
+    Change::of("order.accepted", &object).unwrap().into_event(id, Timestamp::UNIX_EPOCH).unwrap()
 }
 
 /// What the receiver saw.
@@ -74,10 +68,8 @@ impl Receiver {
         let address = listener.local_addr().unwrap();
         let serving = receiver.clone();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 while let Ok((stream, _)) = listener.accept().await {
@@ -132,16 +124,8 @@ impl Receiver {
         let mut seen = self.seen.lock().unwrap();
         let patience = Instant::now() + Duration::from_secs(60);
         while seen.open < OPEN_MIN {
-            assert!(
-                Instant::now() < patience,
-                "only {} requests are open",
-                seen.open
-            );
-            seen = self
-                .changed
-                .wait_timeout(seen, Duration::from_secs(1))
-                .unwrap()
-                .0;
+            assert!(Instant::now() < patience, "only {} requests are open", seen.open);
+            seen = self.changed.wait_timeout(seen, Duration::from_secs(1)).unwrap().0;
         }
         child.kill().unwrap();
         child.wait().unwrap();
@@ -158,10 +142,7 @@ fn spawn(path: &Path, receiver: SocketAddr, first: Option<u64>) -> Child {
         .args(["--exact", "the_child", "--nocapture", "--include-ignored"])
         .env("TIDINGS_CRASH_PATH", path)
         .env("TIDINGS_CRASH_RECEIVER", receiver.to_string())
-        .env(
-            "TIDINGS_CRASH_FIRST",
-            first.map_or(String::new(), |first| first.to_string()),
-        )
+        .env("TIDINGS_CRASH_FIRST", first.map_or(String::new(), |first| first.to_string()))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -182,15 +163,10 @@ fn the_child() {
         let network = NetworkPolicy::public_only().allow_loopback();
         let storage = SqliteStorage::open(path).await.unwrap();
         let tidings = Tidings::builder(storage).network(network.clone()).build();
-        let wanted = tidings
-            .webhooks(&Default::default(), &PageRequest::default())
-            .await
-            .unwrap();
+        let wanted = tidings.webhooks(&Default::default(), &PageRequest::default()).await.unwrap();
         if wanted.items.is_empty() {
             let address = format!("http://{receiver}/hook");
-            let registration = Registration::new(&address, ["order.*"])
-                .unwrap()
-                .enabled(true);
+            let registration = Registration::new(&address, ["order.*"]).unwrap().enabled(true);
             tidings.create(registration).await.unwrap();
         }
         let transport = HyperTransport::new(HyperOptions::default().with_network(network)).unwrap();
@@ -198,9 +174,7 @@ fn the_child() {
             .in_flight(IN_FLIGHT)
             .in_flight_per_webhook(IN_FLIGHT)
             .lease(Duration::from_secs(3));
-        let dispatcher = tidings
-            .dispatcher_with(Arc::new(transport), options)
-            .unwrap();
+        let dispatcher = tidings.dispatcher_with(Arc::new(transport), options).unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let running = tokio::spawn(dispatcher.run(async {
             let _ = stopped.await;
@@ -258,9 +232,7 @@ fn killed_at_any_moment_nothing_is_lost() {
         let wanted = 1_000 + kill * 37 % 400;
         let mut count = 0;
         while count < wanted {
-            let number = lines
-                .recv_timeout(Duration::from_secs(60))
-                .expect("the child publishes");
+            let number = lines.recv_timeout(Duration::from_secs(60)).expect("the child publishes");
             acknowledged.push(number);
             count += 1;
         }
@@ -275,26 +247,14 @@ fn killed_at_any_moment_nothing_is_lost() {
     let patience = Instant::now() + Duration::from_secs(120);
     {
         let mut seen = receiver.seen.lock().unwrap();
-        let ids: Vec<String> = acknowledged
-            .iter()
-            .map(|number| event(*number).id().to_string())
-            .collect();
+        let ids: Vec<String> =
+            acknowledged.iter().map(|number| event(*number).id().to_string()).collect();
         let mut missing = usize::MAX;
         while missing > 0 {
-            missing = ids
-                .iter()
-                .filter(|id| !seen.acknowledged.contains_key(*id))
-                .count();
-            assert!(
-                Instant::now() < patience,
-                "{missing} acknowledged events are lost"
-            );
+            missing = ids.iter().filter(|id| !seen.acknowledged.contains_key(*id)).count();
+            assert!(Instant::now() < patience, "{missing} acknowledged events are lost");
             if missing > 0 {
-                seen = receiver
-                    .changed
-                    .wait_timeout(seen, Duration::from_secs(1))
-                    .unwrap()
-                    .0;
+                seen = receiver.changed.wait_timeout(seen, Duration::from_secs(1)).unwrap().0;
             }
         }
     }
@@ -316,28 +276,21 @@ fn killed_at_any_moment_nothing_is_lost() {
         seen.duplicates
     );
     let check = rusqlite::Connection::open(&path).unwrap();
-    let answer: String = check
-        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
-        .unwrap();
+    let answer: String = check.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(answer, "ok");
     assert_nothing_is_left(&path);
 }
 
 /// No delivery waits or is leased after the last child's end.
 fn assert_nothing_is_left(path: &Path) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let storage = SqliteStorage::open(path).await.unwrap();
         let query = DeliveryQuery {
             states: vec![StateKind::Leased, StateKind::Exhausted, StateKind::Expired],
             ..DeliveryQuery::default()
         };
-        let page = storage
-            .deliveries(&query, &PageRequest::default())
-            .await
-            .unwrap();
+        let page = storage.deliveries(&query, &PageRequest::default()).await.unwrap();
         assert!(page.items.is_empty(), "{:?}", page.items);
         storage.close().await;
     });

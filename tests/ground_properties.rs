@@ -130,9 +130,7 @@ fn is_type(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
     text.len() <= 128
         && (2..=8).contains(&segments.len())
-        && segments
-            .iter()
-            .all(|segment| !segment.is_empty() && segment.chars().all(allowed))
+        && segments.iter().all(|segment| !segment.is_empty() && segment.chars().all(allowed))
 }
 
 proptest! {

@@ -23,10 +23,7 @@ fn dispatcher(byte: u8) -> DispatcherId {
 }
 
 fn owed(event: u8) -> Delivery {
-    let (event, webhook) = (
-        EventId::new(now(), &[event; 10]),
-        WebhookId::new(now(), &[1; 10]),
-    );
+    let (event, webhook) = (EventId::new(now(), &[event; 10]), WebhookId::new(now(), &[1; 10]));
     Delivery::owed(event, webhook, Cause::ROUTED, now(), at(1))
 }
 
@@ -39,36 +36,18 @@ fn leased(event: u8) -> Delivery {
 fn settled(status: u16) -> Delivery {
     let webhook = Registration::new("https://example.com/hook", ["*"])
         .and_then(|it| {
-            it.into_webhook(
-                WebhookId::new(now(), &[1; 10]),
-                Secret::from_random(&[2; 32]),
-                now(),
-            )
+            it.into_webhook(WebhookId::new(now(), &[1; 10]), Secret::from_random(&[2; 32]), now())
         })
         .unwrap();
-    let outcome = Outcome::Answered {
-        status,
-        retry_after: None,
-    };
+    let outcome = Outcome::Answered { status, retry_after: None };
     let mut delivery = leased(1);
-    advance(
-        &delivery,
-        &webhook,
-        Seen::default(),
-        &outcome,
-        &Policy::default(),
-        now(),
-    )
-    .apply(&mut delivery, dispatcher(1));
+    advance(&delivery, &webhook, Seen::default(), &outcome, &Policy::default(), now())
+        .apply(&mut delivery, dispatcher(1));
     delivery
 }
 
 fn lane(next_due: Option<u64>, paused_until: Option<u64>) -> Lane {
-    Lane {
-        next_due: next_due.map(at),
-        paused_until: paused_until.map(at),
-        failing_since: None,
-    }
+    Lane { next_due: next_due.map(at), paused_until: paused_until.map(at), failing_since: None }
 }
 
 /// Asks lanes of each kind what may be claimed at 10 s (table; design 1, claim).
@@ -97,54 +76,14 @@ fn a_lane_is_ready_when_it_is_due_and_not_paused() {
 fn a_lane_changes_as_it_is_told() {
     type Change = fn(&mut Lane);
     let rows: [(&str, Lane, Change, Lane); 14] = [
-        (
-            "the first delivery",
-            lane(None, None),
-            |it| it.lower(at(5)),
-            lane(Some(5), None),
-        ),
-        (
-            "an earlier one",
-            lane(Some(7), None),
-            |it| it.lower(at(5)),
-            lane(Some(5), None),
-        ),
-        (
-            "a later one",
-            lane(Some(3), None),
-            |it| it.lower(at(5)),
-            lane(Some(3), None),
-        ),
-        (
-            "a pause stays",
-            lane(None, Some(9)),
-            |it| it.lower(at(5)),
-            lane(Some(5), Some(9)),
-        ),
-        (
-            "a pause",
-            lane(Some(1), None),
-            |it| it.pause(at(5)),
-            lane(Some(1), Some(5)),
-        ),
-        (
-            "a longer pause",
-            lane(None, Some(4)),
-            |it| it.pause(at(5)),
-            lane(None, Some(5)),
-        ),
-        (
-            "a shorter pause",
-            lane(None, Some(6)),
-            |it| it.pause(at(5)),
-            lane(None, Some(6)),
-        ),
-        (
-            "the probe's own end",
-            lane(None, Some(1)),
-            |it| it.probe(at(5)),
-            lane(None, Some(5)),
-        ),
+        ("the first delivery", lane(None, None), |it| it.lower(at(5)), lane(Some(5), None)),
+        ("an earlier one", lane(Some(7), None), |it| it.lower(at(5)), lane(Some(5), None)),
+        ("a later one", lane(Some(3), None), |it| it.lower(at(5)), lane(Some(3), None)),
+        ("a pause stays", lane(None, Some(9)), |it| it.lower(at(5)), lane(Some(5), Some(9))),
+        ("a pause", lane(Some(1), None), |it| it.pause(at(5)), lane(Some(1), Some(5))),
+        ("a longer pause", lane(None, Some(4)), |it| it.pause(at(5)), lane(None, Some(5))),
+        ("a shorter pause", lane(None, Some(6)), |it| it.pause(at(5)), lane(None, Some(6))),
+        ("the probe's own end", lane(None, Some(1)), |it| it.probe(at(5)), lane(None, Some(5))),
         (
             "no change",
             lane(Some(1), Some(2)),
@@ -169,12 +108,7 @@ fn a_lane_changes_as_it_is_told() {
             |it| it.change(LaneChange::Reprobe, at(5)),
             lane(Some(1), Some(5)),
         ),
-        (
-            "enabled when empty",
-            lane(None, Some(9)),
-            |it| it.enable(at(5)),
-            lane(None, None),
-        ),
+        ("enabled when empty", lane(None, Some(9)), |it| it.enable(at(5)), lane(None, None)),
         (
             "enabled with a queue",
             lane(Some(1), Some(9)),
@@ -192,10 +126,7 @@ fn a_lane_changes_as_it_is_told() {
 #[test]
 fn health_is_judged_by_the_stored_stretch() {
     let failing = |at| Health::Failing { at };
-    let disable = |observed| Health::Disable {
-        observed: at(observed),
-        at: at(9),
-    };
+    let disable = |observed| Health::Disable { observed: at(observed), at: at(9) };
     let gone = Health::Gone { at: at(9) };
     for (stored, health, expected, reason) in [
         (None, Health::Unchanged, None, None),
@@ -211,22 +142,12 @@ fn health_is_judged_by_the_stored_stretch() {
         (None, gone, Some(9), Some(DisabledReason::Gone)),
         (Some(1), gone, Some(1), Some(DisabledReason::Gone)),
     ] {
-        let mut lane = Lane {
-            failing_since: stored.map(at),
-            ..Lane::default()
-        };
+        let mut lane = Lane { failing_since: stored.map(at), ..Lane::default() };
         assert_eq!(lane.health(health), reason, "{stored:?} {health:?}");
-        assert_eq!(
-            lane.failing_since,
-            expected.map(at),
-            "{stored:?} {health:?}"
-        );
+        assert_eq!(lane.failing_since, expected.map(at), "{stored:?} {health:?}");
         assert!(lane.is_plain());
     }
-    let mut lane = Lane {
-        failing_since: Some(at(1)),
-        ..Lane::default()
-    };
+    let mut lane = Lane { failing_since: Some(at(1)), ..Lane::default() };
     lane.enable(at(5));
     assert_eq!(lane.failing_since, None, "an enabled webhook starts anew");
 }
@@ -235,23 +156,10 @@ fn health_is_judged_by_the_stored_stretch() {
 #[test]
 fn a_fence_holds_for_its_own_lease_only() {
     let base = leased(1);
-    let fence = Fence {
-        delivery: base.id,
-        attempt: 1,
-        dispatcher: dispatcher(1),
-    };
-    let other = Fence {
-        dispatcher: dispatcher(2),
-        ..fence
-    };
-    let later = Fence {
-        attempt: 2,
-        ..fence
-    };
-    let elsewhere = Fence {
-        delivery: leased(2).id,
-        ..fence
-    };
+    let fence = Fence { delivery: base.id, attempt: 1, dispatcher: dispatcher(1) };
+    let other = Fence { dispatcher: dispatcher(2), ..fence };
+    let later = Fence { attempt: 2, ..fence };
+    let elsewhere = Fence { delivery: leased(2).id, ..fence };
     let changed = |change: fn(&mut Delivery)| {
         let mut delivery = base.clone();
         change(&mut delivery);
@@ -273,47 +181,17 @@ fn a_fence_holds_for_its_own_lease_only() {
         ("leased to another", &base, other, Standing::Lost),
         ("another attempt", &base, later, Standing::Lost),
         ("another delivery", &base, elsewhere, Standing::Lost),
-        (
-            "delivered by this",
-            &settled(200),
-            fence,
-            Standing::Repeated,
-        ),
-        (
-            "delivered, another attempt",
-            &settled(200),
-            later,
-            Standing::Lost,
-        ),
+        ("delivered by this", &settled(200), fence, Standing::Repeated),
+        ("delivered, another attempt", &settled(200), later, Standing::Lost),
         ("delivered by another", &settled(200), other, Standing::Lost),
-        (
-            "waiting after this",
-            &settled(500),
-            fence,
-            Standing::Repeated,
-        ),
-        (
-            "waiting after another",
-            &settled(500),
-            other,
-            Standing::Lost,
-        ),
+        ("waiting after this", &settled(500), fence, Standing::Repeated),
+        ("waiting after another", &settled(500), other, Standing::Lost),
         ("given back by this", &back, fence, Standing::Repeated),
         ("reaped", &reaped, fence, Standing::Lost),
         ("abandoned", &abandoned, fence, Standing::Lost),
         ("leased again", &again(&reaped), fence, Standing::Lost),
-        (
-            "leased again after a settlement",
-            &again(&settled(500)),
-            fence,
-            Standing::Lost,
-        ),
-        (
-            "leased again, with its own fence",
-            &again(&reaped),
-            later,
-            Standing::Holds,
-        ),
+        ("leased again after a settlement", &again(&settled(500)), fence, Standing::Lost),
+        ("leased again, with its own fence", &again(&reaped), later, Standing::Holds),
     ] {
         assert_eq!(delivery.standing(&fence), standing, "{name}");
     }
@@ -323,34 +201,16 @@ fn a_fence_holds_for_its_own_lease_only() {
 #[test]
 fn the_attempt_only_grows_and_a_crash_is_counted_once() {
     let mut delivery = owed(1);
-    assert_eq!(
-        delivery.id,
-        DeliveryId::of(delivery.event, delivery.webhook, Cause::ROUTED)
-    );
-    assert_eq!(
-        (delivery.state, delivery.attempt),
-        (State::Waiting { due: at(1) }, 0)
-    );
+    assert_eq!(delivery.id, DeliveryId::of(delivery.event, delivery.webhook, Cause::ROUTED));
+    assert_eq!((delivery.state, delivery.attempt), (State::Waiting { due: at(1) }, 0));
     delivery.lease(dispatcher(1), 7);
-    assert_eq!(
-        delivery.state,
-        State::Leased {
-            dispatcher: dispatcher(1),
-            ticket: 7
-        }
-    );
+    assert_eq!(delivery.state, State::Leased { dispatcher: dispatcher(1), ticket: 7 });
     delivery.reap(at(2));
-    assert_eq!(
-        (delivery.attempt, delivery.interruptions, delivery.lapsed),
-        (1, 1, true)
-    );
+    assert_eq!((delivery.attempt, delivery.interruptions, delivery.lapsed), (1, 1, true));
     assert_eq!(delivery.state, State::Waiting { due: at(2) });
     delivery.lease(dispatcher(2), 1);
     delivery.abandon(at(3));
-    assert_eq!(
-        (delivery.attempt, delivery.interruptions, delivery.lapsed),
-        (2, 1, true)
-    );
+    assert_eq!((delivery.attempt, delivery.interruptions, delivery.lapsed), (2, 1, true));
     assert_eq!(delivery.state, State::Waiting { due: at(3) });
     assert_eq!((delivery.failures, delivery.settled_by), (0, None));
 }

@@ -281,10 +281,7 @@ struct Copy {
 impl Copy {
     fn new() -> Self {
         let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("planted");
-        Self {
-            tree: place.join("tree"),
-            target: place.join("target"),
-        }
+        Self { tree: place.join("tree"), target: place.join("target") }
     }
 
     /// Brings the copy to the state of the tree. Files that are the same are left alone, so that
@@ -299,13 +296,9 @@ impl Copy {
                 }
             }
         }
-        let top = fs::read_dir(root())
-            .unwrap()
-            .map(|entry| entry.unwrap().path());
+        let top = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path());
         let top = top.filter(|path| path.is_file());
-        let inner = FOLDERS
-            .iter()
-            .flat_map(|folder| files(&root().join(folder)));
+        let inner = FOLDERS.iter().flat_map(|folder| files(&root().join(folder)));
         for path in top.chain(inner) {
             let to = self.tree.join(path.strip_prefix(root()).unwrap());
             let bytes = fs::read(&path).unwrap();
@@ -361,12 +354,7 @@ impl Copy {
     fn run(&self, command: &mut Command) -> Option<(bool, String, String)> {
         let paths = ["out", "err"].map(|name| self.tree.with_file_name(name));
         let [out, err] = paths.clone().map(|path| fs::File::create(path).unwrap());
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err)
-            .spawn()
-            .unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().unwrap();
         let began = Instant::now();
         loop {
             if let Some(status) = child.try_wait().unwrap() {
@@ -390,13 +378,5 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         return Vec::new();
     };
     let paths = entries.map(|entry| entry.unwrap().path());
-    paths
-        .flat_map(|path| {
-            if path.is_dir() {
-                files(&path)
-            } else {
-                vec![path]
-            }
-        })
-        .collect()
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }

@@ -22,10 +22,7 @@ fn event(number: u64) -> Event {
     random[2..].copy_from_slice(&number.to_be_bytes());
     let id = EventId::new(Timestamp::UNIX_EPOCH, &random);
     let object = json!({ "id": number.to_string(), "state": "accepted" });
-    Change::of("order.accepted", &object)
-        .unwrap()
-        .into_event(id, Timestamp::UNIX_EPOCH)
-        .unwrap()
+    Change::of("order.accepted", &object).unwrap().into_event(id, Timestamp::UNIX_EPOCH).unwrap()
 }
 
 /// Not a test by itself: the process that is traced. Four callers publish; each acknowledged
@@ -37,17 +34,13 @@ fn the_traced_child() {
         return;
     };
     let unsynced = std::env::var("TIDINGS_CUT_UNSYNCED").is_ok();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async move {
         let options = SqliteOptions::default().dangerously_without_sync(unsynced);
         let storage = SqliteStorage::open_with(path, options).await.unwrap();
         let tidings = Tidings::new(storage);
-        let registration = Registration::new("https://example.com/hook", ["*"])
-            .unwrap()
-            .enabled(true);
+        let registration =
+            Registration::new("https://example.com/hook", ["*"]).unwrap().enabled(true);
         tidings.create(registration).await.unwrap();
         let callers = (0..4).map(|caller| {
             let tidings = tidings.clone();
@@ -69,21 +62,10 @@ fn the_traced_child() {
 /// One traced system call.
 #[derive(Debug)]
 enum Call {
-    Write {
-        path: String,
-        offset: usize,
-        bytes: Vec<u8>,
-    },
-    Truncate {
-        path: String,
-        length: usize,
-    },
-    Sync {
-        path: String,
-    },
-    Unlink {
-        path: String,
-    },
+    Write { path: String, offset: usize, bytes: Vec<u8> },
+    Truncate { path: String, length: usize },
+    Sync { path: String },
+    Unlink { path: String },
     Acknowledged(u64),
 }
 
@@ -100,28 +82,16 @@ fn trace(folder: &Path, unsynced: bool) -> Vec<Call> {
         .arg("-e")
         .arg("trace=write,pwrite64,writev,pwritev,ftruncate,fsync,fdatasync,unlink,unlinkat")
         .arg(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "the_traced_child",
-            "--nocapture",
-            "--include-ignored",
-        ])
+        .args(["--exact", "the_traced_child", "--nocapture", "--include-ignored"])
         .env("TIDINGS_CUT_PATH", folder.join("tidings.db"));
     if unsynced {
         command.env("TIDINGS_CUT_UNSYNCED", "1");
     }
     let output = command.output().expect("strace is installed");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = std::fs::read_to_string(&log).unwrap();
     let name = format!("{}/", folder.display());
-    join_unfinished(&text)
-        .iter()
-        .filter_map(|line| read_call(line, &name))
-        .collect()
+    join_unfinished(&text).iter().filter_map(|line| read_call(line, &name)).collect()
 }
 
 /// Lines of threads that were interrupted are in two parts; the call counts where it ended.
@@ -147,11 +117,7 @@ fn join_unfinished(text: &str) -> Vec<String> {
 
 /// The text of `\x61\x62…`.
 fn bytes(escaped: &str) -> Vec<u8> {
-    escaped
-        .split("\\x")
-        .skip(1)
-        .map(|hex| u8::from_str_radix(&hex[..2], 16).unwrap())
-        .collect()
+    escaped.split("\\x").skip(1).map(|hex| u8::from_str_radix(&hex[..2], 16).unwrap()).collect()
 }
 
 fn read_call(line: &str, folder: &str) -> Option<Call> {
@@ -166,11 +132,8 @@ fn read_call(line: &str, folder: &str) -> Option<Call> {
         return path.starts_with(folder).then_some(Call::Unlink { path });
     }
     let path = arguments.split_once('<')?.1.split_once('>')?.0;
-    let path = if path.contains("\\x") {
-        String::from_utf8(bytes(path)).ok()?
-    } else {
-        path.into()
-    };
+    let path =
+        if path.contains("\\x") { String::from_utf8(bytes(path)).ok()? } else { path.into() };
     if name == "write" && arguments.starts_with("1<") {
         let text = String::from_utf8(bytes(quoted()?)).ok()?;
         let number = text.strip_prefix("acknowledged ")?.trim().parse().ok()?;
@@ -186,16 +149,9 @@ fn read_call(line: &str, folder: &str) -> Option<Call> {
             let written: usize = result.split(' ').next()?.parse().ok()?;
             let mut bytes = bytes(quoted()?);
             bytes.truncate(written);
-            Call::Write {
-                path,
-                offset,
-                bytes,
-            }
+            Call::Write { path, offset, bytes }
         }
-        "ftruncate" => Call::Truncate {
-            path,
-            length: last()?.parse().ok()?,
-        },
+        "ftruncate" => Call::Truncate { path, length: last()?.parse().ok()? },
         "fsync" | "fdatasync" => Call::Sync { path },
         other => panic!("{other} on {path}: the test does not know how to replay it"),
     })
@@ -210,11 +166,7 @@ fn missing_after_cuts(calls: &[Call], step: usize) -> (usize, usize) {
     let (mut missing, mut cuts) = (0, 0);
     for call in calls {
         match call {
-            Call::Write {
-                path,
-                offset,
-                bytes,
-            } => {
+            Call::Write { path, offset, bytes } => {
                 let file = written.entry(path.clone()).or_default();
                 let end = offset + bytes.len();
                 if file.len() < end {
@@ -252,9 +204,7 @@ fn missing_in(files: &Files, acknowledged: &[u64]) -> usize {
         let name = Path::new(path).file_name().unwrap();
         std::fs::write(folder.path().join(name), contents).unwrap();
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let path = folder.path().join("tidings.db");
         let Ok(storage) = SqliteStorage::open(path).await else {
@@ -262,14 +212,8 @@ fn missing_in(files: &Files, acknowledged: &[u64]) -> usize {
         };
         let mut missing = 0;
         for number in acknowledged {
-            let query = EventQuery {
-                id: Some(event(*number).id()),
-                ..EventQuery::default()
-            };
-            let page = storage
-                .events(&query, &PageRequest::default())
-                .await
-                .unwrap();
+            let query = EventQuery { id: Some(event(*number).id()), ..EventQuery::default() };
+            let page = storage.events(&query, &PageRequest::default()).await.unwrap();
             missing += usize::from(page.items.is_empty());
         }
         storage.close().await;
@@ -284,10 +228,7 @@ fn missing_in(files: &Files, acknowledged: &[u64]) -> usize {
 fn a_power_cut_takes_back_no_acknowledged_publish() {
     let folder = tempfile::tempdir().unwrap();
     let calls = trace(folder.path(), false);
-    let published = calls
-        .iter()
-        .filter(|call| matches!(call, Call::Acknowledged(_)))
-        .count();
+    let published = calls.iter().filter(|call| matches!(call, Call::Acknowledged(_))).count();
     assert_eq!(published as u64, EVENTS, "the trace is whole");
     let (missing, cuts) = missing_after_cuts(&calls, 10);
     assert_eq!((missing, cuts), (0, 40));
@@ -296,9 +237,6 @@ fn a_power_cut_takes_back_no_acknowledged_publish() {
     let calls = trace(folder.path(), true);
     let (missing, cuts) = missing_after_cuts(&calls, 10);
     assert_eq!(cuts, 40);
-    assert!(
-        missing > 0,
-        "without the sync the cuts must lose something, or they show nothing"
-    );
+    assert!(missing > 0, "without the sync the cuts must lose something, or they show nothing");
     println!("synced: 0 of {published} lost; unsynced: {missing} lost over {cuts} cuts");
 }

@@ -27,9 +27,7 @@ async fn everything_arrives_at_everyone_who_wants_it() {
     let changes = changes(&text).unwrap();
     let patience = Duration::from_secs(90);
 
-    let report = run(&file, &changes, &receivers().await.unwrap(), patience)
-        .await
-        .unwrap();
+    let report = run(&file, &changes, &receivers().await.unwrap(), patience).await.unwrap();
 
     let text = report.to_string();
     let last = text.lines().last().unwrap();
@@ -50,10 +48,7 @@ async fn a_lost_event_is_an_error() {
     let changes = changes(&text).unwrap();
     let receiver = Receiver::start("forgetful", Manner::Forgetful, &["order.created"]);
     let receivers = [receiver.await.unwrap()];
-    let orders = changes
-        .iter()
-        .filter(|line| line.event_type == "order.created")
-        .count();
+    let orders = changes.iter().filter(|line| line.event_type == "order.created").count();
     let patience = Duration::from_secs(6);
 
     let file = folder.path().join("tidings.db");
@@ -88,10 +83,7 @@ fn the_changes_are_those_of_a_shop() {
         "return.",
         "refund.",
     ] {
-        assert!(
-            types.iter().any(|it| it.starts_with(beginning)),
-            "no {beginning}"
-        );
+        assert!(types.iter().any(|it| it.starts_with(beginning)), "no {beginning}");
     }
     for line in &changes {
         let change = line.change().unwrap();

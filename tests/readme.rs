@@ -58,10 +58,7 @@ fn unlinked(line: &str) -> String {
             break;
         };
         text.push_str(&format!("{before}`{name}`"));
-        rest = match after
-            .strip_prefix('(')
-            .and_then(|target| target.split_once(')'))
-        {
+        rest = match after.strip_prefix('(').and_then(|target| target.split_once(')')) {
             Some((_, after)) => after,
             None => after,
         };
@@ -86,10 +83,7 @@ fn sections(text: &str) -> BTreeMap<String, String> {
 
 /// The features of a manifest, each with those that it switches on.
 fn features(manifest: &str) -> BTreeMap<String, Vec<String>> {
-    let lines = manifest
-        .lines()
-        .skip_while(|line| *line != "[features]")
-        .skip(1);
+    let lines = manifest.lines().skip_while(|line| *line != "[features]").skip(1);
     let mut features = BTreeMap::new();
     let mut name = String::new();
     for line in lines.take_while(|line| !line.starts_with('[')) {
@@ -154,22 +148,12 @@ fn the_readme_says_what_the_documentation_says() {
 fn the_readme_says_what_the_manifest_says() {
     let (readme, manifest, library) = (file("README.md"), file("Cargo.toml"), file("src/lib.rs"));
     let value = |key: &str| {
-        let line = manifest
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("{key} = \"")));
-        line.and_then(|rest| rest.strip_suffix('"'))
-            .expect("a key of the manifest")
-            .to_owned()
+        let line = manifest.lines().find_map(|line| line.strip_prefix(&format!("{key} = \"")));
+        line.and_then(|rest| rest.strip_suffix('"')).expect("a key of the manifest").to_owned()
     };
     let sentence = value("description");
-    assert!(
-        library.starts_with(&format!("//! {sentence}\n")),
-        "lib.rs: {sentence}"
-    );
-    assert!(
-        readme.contains(&format!("# tidings\n\n{sentence}\n")),
-        "README: {sentence}"
-    );
+    assert!(library.starts_with(&format!("//! {sentence}\n")), "lib.rs: {sentence}");
+    assert!(readme.contains(&format!("# tidings\n\n{sentence}\n")), "README: {sentence}");
     assert!(readme.contains(&format!("It needs Rust {}.", value("rust-version"))));
     for command in ["\ncargo run --example quickstart\n", "\ntests/run\n"] {
         assert!(readme.contains(command), "README lacks {command}");
@@ -177,10 +161,7 @@ fn the_readme_says_what_the_manifest_says() {
     let publishing = &sections(&readme)["Publishing"];
     let code = publishing.split("```").nth(1).expect("a code block");
     assert!(code.contains(".publish("), "{code}");
-    assert!(
-        code.lines().filter(|line| !line.trim().is_empty()).count() <= 12,
-        "{code}"
-    );
+    assert!(code.lines().filter(|line| !line.trim().is_empty()).count() <= 12, "{code}");
 }
 
 /// Compares the table with the manifest, in both directions.
@@ -189,9 +170,7 @@ fn the_features_are_those_of_the_manifest() {
     let features = features(&file("Cargo.toml"));
     let defaults = defaults(&features);
     let names = features.keys().filter(|name| *name != "default");
-    let expected: BTreeSet<_> = names
-        .map(|name| (name.clone(), defaults.contains(name)))
-        .collect();
+    let expected: BTreeSet<_> = names.map(|name| (name.clone(), defaults.contains(name))).collect();
     assert!(expected.len() > 4, "{expected:?}");
     assert_eq!(table(&sections(&file("README.md"))["Features"]), expected);
 }
@@ -207,9 +186,7 @@ fn the_names_to_watch_are_those_in_the_source() {
         }
     }
     let production = file("src/docs/production.md");
-    let rows = production
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `tidings."));
+    let rows = production.lines().filter_map(|line| line.strip_prefix("| `tidings."));
     let told: BTreeSet<_> = rows
         .filter_map(|row| row.split('`').next().map(|name| format!("tidings.{name}")))
         .collect();
@@ -229,17 +206,8 @@ fn a_difference_is_noticed() {
     let manifest = "[features]\ndefault = [\"a\"]\n# A comment = \"no\".\na = [\"b\", \"dep:x\"]\n\
         b = [\n    \"dep:y\",\n]\nc = []\n\n[dependencies]\nd = \"1\"\n";
     let features = features(manifest);
-    assert_eq!(
-        features.keys().collect::<Vec<_>>(),
-        ["a", "b", "c", "default"]
-    );
-    assert_eq!(
-        defaults(&features),
-        BTreeSet::from(["a".to_owned(), "b".to_owned()])
-    );
+    assert_eq!(features.keys().collect::<Vec<_>>(), ["a", "b", "c", "default"]);
+    assert_eq!(defaults(&features), BTreeSet::from(["a".to_owned(), "b".to_owned()]));
     let rows = table("| feature | default |\n|---|---|\n| `a` | yes | x |\n| `c` | no | y |\n");
-    assert_eq!(
-        rows,
-        BTreeSet::from([("a".to_owned(), true), ("c".to_owned(), false)])
-    );
+    assert_eq!(rows, BTreeSet::from([("a".to_owned(), true), ("c".to_owned(), false)]));
 }

@@ -25,11 +25,7 @@ fn webhook(mode: Mode) -> Webhook {
         .unwrap()
         .mode(mode)
         .enabled(true)
-        .into_webhook(
-            WebhookId::new(now(), &[1; 10]),
-            Secret::from_random(&[2; 32]),
-            now(),
-        )
+        .into_webhook(WebhookId::new(now(), &[1; 10]), Secret::from_random(&[2; 32]), now())
         .unwrap()
 }
 
@@ -58,29 +54,19 @@ fn exact() -> Policy {
 }
 
 fn answered(status: u16) -> Outcome {
-    Outcome::Answered {
-        status,
-        retry_after: None,
-    }
+    Outcome::Answered { status, retry_after: None }
 }
 
 fn asking(status: u16, retry_after: Duration) -> Outcome {
-    Outcome::Answered {
-        status,
-        retry_after: Some(retry_after),
-    }
+    Outcome::Answered { status, retry_after: Some(retry_after) }
 }
 
 fn waiting(delay: Duration) -> Next {
-    Next::Waiting {
-        due: after(now(), delay),
-    }
+    Next::Waiting { due: after(now(), delay) }
 }
 
 fn pause(time: Duration) -> LaneChange {
-    LaneChange::Pause {
-        until: after(now(), time),
-    }
+    LaneChange::Pause { until: after(now(), time) }
 }
 
 /// One rule: what is given, and what must come of it. [`row`] fills in a first failure.
@@ -123,38 +109,20 @@ fn row(rule: &'static str, outcome: Outcome) -> Row {
 impl Row {
     fn success(self) -> Self {
         let charged = (self.failures, self.interruptions);
-        Self {
-            next: Next::Delivered,
-            charged,
-            health: Health::Recovered,
-            ..self
-        }
+        Self { next: Next::Delivered, charged, health: Health::Recovered, ..self }
     }
 
     fn check(&self) {
         let mut delivery = leased(1, before(now(), self.age), self.failures);
         delivery.interruptions = self.interruptions;
         delivery.lapsed = self.lapsed;
-        let seen = Seen {
-            failing_since: self.failing.map(|time| before(now(), time)),
-            probe: self.probe,
-        };
+        let seen =
+            Seen { failing_since: self.failing.map(|time| before(now(), time)), probe: self.probe };
         let webhook = webhook(self.mode);
-        let found = advance(
-            &delivery,
-            &webhook,
-            seen,
-            &self.outcome,
-            &self.policy,
-            now(),
-        );
+        let found = advance(&delivery, &webhook, seen, &self.outcome, &self.policy, now());
         let name = self.rule;
         assert_eq!(found.next, self.next, "{name}");
-        assert_eq!(
-            (found.failures, found.interruptions),
-            self.charged,
-            "{name}"
-        );
+        assert_eq!((found.failures, found.interruptions), self.charged, "{name}");
         assert_eq!(found.health, self.health, "{name}");
         assert_eq!(found.lane, self.lane, "{name}");
         assert!(!found.lapsed, "{name}");
@@ -166,36 +134,21 @@ impl Row {
 #[test]
 fn every_rule_has_its_row() {
     let no_answer = |kind| Outcome::Unanswered(kind);
-    let since = |time| Health::Disable {
-        observed: before(now(), time),
-        at: now(),
-    };
+    let since = |time| Health::Disable { observed: before(now(), time), at: now() };
     let local = no_answer(FailureKind::Local);
     let crashed = Outcome::Interrupted;
     let unchanged = Health::Unchanged;
     for row in [
         row("a 2xx acknowledges (W16)", answered(200)).success(),
         row("202 is success, work comes later (domain 6)", answered(202)).success(),
-        Row {
-            failures: 9,
-            ..row("the last try may succeed (W16)", answered(204))
-        }
-        .success(),
-        Row {
-            failing: Some(9 * DAY),
-            ..row("one success ends it (W17)", answered(299))
-        }
-        .success(),
+        Row { failures: 9, ..row("the last try may succeed (W16)", answered(204)) }.success(),
+        Row { failing: Some(9 * DAY), ..row("one success ends it (W17)", answered(299)) }.success(),
         Row {
             probe: true,
             lane: LaneChange::Open,
             ..row("the probe opens the lane (design 1, claim)", answered(200)).success()
         },
-        row(
-            "Retry-After on success is nothing (RFC 9110, 10.2.3)",
-            asking(200, HOUR),
-        )
-        .success(),
+        row("Retry-After on success is nothing (RFC 9110, 10.2.3)", asking(200, HOUR)).success(),
         row("anything else is not received (W18)", answered(500)),
         row("a redirect is a failure (W19)", answered(302)),
         row("a bad request is tried again (W18)", answered(400)),
@@ -207,58 +160,31 @@ fn every_rule_has_its_row() {
         Row {
             health: Health::Gone { at: now() },
             failing: Some(9 * DAY),
-            ..row(
-                "410 disables, even where time would (Standard Webhooks)",
-                answered(410),
-            )
+            ..row("410 disables, even where time would (Standard Webhooks)", answered(410))
         },
-        Row {
-            lane: pause(5 * SECOND),
-            ..row("429 pauses (Standard Webhooks)", answered(429))
-        },
-        Row {
-            lane: pause(5 * SECOND),
-            ..row("502 pauses (Standard Webhooks)", answered(502))
-        },
-        Row {
-            lane: pause(5 * SECOND),
-            ..row("503 pauses (Standard Webhooks)", answered(503))
-        },
-        Row {
-            lane: pause(5 * SECOND),
-            ..row("504 pauses (Standard Webhooks)", answered(504))
-        },
+        Row { lane: pause(5 * SECOND), ..row("429 pauses (Standard Webhooks)", answered(429)) },
+        Row { lane: pause(5 * SECOND), ..row("502 pauses (Standard Webhooks)", answered(502)) },
+        Row { lane: pause(5 * SECOND), ..row("503 pauses (Standard Webhooks)", answered(503)) },
+        Row { lane: pause(5 * SECOND), ..row("504 pauses (Standard Webhooks)", answered(504)) },
         Row {
             lane: pause(15 * MINUTE),
             failing: Some(HOUR),
-            ..row(
-                "a pause grows to a quarter of the stretch (design 5)",
-                answered(503),
-            )
+            ..row("a pause grows to a quarter of the stretch (design 5)", answered(503))
         },
         Row {
             lane: pause(15 * MINUTE),
             failing: Some(DAY),
-            ..row(
-                "a pause of our own has an end (policy: pause_max)",
-                answered(503),
-            )
+            ..row("a pause of our own has an end (policy: pause_max)", answered(503))
         },
         Row {
             next: waiting(2 * MINUTE),
             lane: pause(2 * MINUTE),
-            ..row(
-                "Retry-After sets pause and try (Standard Webhooks)",
-                asking(503, 2 * MINUTE),
-            )
+            ..row("Retry-After sets pause and try (Standard Webhooks)", asking(503, 2 * MINUTE))
         },
         Row {
             next: waiting(24 * HOUR),
             lane: pause(24 * HOUR),
-            ..row(
-                "Retry-After is cut (policy: retry_after_max)",
-                asking(429, Duration::MAX),
-            )
+            ..row("Retry-After is cut (policy: retry_after_max)", asking(429, Duration::MAX))
         },
         Row {
             next: waiting(30 * MINUTE),
@@ -272,84 +198,48 @@ fn every_rule_has_its_row() {
         },
         Row {
             next: waiting(2 * MINUTE),
-            ..row(
-                "Retry-After on other answers delays the try (RFC 9110)",
-                asking(500, 2 * MINUTE),
-            )
+            ..row("Retry-After on other answers delays the try (RFC 9110)", asking(500, 2 * MINUTE))
         },
         Row {
             probe: true,
             lane: LaneChange::Open,
-            ..row(
-                "a probe that is answered opens (design 1, claim)",
-                answered(500),
-            )
+            ..row("a probe that is answered opens (design 1, claim)", answered(500))
         },
         Row {
             probe: true,
             lane: pause(5 * SECOND),
-            ..row(
-                "a probe that finds 503 pauses again (design 1, claim)",
-                answered(503),
-            )
+            ..row("a probe that finds 503 pauses again (design 1, claim)", answered(503))
         },
-        row(
-            "no answer is a failure (W18)",
-            no_answer(FailureKind::Timeout),
-        ),
-        row(
-            "one timeout does not pause (design 1, claim)",
-            no_answer(FailureKind::Timeout),
-        ),
+        row("no answer is a failure (W18)", no_answer(FailureKind::Timeout)),
+        row("one timeout does not pause (design 1, claim)", no_answer(FailureKind::Timeout)),
         Row {
             failing: Some(MINUTE),
             lane: pause(15 * SECOND),
-            ..row(
-                "timeouts in a row pause (design 1, claim)",
-                no_answer(FailureKind::Timeout),
-            )
+            ..row("timeouts in a row pause (design 1, claim)", no_answer(FailureKind::Timeout))
         },
         Row {
             failing: Some(MINUTE),
             lane: pause(15 * SECOND),
-            ..row(
-                "so do refused connections (design 1, claim)",
-                no_answer(FailureKind::Connect),
-            )
+            ..row("so do refused connections (design 1, claim)", no_answer(FailureKind::Connect))
         },
         Row {
             probe: true,
             lane: pause(5 * SECOND),
-            ..row(
-                "an unanswered probe pauses (design 1)",
-                no_answer(FailureKind::Dns),
-            )
+            ..row("an unanswered probe pauses (design 1)", no_answer(FailureKind::Dns))
         },
-        row(
-            "a blocked address is a failure (address policy)",
-            no_answer(FailureKind::Blocked),
-        ),
+        row("a blocked address is a failure (address policy)", no_answer(FailureKind::Blocked)),
         row("broken TLS is a failure (W18)", no_answer(FailureKind::Tls)),
-        row(
-            "what is no HTTP is a failure (W18)",
-            no_answer(FailureKind::Protocol),
-        ),
+        row("what is no HTTP is a failure (W18)", no_answer(FailureKind::Protocol)),
         Row {
             failures: 9,
             next: Next::Exhausted,
             charged: (10, 0),
-            ..row(
-                "the tenth failure is the last (Standard Webhooks: schedule)",
-                answered(500),
-            )
+            ..row("the tenth failure is the last (Standard Webhooks: schedule)", answered(500))
         },
         Row {
             mode: Mode::Test,
             next: waiting(5 * MINUTE),
-            ..row(
-                "test mode has a schedule of its own (domain 6)",
-                answered(500),
-            )
+            ..row("test mode has a schedule of its own (domain 6)", answered(500))
         },
         Row {
             mode: Mode::Test,
@@ -363,10 +253,7 @@ fn every_rule_has_its_row() {
             age: 29 * DAY,
             next: Next::Expired,
             charged: (9, 0),
-            ..row(
-                "too late for another try (policy: expire_after)",
-                answered(500),
-            )
+            ..row("too late for another try (policy: expire_after)", answered(500))
         },
         Row {
             failures: 8,
@@ -375,10 +262,7 @@ fn every_rule_has_its_row() {
             charged: (9, 0),
             ..row("just not too late (policy: expire_after)", answered(500))
         },
-        Row {
-            age: 40 * DAY,
-            ..row("a late success counts (W16)", answered(200)).success()
-        },
+        Row { age: 40 * DAY, ..row("a late success counts (W16)", answered(200)).success() },
         Row {
             failing: Some(5 * DAY - Duration::from_millis(1)),
             ..row("not yet several days (W17)", answered(500))
@@ -398,10 +282,7 @@ fn every_rule_has_its_row() {
         Row {
             failing: Some(2 * HOUR - SECOND),
             policy: exact().with_disable_after(HOUR),
-            ..row(
-                "never before the schedule's length (design 5)",
-                answered(500),
-            )
+            ..row("never before the schedule's length (design 5)", answered(500))
         }
         .with_schedule_of(&[5 * SECOND, 2 * HOUR - 5 * SECOND]),
         Row {
@@ -416,10 +297,7 @@ fn every_rule_has_its_row() {
             failing: Some(9 * DAY),
             charged: (4, 3),
             health: unchanged,
-            ..row(
-                "the third is free, too, and disables nothing (design 1, leases)",
-                local,
-            )
+            ..row("the third is free, too, and disables nothing (design 1, leases)", local)
         },
         Row {
             interruptions: 3,
@@ -431,10 +309,7 @@ fn every_rule_has_its_row() {
             interruptions: 3,
             charged: (1, 4),
             health: unchanged,
-            ..row(
-                "a panic is our own fault (design 1)",
-                no_answer(FailureKind::Panic),
-            )
+            ..row("a panic is our own fault (design 1)", no_answer(FailureKind::Panic))
         },
         Row {
             interruptions: 4,
@@ -443,10 +318,7 @@ fn every_rule_has_its_row() {
             next: waiting(5 * MINUTE),
             charged: (2, 4),
             health: unchanged,
-            ..row(
-                "a crash was counted when it was found (design 1, leases)",
-                crashed,
-            )
+            ..row("a crash was counted when it was found (design 1, leases)", crashed)
         },
         Row {
             interruptions: 12,
@@ -469,20 +341,13 @@ fn every_rule_has_its_row() {
             next: Next::Expired,
             charged: (0, 1),
             health: unchanged,
-            ..row(
-                "a free interruption expires, too (policy: expire_after)",
-                local,
-            )
+            ..row("a free interruption expires, too (policy: expire_after)", local)
         },
         Row {
             lapsed: true,
             interruptions: 1,
             charged: (0, 1),
-            ..row(
-                "a sent try clears the lapse (design 1, leases)",
-                answered(200),
-            )
-            .success()
+            ..row("a sent try clears the lapse (design 1, leases)", answered(200)).success()
         },
     ] {
         row.check();
@@ -503,14 +368,7 @@ fn only_2xx_is_success() {
     let (delivery, webhook, policy) = (leased(1, now(), 0), webhook(Mode::Live), exact());
     for status in 100..=999 {
         let outcome = answered(status);
-        let found = advance(
-            &delivery,
-            &webhook,
-            Seen::default(),
-            &outcome,
-            &policy,
-            now(),
-        );
+        let found = advance(&delivery, &webhook, Seen::default(), &outcome, &policy, now());
         let success = status / 100 == 2;
         assert_eq!(outcome.is_success(), success, "{status}");
         assert_eq!(found.next == Next::Delivered, success, "{status}");
@@ -528,14 +386,7 @@ fn delays(mode: Mode, number: u64, policy: &Policy) -> Vec<Duration> {
     let mut delivery = leased(number, now(), 0);
     let (mut at, mut delays) = (now(), Vec::new());
     loop {
-        let found = advance(
-            &delivery,
-            &webhook,
-            Seen::default(),
-            &answered(500),
-            policy,
-            at,
-        );
+        let found = advance(&delivery, &webhook, Seen::default(), &answered(500), policy, at);
         found.apply(&mut delivery, dispatcher(1));
         let Next::Waiting { due } = found.next else {
             assert_eq!(delivery.state, State::Exhausted { at });
@@ -556,19 +407,13 @@ fn the_schedules_are_those_of_the_documents() {
     let test: Vec<_> = [300, 7_200].map(Duration::from_secs).into();
     assert_eq!(delays(Mode::Live, 1, &exact()), live);
     assert_eq!(delays(Mode::Test, 1, &exact()), test);
-    assert_eq!(
-        live.iter().sum::<Duration>(),
-        75 * HOUR + 35 * MINUTE + 5 * SECOND
-    );
+    assert_eq!(live.iter().sum::<Duration>(), 75 * HOUR + 35 * MINUTE + 5 * SECOND);
     for number in 0..200 {
         for (mode, expected) in [(Mode::Live, &live), (Mode::Test, &test)] {
             let found = delays(mode, number, &Policy::default());
             assert_eq!(found.len(), expected.len());
             for (found, expected) in found.iter().zip(expected) {
-                assert!(
-                    found >= expected && *found < *expected * 11 / 10,
-                    "{found:?}"
-                );
+                assert!(found >= expected && *found < *expected * 11 / 10, "{found:?}");
             }
         }
     }
@@ -582,16 +427,7 @@ fn jitter_is_repeatable_and_spreads() {
     let due = |number: u64| {
         let at = after(now(), Duration::from_micros(number * 100));
         let delivery = leased(number, now(), 2);
-        match advance(
-            &delivery,
-            &webhook,
-            Seen::default(),
-            &answered(500),
-            &policy,
-            at,
-        )
-        .next
-        {
+        match advance(&delivery, &webhook, Seen::default(), &answered(500), &policy, at).next {
             Next::Waiting { due } => due,
             other => panic!("{other:?}"),
         }
@@ -604,20 +440,10 @@ fn jitter_is_repeatable_and_spreads() {
     // Even: 56 in each of 180 seconds.
     let most = *seconds.values().max().unwrap();
     assert!(most < 100, "{most} in one second");
-    assert!(
-        (178..=182).contains(&seconds.len()),
-        "{} seconds",
-        seconds.len()
-    );
+    assert!((178..=182).contains(&seconds.len()), "{} seconds", seconds.len());
     let none = Policy::default().with_jitter_percent(0);
-    let exact = advance(
-        &leased(1, now(), 2),
-        &webhook,
-        Seen::default(),
-        &answered(500),
-        &none,
-        now(),
-    );
+    let exact =
+        advance(&leased(1, now(), 2), &webhook, Seen::default(), &answered(500), &none, now());
     assert_eq!(exact.next, waiting(30 * MINUTE));
 }
 
@@ -625,9 +451,7 @@ fn jitter_is_repeatable_and_spreads() {
 #[test]
 fn jitter_differs_by_delivery_and_failure() {
     let policy = Policy::default().with_schedule(Mode::Live, Schedule::new([HOUR; 9]).unwrap());
-    let mut all: Vec<_> = (0..10)
-        .flat_map(|number| delays(Mode::Live, number, &policy))
-        .collect();
+    let mut all: Vec<_> = (0..10).flat_map(|number| delays(Mode::Live, number, &policy)).collect();
     all.sort();
     all.dedup();
     assert!(all.len() > 85, "{} different delays of 90", all.len());
@@ -639,43 +463,21 @@ fn a_transition_is_applied_as_it_says() {
     let policy = exact();
     for (outcome, state, failures) in [
         (answered(200), State::Delivered { at: now() }, 0),
-        (
-            answered(500),
-            State::Waiting {
-                due: after(now(), 5 * SECOND),
-            },
-            1,
-        ),
+        (answered(500), State::Waiting { due: after(now(), 5 * SECOND) }, 1),
     ] {
         let mut delivery = leased(1, now(), 0);
         delivery.lapsed = true;
         let webhook = webhook(Mode::Live);
-        advance(
-            &delivery,
-            &webhook,
-            Seen::default(),
-            &outcome,
-            &policy,
-            now(),
-        )
-        .apply(&mut delivery, dispatcher(1));
-        assert_eq!(
-            (delivery.state, delivery.failures, delivery.lapsed),
-            (state, failures, false)
-        );
-        assert_eq!(
-            (delivery.attempt, delivery.settled_by),
-            (1, Some(dispatcher(1)))
-        );
+        advance(&delivery, &webhook, Seen::default(), &outcome, &policy, now())
+            .apply(&mut delivery, dispatcher(1));
+        assert_eq!((delivery.state, delivery.failures, delivery.lapsed), (state, failures, false));
+        assert_eq!((delivery.attempt, delivery.settled_by), (1, Some(dispatcher(1))));
     }
     for (probe, lane) in [(false, LaneChange::None), (true, LaneChange::Reprobe)] {
         let mut delivery = leased(1, before(now(), HOUR), 3);
         (delivery.interruptions, delivery.lapsed) = (2, true);
         let mut expected = delivery.clone();
-        let seen = Seen {
-            failing_since: Some(now()),
-            probe,
-        };
+        let seen = Seen { failing_since: Some(now()), probe };
         let back = Transition::given_back(&delivery, seen, now());
         assert_eq!((back.health, back.lane), (Health::Unchanged, lane));
         back.apply(&mut delivery, dispatcher(1));
@@ -688,20 +490,12 @@ fn a_transition_is_applied_as_it_says() {
 /// Asks for each number of interruptions whether it is accounted for first (table).
 #[test]
 fn the_first_three_interruptions_are_free() {
-    for (interruptions, lapsed, must) in [
-        (0, false, false),
-        (1, true, false),
-        (3, true, false),
-        (4, true, true),
-        (4, false, false),
-    ] {
+    for (interruptions, lapsed, must) in
+        [(0, false, false), (1, true, false), (3, true, false), (4, true, true), (4, false, false)]
+    {
         let mut delivery = leased(1, now(), 0);
         (delivery.interruptions, delivery.lapsed) = (interruptions, lapsed);
-        assert_eq!(
-            must_account(&delivery, &exact()),
-            must,
-            "{interruptions} {lapsed}"
-        );
+        assert_eq!(must_account(&delivery, &exact()), must, "{interruptions} {lapsed}");
     }
     let none_free = exact().with_interruptions_free(0);
     let mut delivery = leased(1, now(), 0);
@@ -723,14 +517,7 @@ fn a_payload_that_kills_its_sender_ends() {
         delivery.lease(dispatcher(1), 1);
         if must_account(&delivery, &policy) {
             let seen = Seen::default();
-            let found = advance(
-                &delivery,
-                &webhook,
-                seen,
-                &Outcome::Interrupted,
-                &policy,
-                at,
-            );
+            let found = advance(&delivery, &webhook, seen, &Outcome::Interrupted, &policy, at);
             assert_eq!(found.health, Health::Unchanged);
             found.apply(&mut delivery, dispatcher(1));
         } else {
@@ -754,10 +541,7 @@ fn flapping_is_not_disabled_but_silence_is() {
         let mut lane = Lane::default();
         (0..30 * 24).find(|hour| {
             let at = after(now(), HOUR * *hour);
-            let seen = Seen {
-                failing_since: lane.failing_since,
-                probe: false,
-            };
+            let seen = Seen { failing_since: lane.failing_since, probe: false };
             let outcome = answered(if succeeds(*hour) { 200 } else { 500 });
             let delivery = leased(u64::from(*hour), at, 0);
             let found = advance(&delivery, &webhook, seen, &outcome, &policy, at);
@@ -774,15 +558,10 @@ fn flapping_is_not_disabled_but_silence_is() {
 fn the_last_try_comes_before_the_disable() {
     for percent in [0, 10, 100] {
         for time in [Duration::ZERO, HOUR, 75 * HOUR, 5 * DAY, 60 * DAY] {
-            let policy = Policy::default()
-                .with_jitter_percent(percent)
-                .with_disable_after(time);
+            let policy = Policy::default().with_jitter_percent(percent).with_disable_after(time);
             for mode in [Mode::Live, Mode::Test] {
                 let longest: Duration = delays(mode, 7, &policy).iter().sum();
-                assert!(
-                    policy.disable_after(mode) >= longest.max(time),
-                    "{percent} {time:?}"
-                );
+                assert!(policy.disable_after(mode) >= longest.max(time), "{percent} {time:?}");
             }
         }
     }

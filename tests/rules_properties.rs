@@ -18,17 +18,12 @@ fn start() -> Timestamp {
 }
 
 fn registration(mode: Mode) -> Registration {
-    Registration::new("https://example.com/hook", ["*"])
-        .unwrap()
-        .mode(mode)
-        .enabled(true)
+    Registration::new("https://example.com/hook", ["*"]).unwrap().mode(mode).enabled(true)
 }
 
 fn created(registration: Registration) -> Webhook {
     let id = WebhookId::new(start(), &[1; 10]);
-    registration
-        .into_webhook(id, Secret::from_random(&[2; 32]), start())
-        .unwrap()
+    registration.into_webhook(id, Secret::from_random(&[2; 32]), start()).unwrap()
 }
 
 fn duration(longest: Duration) -> impl Strategy<Value = Duration> {
@@ -48,18 +43,16 @@ fn policies() -> impl Strategy<Value = Policy> {
         duration(9 * day),
         duration(40 * day),
     )
-        .prop_map(
-            |(schedule, jitter, retry, (least, most), free, disable, expire)| {
-                Policy::default()
-                    .with_schedule(Mode::Test, schedule)
-                    .with_jitter_percent(jitter)
-                    .with_retry_after_max(retry)
-                    .with_pause(least, most)
-                    .with_interruptions_free(free)
-                    .with_disable_after(disable)
-                    .with_expire_after(expire)
-            },
-        )
+        .prop_map(|(schedule, jitter, retry, (least, most), free, disable, expire)| {
+            Policy::default()
+                .with_schedule(Mode::Test, schedule)
+                .with_jitter_percent(jitter)
+                .with_retry_after_max(retry)
+                .with_pause(least, most)
+                .with_interruptions_free(free)
+                .with_disable_after(disable)
+                .with_expire_after(expire)
+        })
 }
 
 /// What happens to one attempt.
@@ -81,10 +74,8 @@ fn steps() -> impl Strategy<Value = Vec<(Step, Duration, bool)>> {
         Just(Duration::MAX),
         Just(Duration::ZERO)
     ]);
-    let answered = (status, asked).prop_map(|(status, retry_after)| Outcome::Answered {
-        status,
-        retry_after,
-    });
+    let answered =
+        (status, asked).prop_map(|(status, retry_after)| Outcome::Answered { status, retry_after });
     let unanswered =
         (0..FailureKind::ALL.len()).prop_map(|at| Outcome::Unanswered(FailureKind::ALL[at]));
     let step = prop_oneof![
@@ -119,10 +110,7 @@ fn webhooks() -> impl Strategy<Value = Webhook> {
     let types = vec("[a-z]{1,5}\\.([a-z_]{1,9}|\\*)", 1..9)
         .prop_map(|types| Filters::parse(types).unwrap());
     let headers = vec("[!-~]([ -~]{0,20}[!-~])?", 0..9).prop_map(|values| {
-        let named = values
-            .into_iter()
-            .enumerate()
-            .map(|(n, value)| (format!("X-{n}"), value));
+        let named = values.into_iter().enumerate().map(|(n, value)| (format!("X-{n}"), value));
         Headers::parse(named).unwrap()
     });
     let edit = (
@@ -135,8 +123,8 @@ fn webhooks() -> impl Strategy<Value = Webhook> {
         option::of(1_000..=60_000_u64),
         1..16_u8,
     );
-    let edit = edit.prop_map(
-        |(types, description, metadata, headers, auth, api, timeout, bits)| {
+    let edit =
+        edit.prop_map(|(types, description, metadata, headers, auth, api, timeout, bits)| {
             let hex = |name| SignatureScheme::TimestampedHex {
                 header: tidings::HeaderName::parse(name).unwrap(),
             };
@@ -146,10 +134,7 @@ fn webhooks() -> impl Strategy<Value = Webhook> {
                 hex("S-1"),
                 hex("S-2"),
             ];
-            let chosen = schemes
-                .into_iter()
-                .enumerate()
-                .filter(|(n, _)| bits >> n & 1 == 1);
+            let chosen = schemes.into_iter().enumerate().filter(|(n, _)| bits >> n & 1 == 1);
             Edit::new()
                 .types(types)
                 .description(description)
@@ -159,19 +144,13 @@ fn webhooks() -> impl Strategy<Value = Webhook> {
                 .api_version(api)
                 .timeout(timeout.map(Duration::from_millis))
                 .schemes(chosen.map(|(_, scheme)| scheme))
-        },
-    );
-    let rotations = vec(
-        (0..4_u8, prop::sample::select(vec![0, 1, 3, 6, 12, 24])),
-        0..4,
-    );
+        });
+    let rotations = vec((0..4_u8, prop::sample::select(vec![0, 1, 3, 6, 12, 24])), 0..4);
     let account = "[^\\p{Cc}]{1,30}".prop_map(|name| Account::new(name).unwrap());
     let status = 0..5_usize;
     (edit, account, any::<bool>(), status, rotations, 0..9_u32).prop_map(
         |(edit, account, live, status, rotations, stored)| {
-            let registration = registration(Mode::from_live(live))
-                .account(account)
-                .with(edit);
+            let registration = registration(Mode::from_live(live)).account(account).with(edit);
             let mut webhook = created(registration);
             for (n, (hours, overlap)) in rotations.into_iter().enumerate() {
                 let new = Secret::from_random(&[u8::try_from(n).unwrap() + 3; 32]);

@@ -29,19 +29,14 @@ struct Seen {
 async fn three_dispatchers_share_a_file_without_a_duplicate() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tidings.db");
-    let seen = Arc::new(Seen {
-        left: AtomicU64::new(EVENTS * WEBHOOKS),
-        ..Seen::default()
-    });
+    let seen = Arc::new(Seen { left: AtomicU64::new(EVENTS * WEBHOOKS), ..Seen::default() });
     let mut handles = Vec::new();
     for _ in 0..3 {
         handles.push(Tidings::new(SqliteStorage::open(&path).await.unwrap()));
     }
     for number in 0..WEBHOOKS {
         let address = format!("https://example.com/hook/{number}");
-        let registration = Registration::new(&address, ["order.*"])
-            .unwrap()
-            .enabled(true);
+        let registration = Registration::new(&address, ["order.*"]).unwrap().enabled(true);
         handles[0].create(registration).await.unwrap();
     }
     let mut stops = Vec::new();
@@ -51,10 +46,7 @@ async fn three_dispatchers_share_a_file_without_a_duplicate() {
         let transport = transport_fn(move |request: Request| {
             let seen = seen.clone();
             async move {
-                let id = request.http.headers()["webhook-id"]
-                    .to_str()
-                    .unwrap()
-                    .to_owned();
+                let id = request.http.headers()["webhook-id"].to_str().unwrap().to_owned();
                 let key = (id, request.http.uri().path().to_owned());
                 *seen.requests.lock().unwrap().entry(key).or_default() += 1;
                 seen.by[at].fetch_add(1, Ordering::Relaxed);
@@ -65,12 +57,8 @@ async fn three_dispatchers_share_a_file_without_a_duplicate() {
                 Ok(Response::new(204))
             }
         });
-        let options = DispatcherOptions::default()
-            .in_flight(64)
-            .poll(Duration::from_millis(20));
-        let dispatcher = tidings
-            .dispatcher_with(Arc::new(transport), options)
-            .unwrap();
+        let options = DispatcherOptions::default().in_flight(64).poll(Duration::from_millis(20));
+        let dispatcher = tidings.dispatcher_with(Arc::new(transport), options).unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         stops.push(stop);
         running.push(tokio::spawn(dispatcher.run(async {
@@ -82,16 +70,12 @@ async fn three_dispatchers_share_a_file_without_a_duplicate() {
         let events: Vec<_> = (0..50)
             .map(|at| {
                 let object = json!({ "id": (number * 50 + at).to_string(), "state": "paid" });
-                tidings
-                    .event(Change::of("order.paid", &object).unwrap())
-                    .unwrap()
+                tidings.event(Change::of("order.paid", &object).unwrap()).unwrap()
             })
             .collect();
         tidings.publish_all(&events).await.unwrap();
     }
-    tokio::time::timeout(Duration::from_secs(120), seen.done.notified())
-        .await
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(120), seen.done.notified()).await.unwrap();
     for stop in stops {
         stop.send(()).unwrap();
     }
@@ -100,23 +84,10 @@ async fn three_dispatchers_share_a_file_without_a_duplicate() {
     }
     let requests = seen.requests.lock().unwrap();
     assert_eq!(requests.len() as u64, EVENTS * WEBHOOKS, "none is lost");
-    assert!(
-        requests.values().all(|count| *count == 1),
-        "none is sent twice"
-    );
-    let by: Vec<u64> = seen
-        .by
-        .iter()
-        .map(|count| count.load(Ordering::Relaxed))
-        .collect();
+    assert!(requests.values().all(|count| *count == 1), "none is sent twice");
+    let by: Vec<u64> = seen.by.iter().map(|count| count.load(Ordering::Relaxed)).collect();
     assert!(by.iter().all(|count| *count > 0), "each had a part: {by:?}");
     drop(requests);
-    let page = handles[1]
-        .deliveries(&Default::default(), &PageRequest::default())
-        .await
-        .unwrap();
-    assert!(
-        page.items.iter().all(|view| view.delivery.attempt == 1),
-        "one lease each"
-    );
+    let page = handles[1].deliveries(&Default::default(), &PageRequest::default()).await.unwrap();
+    assert!(page.items.iter().all(|view| view.delivery.attempt == 1), "one lease each");
 }

@@ -38,17 +38,12 @@ fn verify(
     body: &[u8],
     now: Timestamp,
 ) -> Result<Verified, VerifyError> {
-    let headers = headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_slice()));
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
     verifier.verify(headers, body, now)
 }
 
 fn owned(headers: Vec<(&str, String)>) -> Vec<(String, Vec<u8>)> {
-    headers
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.into_bytes()))
-        .collect()
+    headers.into_iter().map(|(name, value)| (name.to_owned(), value.into_bytes())).collect()
 }
 
 proptest! {

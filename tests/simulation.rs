@@ -11,20 +11,14 @@ use sim::faults::{FAULTS, Fired};
 use sim::world::{Report, Size, run};
 use tidings::storage::{MemoryStorage, Storage};
 
-const MONTH: Size = Size {
-    events: 500,
-    days: 30,
-    threads: false,
-};
+const MONTH: Size = Size { events: 500, days: 30, threads: false };
 
 fn env(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
 fn in_memory(seed: u64) -> Result<Report, String> {
-    run(seed, MONTH, || async {
-        Arc::new(MemoryStorage::new()) as Arc<dyn Storage>
-    })
+    run(seed, MONTH, || async { Arc::new(MemoryStorage::new()) as Arc<dyn Storage> })
 }
 
 /// Planted panics would fill the output.
@@ -103,10 +97,7 @@ fn nothing_is_lost_in_memory() {
     let fired = run_all(seeds, in_memory);
     if seeds >= 2_000 && env("TIDINGS_SEED").is_none() {
         for fault in FAULTS {
-            assert!(
-                fired.count(fault) >= 100,
-                "{fault:?} fired too seldom to show anything"
-            );
+            assert!(fired.count(fault) >= 100, "{fault:?} fired too seldom to show anything");
         }
     }
 }
@@ -120,10 +111,7 @@ fn nothing_is_lost_in_sqlite() {
 
     let folder = tempfile::tempdir().unwrap();
     let options = SqliteOptions::default().dangerously_without_sync(true);
-    let size = Size {
-        threads: true,
-        ..MONTH
-    };
+    let size = Size { threads: true, ..MONTH };
     run_all(env("TIDINGS_SQLITE_SEEDS").unwrap_or(50), |seed| {
         let path = folder.path().join(format!("{seed}.db"));
         let report = run(seed, size, || async {
@@ -131,9 +119,7 @@ fn nothing_is_lost_in_sqlite() {
             Arc::new(storage.unwrap()) as Arc<dyn Storage>
         })?;
         let file = rusqlite::Connection::open(&path).unwrap();
-        let sound: String = file
-            .query_row("PRAGMA integrity_check", (), |row| row.get(0))
-            .unwrap();
+        let sound: String = file.query_row("PRAGMA integrity_check", (), |row| row.get(0)).unwrap();
         match sound.as_str() {
             "ok" => Ok(report),
             errors => Err(format!("I12: {errors}")),

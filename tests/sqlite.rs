@@ -33,10 +33,7 @@ mod conformance {
     /// Each case gets a file of its own. What the sync is worth is shown elsewhere.
     fn over_sqlite(case: Case) {
         let folder = TempDir::new().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let options = SqliteOptions::default().dangerously_without_sync(true);
             let path = folder.path().join("tidings.sqlite");
@@ -69,10 +66,7 @@ impl File {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("tidings.sqlite");
-        Self {
-            _folder: folder,
-            path,
-        }
+        Self { _folder: folder, path }
     }
 
     async fn open(&self) -> SqliteStorage {
@@ -119,10 +113,7 @@ async fn webhook(store: &SqliteStorage, number: u64) -> Webhook {
     let registration =
         Registration::new(&format!("https://example.com/{number}"), ["order.*"]).unwrap();
     let id = WebhookId::from_uuid(uuid(0xa, number));
-    let webhook = registration
-        .enabled(true)
-        .into_webhook(id, secret, now())
-        .unwrap();
+    let webhook = registration.enabled(true).into_webhook(id, secret, now()).unwrap();
     store.put(&webhook, now()).await.unwrap()
 }
 
@@ -151,51 +142,25 @@ fn turn(number: u64, ticket: u64, total: u32) -> Turn {
 }
 
 fn settlement(leased: &Leased, status: u16) -> Settlement {
-    let outcome = Outcome::Answered {
-        status,
-        retry_after: Some(Duration::from_secs(3)),
-    };
+    let outcome = Outcome::Answered { status, retry_after: Some(Duration::from_secs(3)) };
     let delivery = &leased.delivery;
-    let State::Leased { dispatcher, .. } = delivery.state else {
-        panic!("{delivery:?}")
-    };
-    let seen = Seen {
-        failing_since: leased.failing_since,
-        probe: leased.probe,
-    };
+    let State::Leased { dispatcher, .. } = delivery.state else { panic!("{delivery:?}") };
+    let seen = Seen { failing_since: leased.failing_since, probe: leased.probe };
     let policy = Policy::default();
     let transition = advance(delivery, &leased.webhook, seen, &outcome, &policy, later(2));
-    let mut attempt = Attempt::new(
-        delivery.attempt,
-        later(1),
-        Duration::from_micros(1_234),
-        outcome,
-    );
+    let mut attempt =
+        Attempt::new(delivery.attempt, later(1), Duration::from_micros(1_234), outcome);
     attempt.response = b"thanks".to_vec();
-    let fence = Fence {
-        delivery: delivery.id,
-        attempt: delivery.attempt,
-        dispatcher,
-    };
-    Settlement {
-        fence,
-        attempt: Some(attempt),
-        transition,
-    }
+    let fence = Fence { delivery: delivery.id, attempt: delivery.attempt, dispatcher };
+    Settlement { fence, attempt: Some(attempt), transition }
 }
 
 /// All that can be listed, as text.
 async fn everything(store: &SqliteStorage) -> String {
     let page = PageRequest::first(100).unwrap();
-    let webhooks = store
-        .webhooks(&WebhookQuery::default(), &page)
-        .await
-        .unwrap();
+    let webhooks = store.webhooks(&WebhookQuery::default(), &page).await.unwrap();
     let events = store.events(&EventQuery::default(), &page).await.unwrap();
-    let deliveries = store
-        .deliveries(&DeliveryQuery::default(), &page)
-        .await
-        .unwrap();
+    let deliveries = store.deliveries(&DeliveryQuery::default(), &page).await.unwrap();
     let payloads: Vec<_> = events.items.iter().map(Event::payload).collect();
     format!("{webhooks:?}\n{events:?}\n{payloads:?}\n{deliveries:?}")
 }
@@ -211,13 +176,8 @@ async fn reopening_keeps_everything() {
         webhook(&store, number).await;
     }
     alive(&store, 1).await;
-    store
-        .append(&[event(1), event(2), event(3)], now())
-        .await
-        .unwrap();
-    let Routed {
-        leased, waiting, ..
-    } = store.route(&turn(1, 1, 4)).await.unwrap();
+    store.append(&[event(1), event(2), event(3)], now()).await.unwrap();
+    let Routed { leased, waiting, .. } = store.route(&turn(1, 1, 4)).await.unwrap();
     assert_eq!((leased.len(), waiting), (4, 5));
     let settlements: Vec<_> = [(0, 200), (1, 503), (2, 410)]
         .map(|(index, status): (usize, u16)| settlement(&leased[index], status))
@@ -225,42 +185,22 @@ async fn reopening_keeps_everything() {
     store.settle(&settlements, later(2)).await.unwrap();
     store.append(&[event(4)], now()).await.unwrap();
     let before = everything(&store).await;
-    for part in [
-        "Delivered",
-        "Leased",
-        "Waiting",
-        "Disabled(Gone)",
-        "29.90",
-        "1.234ms",
-    ] {
+    for part in ["Delivered", "Leased", "Waiting", "Disabled(Gone)", "29.90", "1.234ms"] {
         assert!(before.contains(part), "{part} is not in {before}");
     }
     store.close().await;
-    assert!(
-        !file.path.with_extension("sqlite-wal").exists(),
-        "the file stands alone"
-    );
+    assert!(!file.path.with_extension("sqlite-wal").exists(), "the file stands alone");
 
     let store = file.open().await;
     assert_eq!(everything(&store).await, before);
     // The lease still holds, the lanes still wait, the last event still has its mark.
-    let answers = store
-        .settle(&[settlement(&leased[3], 200)], later(2))
-        .await
-        .unwrap();
+    let answers = store.settle(&[settlement(&leased[3], 200)], later(2)).await.unwrap();
     assert_eq!(answers, [Settled::Applied { disabled: false }]);
     let again = store.settle(&settlements[..1], later(2)).await.unwrap();
     assert_eq!(again, [Settled::Applied { disabled: false }]);
-    assert_eq!(
-        store.append(&[event(1)], now()).await.unwrap(),
-        [Appended::Duplicate]
-    );
+    assert_eq!(store.append(&[event(1)], now()).await.unwrap(), [Appended::Duplicate]);
     let routed = store.route(&turn(1, 2, 0)).await.unwrap();
-    assert_eq!(
-        (routed.waiting, routed.more),
-        (2, false),
-        "one of three was disabled before"
-    );
+    assert_eq!((routed.waiting, routed.more), (2, false), "one of three was disabled before");
     let Claimed { leased, .. } = store.claim(&turn(1, 3, 100)).await.unwrap();
     assert!(!leased.is_empty());
 }
@@ -287,28 +227,11 @@ async fn two_writers_lease_nothing_twice() {
             ticket += 2;
             // Few permits, so that a part is born waiting and goes through a claim.
             let mut leased = store.route(&turn(number, ticket, 3)).await.unwrap().leased;
-            leased.extend(
-                store
-                    .claim(&turn(number, ticket + 1, 6))
-                    .await
-                    .unwrap()
-                    .leased,
-            );
-            idle = if leased.is_empty() && published == EVENTS {
-                idle + 1
-            } else {
-                0
-            };
-            let settlements: Vec<_> = leased
-                .iter()
-                .map(|leased| settlement(leased, 200))
-                .collect();
+            leased.extend(store.claim(&turn(number, ticket + 1, 6)).await.unwrap().leased);
+            idle = if leased.is_empty() && published == EVENTS { idle + 1 } else { 0 };
+            let settlements: Vec<_> = leased.iter().map(|leased| settlement(leased, 200)).collect();
             let answers = store.settle(&settlements, later(2)).await.unwrap();
-            assert!(
-                answers
-                    .iter()
-                    .all(|answer| matches!(answer, Settled::Applied { .. }))
-            );
+            assert!(answers.iter().all(|answer| matches!(answer, Settled::Applied { .. })));
             sent.extend(leased.iter().map(|leased| leased.delivery.id));
         }
         sent
@@ -326,10 +249,7 @@ async fn of_many_who_open_a_new_file_one_makes_it() {
     let opened = join_all((0..16).map(|_| SqliteStorage::open(&file.path))).await;
     let stores: Vec<_> = opened.into_iter().map(Result::unwrap).collect();
     stores[15].append(&[event(1)], now()).await.unwrap();
-    assert_eq!(
-        stores[0].append(&[event(1)], now()).await.unwrap(),
-        [Appended::Duplicate]
-    );
+    assert_eq!(stores[0].append(&[event(1)], now()).await.unwrap(), [Appended::Duplicate]);
 }
 
 fn refused(path: &Path, opened: tidings::Result<SqliteStorage>, says: &str) {
@@ -345,15 +265,10 @@ async fn a_newer_schema_is_refused() {
     let file = File::new();
     file.open().await.close().await;
     let conn = file.connect();
-    conn.execute("UPDATE tidings_schema SET version = version + 1", [])
-        .unwrap();
+    conn.execute("UPDATE tidings_schema SET version = version + 1", []).unwrap();
     drop(conn);
     let before = std::fs::read(&file.path).unwrap();
-    refused(
-        &file.path,
-        SqliteStorage::open(&file.path).await,
-        "newer version of tidings",
-    );
+    refused(&file.path, SqliteStorage::open(&file.path).await, "newer version of tidings");
     assert_eq!(std::fs::read(&file.path).unwrap(), before, "it was changed");
 }
 
@@ -361,37 +276,22 @@ async fn a_newer_schema_is_refused() {
 #[tokio::test]
 async fn a_foreign_file_is_refused() {
     let file = File::new();
-    file.connect()
-        .execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
-        .unwrap();
+    file.connect().execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY)").unwrap();
     let before = std::fs::read(&file.path).unwrap();
-    refused(
-        &file.path,
-        SqliteStorage::open(&file.path).await,
-        "table orders",
-    );
+    refused(&file.path, SqliteStorage::open(&file.path).await, "table orders");
     assert_eq!(std::fs::read(&file.path).unwrap(), before, "it was changed");
 
     let text = File::new();
-    std::fs::write(
-        &text.path,
-        "Not a database, but a letter of some length. ".repeat(100),
-    )
-    .unwrap();
-    refused(
-        &text.path,
-        SqliteStorage::open(&text.path).await,
-        "not a SQLite database",
-    );
+    std::fs::write(&text.path, "Not a database, but a letter of some length. ".repeat(100))
+        .unwrap();
+    refused(&text.path, SqliteStorage::open(&text.path).await, "not a SQLite database");
 }
 
 /// Shares a file with a host, and takes an event from the host's own statement and transaction.
 #[tokio::test]
 async fn a_host_publishes_with_its_own_statement() {
     let file = File::new();
-    file.connect()
-        .execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
-        .unwrap();
+    file.connect().execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY)").unwrap();
     let options = SqliteOptions::default().shared(true);
     let store = SqliteStorage::open_with(&file.path, options).await.unwrap();
     webhook(&store, 1).await;
@@ -424,16 +324,8 @@ async fn a_host_publishes_with_its_own_statement() {
         }
     }
     let routed = store.route(&turn(1, 1, 10)).await.unwrap();
-    let ids: Vec<_> = routed
-        .leased
-        .iter()
-        .map(|leased| leased.event.clone())
-        .collect();
-    assert_eq!(
-        ids,
-        [event(2).event],
-        "not what was rolled back, and what came twice once"
-    );
+    let ids: Vec<_> = routed.leased.iter().map(|leased| leased.event.clone()).collect();
+    assert_eq!(ids, [event(2).event], "not what was rolled back, and what came twice once");
 }
 
 // --- group commit ------------------------------------------------------------------------------
@@ -449,28 +341,11 @@ async fn an_error_in_a_group_is_its_callers_alone() {
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
 
     let nobody = Some(WebhookId::from_uuid(uuid(0xa, 99)));
-    let lost = [
-        event(20),
-        NewEvent {
-            only: nobody,
-            ..event(21)
-        },
-    ];
-    let twins = [
-        event(30),
-        event(1),
-        NewEvent {
-            event: other(1),
-            only: None,
-        },
-    ];
+    let lost = [event(20), NewEvent { only: nobody, ..event(21) }];
+    let twins = [event(30), event(1), NewEvent { event: other(1), only: None }];
     let good = [event(40), event(41)];
     let one = [event(42)];
-    let owed = Owed {
-        event: event(1).event.id(),
-        webhook: first.id(),
-        cause: Cause::ROUTED,
-    };
+    let owed = Owed { event: event(1).event.id(), webhook: first.id(), cause: Cause::ROUTED };
     let (owed, dead) = ([owed], turn(1, 1, 1));
     let stale = first.edit(Edit::new().description("one")).unwrap();
     let staler = first.edit(Edit::new().description("two")).unwrap();
@@ -529,16 +404,10 @@ async fn a_call_whose_future_was_dropped_may_still_happen() {
     let lock = file.connect();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     let dropped = [event(1)];
-    assert!(
-        store.append(&dropped, now()).now_or_never().is_none(),
-        "it waits for the lock"
-    );
+    assert!(store.append(&dropped, now()).now_or_never().is_none(), "it waits for the lock");
     lock.execute_batch("ROLLBACK").unwrap();
     // The queue is in order, so an answer to the second call is news of the first.
-    assert_eq!(
-        store.append(&[event(1)], now()).await.unwrap(),
-        [Appended::Duplicate]
-    );
+    assert_eq!(store.append(&[event(1)], now()).await.unwrap(), [Appended::Duplicate]);
 }
 
 /// Holds the file's lock for longer than a storage's patience.
@@ -554,15 +423,9 @@ async fn a_file_that_stays_locked_is_unavailable() {
     for answer in [first, second] {
         let error = answer.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-        assert!(
-            error.is_retryable() && error.to_string().contains("locked"),
-            "{error}"
-        );
+        assert!(error.is_retryable() && error.to_string().contains("locked"), "{error}");
     }
-    let events = store
-        .events(&EventQuery::default(), &PageRequest::default())
-        .await
-        .unwrap();
+    let events = store.events(&EventQuery::default(), &PageRequest::default()).await.unwrap();
     assert!(events.items.is_empty(), "listings do not wait for the lock");
     lock.execute_batch("ROLLBACK").unwrap();
     assert_eq!(store.append(&one, now()).await.unwrap(), [Appended::Stored]);
@@ -580,12 +443,7 @@ async fn a_closed_storage_has_kept_what_it_answered() {
     assert!(kept > 0);
     let error = store.append(&[event(99)], now()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(
-        store
-            .events(&EventQuery::default(), &PageRequest::default())
-            .await
-            .is_err()
-    );
+    assert!(store.events(&EventQuery::default(), &PageRequest::default()).await.is_err());
     store.close().await;
     let store = file.open().await;
     let page = PageRequest::first(100).unwrap();
@@ -609,24 +467,9 @@ async fn a_damaged_webhook_does_not_stop_the_others() {
     store.append(&[event(1), event(2)], now()).await.unwrap();
     let routed = store.route(&turn(1, 1, 10)).await.unwrap();
     assert_eq!((routed.leased.len(), routed.waiting), (2, 2));
-    assert!(
-        routed
-            .leased
-            .iter()
-            .all(|leased| leased.webhook.id() == good.id())
-    );
-    assert!(
-        store
-            .claim(&turn(1, 2, 10))
-            .await
-            .unwrap()
-            .leased
-            .is_empty()
-    );
-    assert!(
-        store.delete(bad.id(), now()).await.unwrap(),
-        "it can be deleted"
-    );
+    assert!(routed.leased.iter().all(|leased| leased.webhook.id() == good.id()));
+    assert!(store.claim(&turn(1, 2, 10)).await.unwrap().leased.is_empty());
+    assert!(store.delete(bad.id(), now()).await.unwrap(), "it can be deleted");
 }
 
 /// Publishes many events by a clock that is ahead, then one by a clock that is right.
@@ -638,26 +481,15 @@ async fn a_clock_that_was_ahead_does_not_keep_old_events() {
     let ahead: Vec<_> = (1..=600).map(event).collect();
     store.append(&ahead, later(1_000_000)).await.unwrap();
     store.append(&[event(601)], now()).await.unwrap();
-    let all = Turn {
-        marks: 1_000,
-        ..turn(1, 1, 0)
-    };
+    let all = Turn { marks: 1_000, ..turn(1, 1, 0) };
     assert_eq!(store.route(&all).await.unwrap().unmatched, 601);
-    let sweep = Sweep {
-        now: later(60),
-        limit: 10,
-        expire_before: now(),
-        prune_before: later(30),
-    };
+    let sweep = Sweep { now: later(60), limit: 10, expire_before: now(), prune_before: later(30) };
     let mut pruned = 0;
     for _ in 0..5 {
         pruned += store.sweep(&sweep).await.unwrap().pruned;
     }
     assert_eq!(pruned, 1);
-    let one = EventQuery {
-        id: Some(event(601).event.id()),
-        ..EventQuery::default()
-    };
+    let one = EventQuery { id: Some(event(601).event.id()), ..EventQuery::default() };
     let found = store.events(&one, &PageRequest::default()).await.unwrap();
     assert!(found.items.is_empty());
 }

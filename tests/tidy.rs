@@ -361,9 +361,7 @@ impl Exports {
         let second = path.get(1).map(|second| format!("{first}::{second}"));
         let in_module = second.and_then(|second| self.0.get(&second));
         let found = in_module.or_else(|| self.0.get(first));
-        found
-            .or_else(|| self.0.get(&format!("{first}::*")))
-            .copied()
+        found.or_else(|| self.0.get(&format!("{first}::*"))).copied()
     }
 }
 
@@ -373,10 +371,7 @@ fn exports(library: &str) -> Exports {
     let code = code(library);
     let mut statement = String::new();
     for line in code.lines().map(str::trim) {
-        if let Some(name) = line
-            .strip_prefix("pub mod ")
-            .and_then(|line| line.strip_suffix(" {"))
-        {
+        if let Some(name) = line.strip_prefix("pub mod ").and_then(|line| line.strip_suffix(" {")) {
             module = format!("{name}::");
         } else if line == "}" {
             module.clear();
@@ -388,23 +383,15 @@ fn exports(library: &str) -> Exports {
         if !line.ends_with(';') || statement.is_empty() {
             continue;
         }
-        let text = statement
-            .trim_start_matches("pub use ")
-            .trim_start_matches("crate::");
+        let text = statement.trim_start_matches("pub use ").trim_start_matches("crate::");
         let mut found = Vec::new();
         tree(text, &mut Vec::new(), &mut found);
         for path in found {
-            let floor = FLOORS
-                .iter()
-                .find(|(floor, _)| path.first().is_some_and(|it| it == floor));
+            let floor = FLOORS.iter().find(|(floor, _)| path.first().is_some_and(|it| it == floor));
             let Some((floor, _)) = floor else { continue };
             let whole = text.trim_end().ends_with("::*;");
             let last = path.iter().rev().find(|name| *name != "self");
-            let name = if whole {
-                "*"
-            } else {
-                last.map_or("", String::as_str)
-            };
+            let name = if whole { "*" } else { last.map_or("", String::as_str) };
             names.insert(format!("{module}{name}"), floor);
         }
         statement.clear();
@@ -423,10 +410,7 @@ fn problems(path: &str, text: &str) -> Vec<String> {
         pub use engine::tidings::Tidings;\n\
         pub mod storage {\n    pub use crate::ports::storage::*;\n\
             pub use crate::adapters::memory::MemoryStorage;\n}\n";
-    let source = Source {
-        path: path.to_owned(),
-        text: text.to_owned(),
-    };
+    let source = Source { path: path.to_owned(), text: text.to_owned() };
     look(&source, &exports(library))
 }
 
@@ -438,124 +422,48 @@ fn every_rule_finds_what_breaks_it() {
         ("src/a.rs", "use std::fmt;", "does not begin"),
         ("tests/a.rs", "use std::fmt;", "does not begin"),
         ("examples/a.rs", long.as_str(), "lines, over"),
-        (
-            "src/ground/a.rs",
-            "//!\nuse crate::ports::clock::Clock;",
-            "of ports",
-        ),
-        (
-            "src/ground/a.rs",
-            "//!\nuse crate::engine::core;",
-            "of engine",
-        ),
-        (
-            "src/ground/a.rs",
-            "//!\nuse crate::{Event, Clock};",
-            "of ports",
-        ),
-        (
-            "src/ground/a.rs",
-            "//!\nuse super::super::ports::clock;",
-            "of ports",
-        ),
-        (
-            "src/ground/a/b.rs",
-            "//!\nuse super::super::super::engine;",
-            "of engine",
-        ),
-        (
-            "src/ground/a.rs",
-            "//!\nfn a(_: crate::storage::Turn) {}",
-            "of ports",
-        ),
+        ("src/ground/a.rs", "//!\nuse crate::ports::clock::Clock;", "of ports"),
+        ("src/ground/a.rs", "//!\nuse crate::engine::core;", "of engine"),
+        ("src/ground/a.rs", "//!\nuse crate::{Event, Clock};", "of ports"),
+        ("src/ground/a.rs", "//!\nuse super::super::ports::clock;", "of ports"),
+        ("src/ground/a/b.rs", "//!\nuse super::super::super::engine;", "of engine"),
+        ("src/ground/a.rs", "//!\nfn a(_: crate::storage::Turn) {}", "of ports"),
         ("src/ground/a.rs", "//!\nuse crate::Nothing;", "on no floor"),
         ("src/ground/a.rs", "//!\nasync fn a() {}", "in pure code"),
-        (
-            "src/ground/a.rs",
-            "//!\nlet a = tokio::time::sleep(b);",
-            "in pure code",
-        ),
+        ("src/ground/a.rs", "//!\nlet a = tokio::time::sleep(b);", "in pure code"),
         ("src/ports/a.rs", "//!\nuse crate::Tidings;", "of engine"),
         (
             "src/ports/a.rs",
             "//!\nuse crate::{\n    Event,\n    storage::{Turn, MemoryStorage},\n};",
             "of adapters",
         ),
-        (
-            "src/ports.rs",
-            "//!\nuse crate::engine::core::Core;",
-            "of engine",
-        ),
-        (
-            "src/engine/a.rs",
-            "//!\nuse crate::adapters::memory::MemoryStorage;",
-            "of adapters",
-        ),
-        (
-            "src/engine/a.rs",
-            "//!\nuse crate::storage::MemoryStorage;",
-            "of adapters",
-        ),
-        (
-            "src/adapters/a.rs",
-            "//!\nuse crate::engine::core::Core;",
-            "of engine",
-        ),
+        ("src/ports.rs", "//!\nuse crate::engine::core::Core;", "of engine"),
+        ("src/engine/a.rs", "//!\nuse crate::adapters::memory::MemoryStorage;", "of adapters"),
+        ("src/engine/a.rs", "//!\nuse crate::storage::MemoryStorage;", "of adapters"),
+        ("src/adapters/a.rs", "//!\nuse crate::engine::core::Core;", "of engine"),
         ("src/ground/a.rs", "//!\nlet a = clock.now();", "no clock"),
-        (
-            "src/ports/a.rs",
-            "//!\nlet a = std::time::Instant::now();",
-            "no clock",
-        ),
+        ("src/ports/a.rs", "//!\nlet a = std::time::Instant::now();", "no clock"),
         ("src/ground/a.rs", "//!\nlet a = b.elapsed();", "no clock"),
-        (
-            "src/engine/a.rs",
-            "//!\nlet a = chrono::Utc::now();",
-            "clock port",
-        ),
-        (
-            "src/adapters/a.rs",
-            "//!\nlet a = SystemTime::now();",
-            "clock port",
-        ),
-        (
-            "src/engine/a.rs",
-            "//!\nlet a = b.unwrap();",
-            "not in a library",
-        ),
-        (
-            "src/engine/a.rs",
-            "//!\nlet a = b\n    .expect(\"c\");",
-            "not in a library",
-        ),
+        ("src/engine/a.rs", "//!\nlet a = chrono::Utc::now();", "clock port"),
+        ("src/adapters/a.rs", "//!\nlet a = SystemTime::now();", "clock port"),
+        ("src/engine/a.rs", "//!\nlet a = b.unwrap();", "not in a library"),
+        ("src/engine/a.rs", "//!\nlet a = b\n    .expect(\"c\");", "not in a library"),
         ("src/engine/a.rs", "//!\npanic!(\"a\");", "not in a library"),
         ("src/engine/a.rs", "//!\ntodo!()", "not in a library"),
-        (
-            "src/engine/a.rs",
-            "//!\nprintln!(\"http://a\");",
-            "not in a library",
-        ),
+        ("src/engine/a.rs", "//!\nprintln!(\"http://a\");", "not in a library"),
         ("src/engine/a.rs", "//!\nunsafe { a() }", "unsafe"),
         (
             "src/engine/a.rs",
             "//!\n#[cfg(test)]\nmod tests {\n    a.unwrap();\n}\nb.unwrap();",
             "b.unwrap",
         ),
-        (
-            "src/engine/a.rs",
-            "//!\n#[cfg(test)]\nmod tests;\nb.unwrap();",
-            "b.unwrap",
-        ),
+        ("src/engine/a.rs", "//!\n#[cfg(test)]\nmod tests;\nb.unwrap();", "b.unwrap"),
         (
             "src/engine/a.rs",
             "//!\n#[cfg(test)]\nmod tests {\n    #[test]\n    fn a() {}\n}",
             "without a method",
         ),
-        (
-            "tests/a.rs",
-            "//!\n\n#[tokio::test]\nasync fn a() {}",
-            "without a method",
-        ),
+        ("tests/a.rs", "//!\n\n#[tokio::test]\nasync fn a() {}", "without a method"),
     ] {
         let found = problems(path, text);
         assert_eq!(found.len(), 1, "{path} {text:?}: {found:?}");
@@ -567,22 +475,13 @@ fn every_rule_finds_what_breaks_it() {
 #[test]
 fn what_is_allowed_is_left_alone() {
     for (path, text) in [
-        (
-            "src/ground/a.rs",
-            "//!\nuse super::event::Event;\nuse crate::policy::PAGE_ITEMS_MAX;",
-        ),
-        (
-            "src/ground/a/b.rs",
-            "//!\nuse super::super::event::Event;\nuse super::c::{D, E as F};",
-        ),
+        ("src/ground/a.rs", "//!\nuse super::event::Event;\nuse crate::policy::PAGE_ITEMS_MAX;"),
+        ("src/ground/a/b.rs", "//!\nuse super::super::event::Event;\nuse super::c::{D, E as F};"),
         (
             "src/ground/a.rs",
             "//!\n/// As [`Tidings`](crate::Tidings), which calls `now()`.\nfn a() {}",
         ),
-        (
-            "src/ground/a.rs",
-            "//!\nlet a = b; // as crate::engine does, .unwrap()",
-        ),
+        ("src/ground/a.rs", "//!\nlet a = b; // as crate::engine does, .unwrap()"),
         (
             "src/ground/a.rs",
             "//!\n#[cfg(test)]\nmod tests {\n    use crate::Tidings;\n    fn a() { b.unwrap() }\n}",
@@ -595,34 +494,16 @@ fn what_is_allowed_is_left_alone() {
             "src/adapters/a.rs",
             "//!\nmacro_rules! a {\n    () => {\n        #[test]\n        fn $case() {}\n    };\n}",
         ),
-        (
-            "src/adapters/memory/tests.rs",
-            "//!\nuse crate::Tidings;\nfn a() { b.unwrap() }",
-        ),
-        (
-            "src/ports/clock.rs",
-            "//!\nfn now() -> Timestamp { chrono::Utc::now() }",
-        ),
-        (
-            "src/engine/a.rs",
-            "//!\nlet a = tokio::time::Instant::now();\nlet b = core.clock.now();",
-        ),
-        (
-            "src/engine/a.rs",
-            "//!\nlet a = b.unwrap_or(c).expect_more(\"\");",
-        ),
-        (
-            "src/adapters/conformance/a.rs",
-            "//!\nuse crate::storage::Turn;\na.unwrap();",
-        ),
+        ("src/adapters/memory/tests.rs", "//!\nuse crate::Tidings;\nfn a() { b.unwrap() }"),
+        ("src/ports/clock.rs", "//!\nfn now() -> Timestamp { chrono::Utc::now() }"),
+        ("src/engine/a.rs", "//!\nlet a = tokio::time::Instant::now();\nlet b = core.clock.now();"),
+        ("src/engine/a.rs", "//!\nlet a = b.unwrap_or(c).expect_more(\"\");"),
+        ("src/adapters/conformance/a.rs", "//!\nuse crate::storage::Turn;\na.unwrap();"),
         (
             "src/adapters/memory/mod.rs",
             "//!\nuse super::super::ports::storage::{self, Turn};\nuse crate::{Event, Clock};",
         ),
-        (
-            "src/lib.rs",
-            "//!\npub use engine::tidings::Tidings;\npub use adapters::memory::Memory;",
-        ),
+        ("src/lib.rs", "//!\npub use engine::tidings::Tidings;\npub use adapters::memory::Memory;"),
         (
             "tests/a.rs",
             "//!\n\n/// Waits.\n#[tokio::test]\n#[ignore = \"long\"]\nasync fn a() { b.unwrap(); }",

@@ -21,11 +21,7 @@ fn registration() -> Registration {
 }
 
 fn webhook(registration: Registration) -> Result<Webhook, Error> {
-    registration.into_webhook(
-        WebhookId::new(now(), &[1; 10]),
-        Secret::from_random(&[2; 32]),
-        now(),
-    )
+    registration.into_webhook(WebhookId::new(now(), &[1; 10]), Secret::from_random(&[2; 32]), now())
 }
 
 /// Creates webhooks with each statement about the status (table; W23, W24).
@@ -34,11 +30,7 @@ fn a_webhook_is_disabled_unless_it_is_said_otherwise() {
     use Status::{Disabled, Enabled};
     for (registration, status, prompts) in [
         (registration(), Disabled(DisabledReason::NeverEnabled), true),
-        (
-            registration().enabled(false),
-            Disabled(DisabledReason::Person),
-            false,
-        ),
+        (registration().enabled(false), Disabled(DisabledReason::Person), false),
         (registration().enabled(true), Enabled, false),
     ] {
         assert_eq!(registration.prompts(), prompts, "{status:?}");
@@ -52,26 +44,14 @@ fn a_webhook_is_disabled_unless_it_is_said_otherwise() {
 #[test]
 fn a_new_webhook_has_the_defaults() {
     let new = webhook(registration()).unwrap();
-    assert_eq!(
-        (new.account(), new.mode()),
-        (&Account::default(), Mode::Live)
-    );
+    assert_eq!((new.account(), new.mode()), (&Account::default(), Mode::Live));
     assert_eq!(new.address().as_str(), ADDRESS);
-    assert!(
-        new.types()
-            .matches(&EventType::parse("order.paid").unwrap())
-    );
-    assert_eq!(
-        (new.description(), new.metadata().len(), new.headers().len()),
-        ("", 0, 0)
-    );
+    assert!(new.types().matches(&EventType::parse("order.paid").unwrap()));
+    assert_eq!((new.description(), new.metadata().len(), new.headers().len()), ("", 0, 0));
     assert_eq!(new.authentication(), &Authentication::None);
     assert_eq!((new.api_version(), new.timeout()), (None, None));
     assert_eq!(new.schemes(), [SignatureScheme::StandardWebhooks]);
-    assert_eq!(
-        (new.created(), new.updated(), new.version()),
-        (now(), now(), 0)
-    );
+    assert_eq!((new.created(), new.updated(), new.version()), (now(), now(), 0));
     assert_eq!(new.secrets().current(), &Secret::from_random(&[2; 32]));
 
     let brought = Secret::from_random(&[9; 32]);
@@ -85,11 +65,7 @@ fn a_new_webhook_has_the_defaults() {
 /// Reads addresses with every kind of beginning (table; W15).
 #[test]
 fn an_address_begins_with_http_or_https() {
-    for good in [
-        "http://example.com",
-        "https://example.com/a?b=c",
-        "HTTPS://EXAMPLE.com/",
-    ] {
+    for good in ["http://example.com", "https://example.com/a?b=c", "HTTPS://EXAMPLE.com/"] {
         assert!(Registration::new(good, ["*"]).is_ok(), "{good}");
         assert!(EndpointUrl::parse(good).is_ok(), "{good}");
     }
@@ -110,15 +86,8 @@ fn an_address_begins_with_http_or_https() {
         "mailto:a@example.com",
     ] {
         let error = Registration::new(bad, ["*"]).unwrap_err();
-        assert_eq!(
-            (error.kind(), error.field()),
-            (ErrorKind::Invalid, Some("address")),
-            "{bad}"
-        );
-        assert!(
-            error.to_string().contains("http:// or https://"),
-            "{bad}: {error}"
-        );
+        assert_eq!((error.kind(), error.field()), (ErrorKind::Invalid, Some("address")), "{bad}");
+        assert!(error.to_string().contains("http:// or https://"), "{bad}: {error}");
     }
 }
 
@@ -126,10 +95,7 @@ fn an_address_begins_with_http_or_https() {
 #[test]
 fn at_least_one_type_is_wanted() {
     let none: [&str; 0] = [];
-    assert_eq!(
-        Registration::new(ADDRESS, none).unwrap_err().field(),
-        Some("types")
-    );
+    assert_eq!(Registration::new(ADDRESS, none).unwrap_err().field(), Some("types"));
     for bad in ["", "order", "*.paid", "order.*.x"] {
         let error = Registration::new(ADDRESS, [bad]).unwrap_err();
         assert_eq!(error.field(), Some("types"), "{bad}");
@@ -139,10 +105,8 @@ fn at_least_one_type_is_wanted() {
 /// Edits every field of a stored webhook and compares what may never change (W11).
 #[test]
 fn an_edit_keeps_id_account_and_mode() {
-    let registration = registration()
-        .account(Account::new("acme").unwrap())
-        .mode(Mode::Test)
-        .enabled(true);
+    let registration =
+        registration().account(Account::new("acme").unwrap()).mode(Mode::Test).enabled(true);
     let before = webhook(registration).unwrap().stored(now());
     let basic = Authentication::Basic(Basic::new("ada", "s3cret").unwrap());
     let edit = Edit::new()
@@ -161,45 +125,26 @@ fn an_edit_keeps_id_account_and_mode() {
         (before.id(), before.account(), before.mode())
     );
     assert_eq!(edited.secrets(), before.secrets());
-    assert_eq!(
-        (edited.status(), edited.version()),
-        (before.status(), before.version())
-    );
+    assert_eq!((edited.status(), edited.version()), (before.status(), before.version()));
     assert_eq!(edited.address().as_str(), "http://other.example/");
     assert_eq!(edited.types(), &Filters::all());
     assert_eq!((edited.description(), edited.metadata().len()), ("Shop", 1));
-    assert_eq!(
-        (edited.headers().len(), edited.authentication()),
-        (1, &basic)
-    );
+    assert_eq!((edited.headers().len(), edited.authentication()), (1, &basic));
     assert_eq!(edited.api_version(), Some("latest"));
     assert_eq!(edited.timeout(), Some(Duration::from_secs(5)));
     assert_eq!(edited.schemes(), [SignatureScheme::digital_river()]);
-    assert_eq!(
-        edited.edit(Edit::new()).unwrap(),
-        edited,
-        "an empty edit changes nothing"
-    );
+    assert_eq!(edited.edit(Edit::new()).unwrap(), edited, "an empty edit changes nothing");
 }
 
 /// Stores a webhook twice and looks at version and times.
 #[test]
 fn only_storing_raises_the_version() {
     let new = webhook(registration()).unwrap();
-    assert_eq!(
-        (
-            new.enable().version(),
-            new.disable(DisabledReason::Gone).version()
-        ),
-        (0, 0)
-    );
+    assert_eq!((new.enable().version(), new.disable(DisabledReason::Gone).version()), (0, 0));
     let later = after(now(), Duration::from_micros(7_000_500));
     let first = new.stored(later);
     let whole = after(now(), Duration::from_secs(7));
-    assert_eq!(
-        (first.version(), first.created(), first.updated()),
-        (1, whole, whole)
-    );
+    assert_eq!((first.version(), first.created(), first.updated()), (1, whole, whole));
     let second = first.stored(after(later, Duration::from_secs(1)));
     assert_eq!((second.version(), second.created()), (2, whole));
     assert_eq!(second.updated(), after(whole, Duration::from_secs(1)));
@@ -209,11 +154,7 @@ fn only_storing_raises_the_version() {
 #[test]
 fn it_can_be_enabled_and_disabled_at_any_time() {
     let mut webhook = webhook(registration()).unwrap();
-    for reason in [
-        DisabledReason::Person,
-        DisabledReason::Failing,
-        DisabledReason::Gone,
-    ] {
+    for reason in [DisabledReason::Person, DisabledReason::Failing, DisabledReason::Gone] {
         webhook = webhook.enable();
         assert!(webhook.is_enabled());
         webhook = webhook.disable(reason);
@@ -238,11 +179,7 @@ fn a_confirmation_is_exact() {
     ] {
         let checked = Confirmation::new(user, typed).check();
         let kind = checked.as_ref().err().map(Error::kind);
-        assert_eq!(
-            kind,
-            (!ok).then_some(ErrorKind::Refused),
-            "{user:?} {typed:?}"
-        );
+        assert_eq!(kind, (!ok).then_some(ErrorKind::Refused), "{user:?} {typed:?}");
     }
 }
 
@@ -250,9 +187,7 @@ fn a_confirmation_is_exact() {
 #[test]
 fn the_error_names_the_field_and_the_limit() {
     let metadata = |entries: usize, key: usize, value: usize| -> BTreeMap<String, String> {
-        (0..entries)
-            .map(|n| (format!("{n:0>key$}"), "v".repeat(value)))
-            .collect()
+        (0..entries).map(|n| (format!("{n:0>key$}"), "v".repeat(value))).collect()
     };
     let scheme = |n: usize| SignatureScheme::TimestampedHex {
         header: HeaderName::parse(&format!("X-Signature-{n}")).unwrap(),
@@ -272,10 +207,7 @@ fn the_error_names_the_field_and_the_limit() {
         edit().timeout(millis(60_000)),
         edit().schemes((0..4).map(scheme)),
     ] {
-        assert!(
-            webhook(registration().with(good.clone())).is_ok(),
-            "{good:?}"
-        );
+        assert!(webhook(registration().with(good.clone())).is_ok(), "{good:?}");
         assert!(webhook(registration()).unwrap().edit(good).is_ok());
     }
     for (bad, field, limit) in [
@@ -284,53 +216,22 @@ fn the_error_names_the_field_and_the_limit() {
         (edit().metadata(metadata(1, 65, 1)), "metadata", "64"),
         (edit().metadata(metadata(1, 1, 513)), "metadata", "512"),
         (edit().api_version(Some(text(65))), "apiVersion", "64"),
-        (
-            edit().api_version(Some(String::new())),
-            "apiVersion",
-            "letters",
-        ),
-        (
-            edit().api_version(Some("2026/01".into())),
-            "apiVersion",
-            "letters",
-        ),
-        (
-            edit().api_version(Some("a\r\nb".into())),
-            "apiVersion",
-            "letters",
-        ),
+        (edit().api_version(Some(String::new())), "apiVersion", "letters"),
+        (edit().api_version(Some("2026/01".into())), "apiVersion", "letters"),
+        (edit().api_version(Some("a\r\nb".into())), "apiVersion", "letters"),
         (edit().timeout(millis(999)), "timeout", "1 s to 60 s"),
         (edit().timeout(millis(60_001)), "timeout", "1 s to 60 s"),
-        (
-            edit().timeout(Some(Duration::ZERO)),
-            "timeout",
-            "1 s to 60 s",
-        ),
-        (
-            edit().timeout(Some(Duration::MAX)),
-            "timeout",
-            "1 s to 60 s",
-        ),
+        (edit().timeout(Some(Duration::ZERO)), "timeout", "1 s to 60 s"),
+        (edit().timeout(Some(Duration::MAX)), "timeout", "1 s to 60 s"),
         (edit().schemes(none), "schemes", "1 to 4"),
         (edit().schemes((0..5).map(scheme)), "schemes", "1 to 4"),
-        (
-            edit().schemes([standard.clone(), standard]),
-            "headers",
-            "twice",
-        ),
-        (
-            edit().schemes([scheme(1), scheme(1)]),
-            "headers",
-            "X-Signature-1",
-        ),
+        (edit().schemes([standard.clone(), standard]), "headers", "twice"),
+        (edit().schemes([scheme(1), scheme(1)]), "headers", "X-Signature-1"),
     ] {
         let created = webhook(registration().with(bad.clone())).unwrap_err();
         let edited = webhook(registration()).unwrap().edit(bad).unwrap_err();
         for error in [created, edited] {
-            assert_eq!(
-                (error.kind(), error.field()),
-                (ErrorKind::Invalid, Some(field))
-            );
+            assert_eq!((error.kind(), error.field()), (ErrorKind::Invalid, Some(field)));
             assert!(error.to_string().contains(limit), "{error}");
         }
     }
@@ -340,35 +241,19 @@ fn the_error_names_the_field_and_the_limit() {
 #[test]
 fn no_header_is_set_twice() {
     let headers = |name| Headers::parse([(name, "1")]).unwrap();
-    let scheme = |name| SignatureScheme::TimestampedHex {
-        header: HeaderName::parse(name).unwrap(),
-    };
+    let scheme =
+        |name| SignatureScheme::TimestampedHex { header: HeaderName::parse(name).unwrap() };
     let basic = || Authentication::Basic(Basic::new("ada", "s3cret").unwrap());
     for (edit, name) in [
-        (
-            Edit::new()
-                .headers(headers("x-sig"))
-                .schemes([scheme("X-Sig")]),
-            "X-Sig",
-        ),
+        (Edit::new().headers(headers("x-sig")).schemes([scheme("X-Sig")]), "X-Sig"),
         (
             Edit::new()
                 .headers(headers("digitalriver-signature"))
                 .schemes([SignatureScheme::digital_river()]),
             "DigitalRiver-Signature",
         ),
-        (
-            Edit::new()
-                .headers(headers("Authorization"))
-                .authentication(basic()),
-            "authorization",
-        ),
-        (
-            Edit::new()
-                .schemes([scheme("Authorization")])
-                .authentication(basic()),
-            "authorization",
-        ),
+        (Edit::new().headers(headers("Authorization")).authentication(basic()), "authorization"),
+        (Edit::new().schemes([scheme("Authorization")]).authentication(basic()), "authorization"),
     ] {
         let error = webhook(registration().with(edit)).unwrap_err();
         assert_eq!(error.field(), Some("headers"));
@@ -377,12 +262,7 @@ fn no_header_is_set_twice() {
     // A header of one's own in the place of credentials is fine without them.
     let own = Edit::new().headers(headers("Authorization"));
     let own = webhook(registration().with(own)).unwrap();
-    assert_eq!(
-        own.edit(Edit::new().authentication(basic()))
-            .unwrap_err()
-            .field(),
-        Some("headers")
-    );
+    assert_eq!(own.edit(Edit::new().authentication(basic())).unwrap_err().field(), Some("headers"));
 }
 
 /// Moves a webhook with OAuth to http, and one with http to OAuth (domain 4c).
@@ -393,14 +273,10 @@ fn a_token_is_sent_over_https_only() {
     let oauth = || Edit::new().authentication(Authentication::OAuth(oauth.clone()));
     let http = || EndpointUrl::parse("http://example.com/").unwrap();
     let secure = webhook(registration()).unwrap().edit(oauth()).unwrap();
-    let plain = webhook(registration())
-        .unwrap()
-        .edit(Edit::new().address(http()))
-        .unwrap();
-    for error in [
-        secure.edit(Edit::new().address(http())).unwrap_err(),
-        plain.edit(oauth()).unwrap_err(),
-    ] {
+    let plain = webhook(registration()).unwrap().edit(Edit::new().address(http())).unwrap();
+    for error in
+        [secure.edit(Edit::new().address(http())).unwrap_err(), plain.edit(oauth()).unwrap_err()]
+    {
         assert_eq!(error.field(), Some("address"));
         assert!(error.to_string().contains("https://"), "{error}");
     }
@@ -415,12 +291,8 @@ fn what_is_entered_is_kept_as_it_is_stored() {
     let cut = webhook(registration().with(edit)).unwrap();
     assert_eq!(cut.timeout(), Some(Duration::from_millis(1_234)));
     // domain 8, row 11.
-    let unpinned = cut
-        .edit(Edit::new().api_version(Some("default".into())))
-        .unwrap();
+    let unpinned = cut.edit(Edit::new().api_version(Some("default".into()))).unwrap();
     assert_eq!(unpinned.api_version(), None);
-    let latest = cut
-        .edit(Edit::new().api_version(Some("latest".into())))
-        .unwrap();
+    let latest = cut.edit(Edit::new().api_version(Some("latest".into()))).unwrap();
     assert_eq!(latest.api_version(), Some("latest"));
 }

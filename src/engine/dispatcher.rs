@@ -24,8 +24,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -64,12 +64,7 @@ impl Dispatcher {
         options: DispatcherOptions,
         id: DispatcherId,
     ) -> Self {
-        Self {
-            core,
-            transport,
-            options,
-            id,
-        }
+        Self { core, transport, options, id }
     }
 
     /// The id that its leases name.
@@ -170,18 +165,9 @@ struct Running {
 
 impl Running {
     fn new(dispatcher: Dispatcher) -> Self {
-        let Dispatcher {
-            core,
-            transport,
-            options,
-            id,
-        } = dispatcher;
+        let Dispatcher { core, transport, options, id } = dispatcher;
         let now = Instant::now();
-        let sender = Sender {
-            core: core.clone(),
-            transport,
-            tokens: Tokens::default(),
-        };
+        let sender = Sender { core: core.clone(), transport, tokens: Tokens::default() };
         Self {
             sender: Arc::new(sender),
             permits: Permits::new(options.in_flight),
@@ -324,9 +310,7 @@ impl Running {
             ticket: self.ticket,
             now: self.core.now(),
             marks: ROUTE_MARKS,
-            deliveries: usize::try_from(reserved)
-                .unwrap_or(usize::MAX)
-                .min(ROUTE_DELIVERIES),
+            deliveries: usize::try_from(reserved).unwrap_or(usize::MAX).min(ROUTE_DELIVERIES),
             total: reserved,
             each: self.options.in_flight_per_webhook,
             busy: self.permits.busy(),
@@ -345,12 +329,7 @@ impl Running {
             }
             .boxed(),
         };
-        self.calling = Some(Calling {
-            call,
-            ticket: self.ticket,
-            reserved,
-            answer,
-        });
+        self.calling = Some(Calling { call, ticket: self.ticket, reserved, answer });
     }
 
     fn answered(&mut self, (call, ticket, reserved, answer): (Call, u64, u32, Answer)) {
@@ -401,22 +380,15 @@ impl Running {
             self.outcome(leased, None, back);
         } else if must_account(&leased.delivery, policy) {
             let now = self.core.now();
-            let mut attempt = Attempt::new(
-                leased.delivery.attempt,
-                now,
-                Duration::ZERO,
-                Outcome::Interrupted,
-            );
+            let mut attempt =
+                Attempt::new(leased.delivery.attempt, now, Duration::ZERO, Outcome::Interrupted);
             attempt.error = Some("the sender died during the attempt before".into());
             self.decide(leased, attempt);
         } else {
             let prepared = self.prepare.of(&leased.webhook);
             let sender = self.sender.clone();
-            let sending = Sending {
-                leased: leased.clone(),
-                started: self.core.now(),
-                begun: Instant::now(),
-            };
+            let sending =
+                Sending { leased: leased.clone(), started: self.core.now(), begun: Instant::now() };
             let started = sending.started;
             self.sending.insert(leased.delivery.id, sending);
             let send = async move {
@@ -528,11 +500,7 @@ impl Running {
             }
         };
         // A long job is done in steps with room for other work between them.
-        let pause = if more {
-            Duration::from_millis(20)
-        } else {
-            every
-        };
+        let pause = if more { Duration::from_millis(20) } else { every };
         self.sweep_at = Some(Instant::now() + pause);
     }
 }
@@ -544,18 +512,12 @@ async fn bounded<T>(bound: Duration, call: impl Future<Output = Result<T>>) -> R
     match tokio::time::timeout(bound, call).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(Error::new(ErrorKind::Storage, "the storage panicked")),
-        Err(_) => Err(Error::new(
-            ErrorKind::Unavailable,
-            "the storage did not answer in time",
-        )),
+        Err(_) => Err(Error::new(ErrorKind::Unavailable, "the storage did not answer in time")),
     }
 }
 
 fn seen(leased: &Leased) -> Seen {
-    Seen {
-        failing_since: leased.failing_since,
-        probe: leased.probe,
-    }
+    Seen { failing_since: leased.failing_since, probe: leased.probe }
 }
 
 /// Completes when the future in `place` does, and clears the place; never while it is empty.

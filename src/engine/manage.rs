@@ -40,19 +40,9 @@ impl Tidings {
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound).
     pub async fn webhook(&self, id: WebhookId) -> Result<Webhook> {
-        let query = WebhookQuery {
-            id: Some(id),
-            ..WebhookQuery::default()
-        };
-        let page = self
-            .core
-            .storage
-            .webhooks(&query, &PageRequest::default())
-            .await?;
-        page.items
-            .into_iter()
-            .next()
-            .ok_or_else(|| Error::not_found("webhook", id))
+        let query = WebhookQuery { id: Some(id), ..WebhookQuery::default() };
+        let page = self.core.storage.webhooks(&query, &PageRequest::default()).await?;
+        page.items.into_iter().next().ok_or_else(|| Error::not_found("webhook", id))
     }
 
     /// Searches webhooks, newest first.
@@ -87,9 +77,7 @@ impl Tidings {
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound).
     pub async fn enable(&self, id: WebhookId) -> Result<Webhook> {
-        let webhook = self
-            .change(id, None, |webhook| Ok(webhook.enable()))
-            .await?;
+        let webhook = self.change(id, None, |webhook| Ok(webhook.enable())).await?;
         self.wake();
         Ok(webhook)
     }
@@ -102,10 +90,7 @@ impl Tidings {
     /// W28); [`NotFound`](ErrorKind::NotFound).
     pub async fn disable(&self, id: WebhookId, confirmation: &Confirmation) -> Result<Webhook> {
         confirmation.check()?;
-        self.change(id, None, |webhook| {
-            Ok(webhook.disable(DisabledReason::Person))
-        })
-        .await
+        self.change(id, None, |webhook| Ok(webhook.disable(DisabledReason::Person))).await
     }
 
     /// Deletes a webhook for good. Deliveries that wait for it are cancelled; the record of the
@@ -147,9 +132,7 @@ impl Tidings {
         let made = self.made_secret()?;
         let webhook = self
             .change(id, None, |webhook| {
-                let secrets = webhook
-                    .secrets()
-                    .rotate(made.clone(), overlap, self.core.now())?;
+                let secrets = webhook.secrets().rotate(made.clone(), overlap, self.core.now())?;
                 Ok(webhook.with_secrets(secrets))
             })
             .await?;

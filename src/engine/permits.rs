@@ -18,19 +18,12 @@ pub(super) struct Permits {
 
 impl Permits {
     pub(super) fn new(total: u32) -> Self {
-        Self {
-            total,
-            used: 0,
-            reserved: 0,
-            busy: HashMap::new(),
-        }
+        Self { total, used: 0, reserved: 0, busy: HashMap::new() }
     }
 
     /// How many are free.
     pub(super) fn free(&self) -> u32 {
-        self.total
-            .saturating_sub(self.used)
-            .saturating_sub(self.reserved)
+        self.total.saturating_sub(self.used).saturating_sub(self.reserved)
     }
 
     /// How many leases there are.

@@ -21,19 +21,9 @@ impl Tidings {
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound).
     pub async fn stored_event(&self, id: EventId) -> Result<Event> {
-        let query = EventQuery {
-            id: Some(id),
-            ..EventQuery::default()
-        };
-        let page = self
-            .core
-            .storage
-            .events(&query, &PageRequest::default())
-            .await?;
-        page.items
-            .into_iter()
-            .next()
-            .ok_or_else(|| Error::not_found("event", id))
+        let query = EventQuery { id: Some(id), ..EventQuery::default() };
+        let page = self.core.storage.events(&query, &PageRequest::default()).await?;
+        page.items.into_iter().next().ok_or_else(|| Error::not_found("event", id))
     }
 
     /// Lists events, the last published first.
@@ -49,19 +39,9 @@ impl Tidings {
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound).
     pub async fn delivery(&self, id: DeliveryId) -> Result<DeliveryView> {
-        let query = DeliveryQuery {
-            id: Some(id),
-            ..DeliveryQuery::default()
-        };
-        let page = self
-            .core
-            .storage
-            .deliveries(&query, &PageRequest::default())
-            .await?;
-        page.items
-            .into_iter()
-            .next()
-            .ok_or_else(|| Error::not_found("delivery", id))
+        let query = DeliveryQuery { id: Some(id), ..DeliveryQuery::default() };
+        let page = self.core.storage.deliveries(&query, &PageRequest::default()).await?;
+        page.items.into_iter().next().ok_or_else(|| Error::not_found("delivery", id))
     }
 
     /// Lists deliveries with their attempts.
@@ -88,11 +68,7 @@ impl Tidings {
         let delivery = self.delivery(id).await?.delivery;
         let now = self.core.now();
         let cause = Cause::new(now, &self.core.id_bytes()?);
-        let owed = Owed {
-            event: delivery.event,
-            webhook: delivery.webhook,
-            cause,
-        };
+        let owed = Owed { event: delivery.event, webhook: delivery.webhook, cause };
         let enqueued = self.core.storage.enqueue(&[owed], now).await?;
         self.wake();
         match enqueued.first() {
@@ -124,25 +100,15 @@ impl Tidings {
             .account(webhook.account().clone())
             .mode(webhook.mode());
         let event = self.event(change)?;
-        let new = NewEvent {
-            event: event.clone(),
-            only: Some(id),
-        };
-        match self
-            .core
-            .storage
-            .append(&[new], self.core.now())
-            .await?
-            .first()
-        {
+        let new = NewEvent { event: event.clone(), only: Some(id) };
+        match self.core.storage.append(&[new], self.core.now()).await?.first() {
             Some(Appended::Stored | Appended::Duplicate) => {
                 self.wake();
                 Ok(DeliveryId::of(event.id(), id, Cause::ROUTED))
             }
-            Some(Appended::Conflict) => Err(Error::new(
-                ErrorKind::Conflict,
-                "the test event's fresh id is taken",
-            )),
+            Some(Appended::Conflict) => {
+                Err(Error::new(ErrorKind::Conflict, "the test event's fresh id is taken"))
+            }
             None => Err(short_answer()),
         }
     }

@@ -82,11 +82,7 @@ impl Prepared {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        Ok(Self {
-            version: webhook.version(),
-            uri,
-            headers,
-        })
+        Ok(Self { version: webhook.version(), uri, headers })
     }
 
     /// The whole request: the event's bytes, with a timestamp and signatures of `now`.
@@ -104,9 +100,7 @@ impl Prepared {
             leased.event.payload().as_bytes(),
             now,
         ) {
-            request
-                .headers_mut()
-                .insert(header_name(name)?, header_value(&value)?);
+            request.headers_mut().insert(header_name(name)?, header_value(&value)?);
         }
         Ok(request)
     }
@@ -193,27 +187,21 @@ impl Sender {
         let cut_off = tokio::time::timeout(deadline + DEADLINE_SLACK, exchange);
         let result = match AssertUnwindSafe(cut_off).catch_unwind().await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Failure::new(
-                FailureKind::Timeout,
-                "the transport did not keep its deadline",
-            )),
+            Ok(Err(_)) => {
+                Err(Failure::new(FailureKind::Timeout, "the transport did not keep its deadline"))
+            }
             Err(_) => Err(Failure::new(FailureKind::Panic, "the transport panicked")),
         };
         let (outcome, response, error) = match result {
             Ok(response) => {
                 let retry_after = asked_to_wait(&response.headers, self.core.now());
                 let status = response.status;
-                let outcome = Outcome::Answered {
-                    status,
-                    retry_after,
-                };
+                let outcome = Outcome::Answered { status, retry_after };
                 (outcome, response, None)
             }
-            Err(failure) => (
-                Outcome::Unanswered(failure.kind),
-                Response::default(),
-                Some(cut(failure.text)),
-            ),
+            Err(failure) => {
+                (Outcome::Unanswered(failure.kind), Response::default(), Some(cut(failure.text)))
+            }
         };
         let number = leased.delivery.attempt;
         let mut attempt = Attempt::new(number, started, begun.elapsed(), outcome);

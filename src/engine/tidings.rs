@@ -89,9 +89,7 @@ impl Builder {
     /// The handle.
     #[must_use]
     pub fn build(self) -> Tidings {
-        Tidings {
-            core: Arc::new(self.core),
-        }
+        Tidings { core: Arc::new(self.core) }
     }
 }
 
@@ -196,27 +194,17 @@ impl Tidings {
             return Ok(Vec::new());
         }
         if events.len() > PUBLISH_EVENTS_MAX {
-            let message = format!(
-                "{} events in one publish; {PUBLISH_EVENTS_MAX} are allowed",
-                events.len()
-            );
+            let message =
+                format!("{} events in one publish; {PUBLISH_EVENTS_MAX} are allowed", events.len());
             return Err(Error::new(ErrorKind::Limit, message));
         }
-        let new: Vec<NewEvent> = events
-            .iter()
-            .map(|event| NewEvent {
-                event: event.clone(),
-                only: None,
-            })
-            .collect();
+        let new: Vec<NewEvent> =
+            events.iter().map(|event| NewEvent { event: event.clone(), only: None }).collect();
         let appended = self.core.storage.append(&new, self.core.now()).await?;
         if appended.len() != events.len() {
             return Err(short_answer());
         }
-        if let Some(at) = appended
-            .iter()
-            .position(|appended| *appended == Appended::Conflict)
-        {
+        if let Some(at) = appended.iter().position(|appended| *appended == Appended::Conflict) {
             let message = format!(
                 "an event with id {} but other content is already published; nothing of this call is kept",
                 events[at].id()
@@ -268,8 +256,5 @@ impl Tidings {
 
 /// A storage that answers with fewer results than it was asked for breaks its contract.
 pub(super) fn short_answer() -> Error {
-    Error::new(
-        ErrorKind::Storage,
-        "the storage answered with the wrong number of results",
-    )
+    Error::new(ErrorKind::Storage, "the storage answered with the wrong number of results")
 }

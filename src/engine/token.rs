@@ -103,10 +103,7 @@ impl Tokens {
         let answer = fetch(oauth, transport, end).await;
         *last = match &answer {
             Ok(held) => Last::Token(held.clone()),
-            Err(failure) => Last::Failed {
-                failure: failure.clone(),
-                at: Instant::now(),
-            },
+            Err(failure) => Last::Failed { failure: failure.clone(), at: Instant::now() },
         };
         answer
     }
@@ -116,10 +113,7 @@ impl Tokens {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if slots.len() >= TOKENS_KEPT && !slots.contains_key(&webhook) {
             let idle = |slot: &Slot| Arc::strong_count(slot) == 1;
-            let idle = slots
-                .iter()
-                .find(|(_, slot)| idle(slot))
-                .map(|(key, _)| *key);
+            let idle = slots.iter().find(|(_, slot)| idle(slot)).map(|(key, _)| *key);
             if let Some(idle) = idle {
                 slots.remove(&idle);
             }
@@ -138,14 +132,11 @@ async fn fetch(oauth: &OAuth, transport: &dyn Transport, end: Instant) -> Result
     let http = request(oauth).map_err(|_| failed("its request cannot be written"))?;
     // A byte more than allowed, so that too much shows.
     let request = Request::new(http, left, TOKEN_RESPONSE_BYTES_MAX + 1);
-    let response = transport
-        .send(request)
-        .await
-        .map_err(|error| match error.kind() {
-            // Trouble of our own stays that: nobody else is to blame.
-            FailureKind::Local => Failure::new(FailureKind::Local, format!("token: {error}")),
-            _ => failed(&error.to_string()),
-        })?;
+    let response = transport.send(request).await.map_err(|error| match error.kind() {
+        // Trouble of our own stays that: nobody else is to blame.
+        FailureKind::Local => Failure::new(FailureKind::Local, format!("token: {error}")),
+        _ => failed(&error.to_string()),
+    })?;
     // The body is never repeated: it may hold a token, whatever the status.
     if response.status != 200 {
         return Err(failed(&format!("it answered {}", response.status)));
@@ -222,17 +213,9 @@ mod tests {
         type Answer = Result<Response, TransportError>;
         type Case = (fn() -> Answer, FailureKind, &'static str);
         let cases: [Case; 7] = [
-            (
-                || Ok(response(401, "CANARY")),
-                FailureKind::Token,
-                "answered 401",
-            ),
+            (|| Ok(response(401, "CANARY")), FailureKind::Token, "answered 401"),
             (|| Ok(response(302, "")), FailureKind::Token, "answered 302"),
-            (
-                || Ok(response(200, "CANARY")),
-                FailureKind::Token,
-                "not a JSON object",
-            ),
+            (|| Ok(response(200, "CANARY")), FailureKind::Token, "not a JSON object"),
             (
                 || Ok(response(200, r#"{"access_token":"CANARY\n"}"#)),
                 FailureKind::Token,
@@ -277,10 +260,7 @@ mod tests {
         let tokens = Tokens::default();
         for version in 0..TOKENS_KEPT as u64 + 50 {
             let key = (key(1).0, version);
-            tokens
-                .get(key, &oauth(), &transport, end(), None)
-                .await
-                .unwrap();
+            tokens.get(key, &oauth(), &transport, end(), None).await.unwrap();
         }
         assert_eq!(tokens.slots.lock().unwrap().len(), TOKENS_KEPT);
     }
@@ -293,18 +273,11 @@ mod tests {
             (r#"{"access_token":"a","expires_in":0}"#, 0),
             (r#"{"access_token":"a","expires_in":20}"#, 10),
             (r#"{"access_token":"a","expires_in":3600}"#, 3_570),
-            (
-                r#"{"access_token":"a","expires_in":18446744073709551615}"#,
-                86_370,
-            ),
+            (r#"{"access_token":"a","expires_in":18446744073709551615}"#, 86_370),
         ] {
             let transport = transport_fn(move |_| async move { Ok(response(200, body)) });
             let held = fetch(&oauth(), &transport, end()).await.unwrap();
-            assert_eq!(
-                held.until - Instant::now(),
-                Duration::from_secs(seconds),
-                "{body}"
-            );
+            assert_eq!(held.until - Instant::now(), Duration::from_secs(seconds), "{body}");
         }
     }
 }

@@ -215,10 +215,7 @@ mod tests {
         assert_eq!(turns.next(now), Some(Call::Claim));
         turns.claimed(Some(now), false, now);
         assert_eq!(turns.next(now), None);
-        assert_eq!(
-            turns.wake_at(now, true),
-            Some(Instant::now() + Duration::from_secs(5))
-        );
+        assert_eq!(turns.wake_at(now, true), Some(Instant::now() + Duration::from_secs(5)));
         assert_eq!(turns.next(later), Some(Call::Claim));
         turns.claimed(Some(now), false, later);
         turns.look(later);
@@ -260,14 +257,8 @@ mod tests {
         turns.waiting_at(after(now, Duration::from_secs(9)));
         turns.waiting_at(after(now, Duration::from_secs(5)));
         turns.waiting_at(after(now, Duration::from_secs(7)));
-        assert_eq!(
-            turns.wake_at(now, true),
-            Some(Instant::now() + Duration::from_secs(5))
-        );
+        assert_eq!(turns.wake_at(now, true), Some(Instant::now() + Duration::from_secs(5)));
         assert_eq!(turns.next(after(now, Duration::from_secs(4))), None);
-        assert_eq!(
-            turns.next(after(now, Duration::from_secs(5))),
-            Some(Call::Claim)
-        );
+        assert_eq!(turns.next(after(now, Duration::from_secs(5))), Some(Call::Claim));
     }
 }

@@ -27,10 +27,7 @@ impl Account {
         if name.is_empty() || name.len() > ACCOUNT_BYTES_MAX {
             return Err(Error::invalid(
                 "account",
-                format!(
-                    "has {} bytes; 1 to {ACCOUNT_BYTES_MAX} are allowed",
-                    name.len()
-                ),
+                format!("has {} bytes; 1 to {ACCOUNT_BYTES_MAX} are allowed", name.len()),
             ));
         }
         if name.chars().any(char::is_control) {

@@ -118,11 +118,7 @@ impl EndpointUrl {
         if BAD_PORTS.contains(&port) {
             return Err(invalid(format!("must not use port {port}")));
         }
-        Ok(Self(Arc::new(Inner {
-            text: text.to_owned(),
-            url,
-            port,
-        })))
+        Ok(Self(Arc::new(Inner { text: text.to_owned(), url, port })))
     }
 
     /// The text as it was given.
@@ -161,9 +157,7 @@ fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
 fn without_scheme(text: &str) -> Option<&str> {
     ["http://", "https://"].into_iter().find_map(|scheme| {
         let begin = text.get(..scheme.len())?;
-        begin
-            .eq_ignore_ascii_case(scheme)
-            .then(|| &text[scheme.len()..])
+        begin.eq_ignore_ascii_case(scheme).then(|| &text[scheme.len()..])
     })
 }
 
@@ -173,9 +167,7 @@ fn host_text(authority: &str) -> &str {
         let end = authority.find(']').map_or(authority.len(), |at| at + 1);
         return &authority[..end];
     }
-    authority
-        .rsplit_once(':')
-        .map_or(authority, |(host, _)| host)
+    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
 }
 
 fn check_name(name: &str) -> Result<()> {
@@ -195,9 +187,7 @@ fn check_name(name: &str) -> Result<()> {
         }
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if !label.bytes().all(allowed) {
-            return Err(invalid(
-                "has a host with characters other than letters, digits, - and _",
-            ));
+            return Err(invalid("has a host with characters other than letters, digits, - and _"));
         }
     }
     Ok(())
@@ -262,18 +252,8 @@ mod tests {
             ("http://example.com", false, "example.com", 80),
             ("https://example.com/", true, "example.com", 443),
             ("HTTPS://EXAMPLE.com/A", true, "example.com", 443),
-            (
-                "https://example.com.:8443/a@b?c=@d%23",
-                true,
-                "example.com",
-                8443,
-            ),
-            (
-                "https://bücher.example/",
-                true,
-                "xn--bcher-kva.example",
-                443,
-            ),
+            ("https://example.com.:8443/a@b?c=@d%23", true, "example.com", 8443),
+            ("https://bücher.example/", true, "xn--bcher-kva.example", 443),
             ("http://a_b.example:81?x", false, "a_b.example", 81),
             ("http://localhost:8080/", false, "localhost", 8080),
             ("http://203.0.114.9/", false, "203.0.114.9", 80),
@@ -281,11 +261,7 @@ mod tests {
         ] {
             let url = EndpointUrl::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(url.as_str(), text);
-            assert_eq!(
-                (url.is_https(), url.host(), url.port()),
-                (https, host, port),
-                "{text}"
-            );
+            assert_eq!((url.is_https(), url.host(), url.port()), (https, host, port), "{text}");
         }
     }
 

@@ -130,11 +130,7 @@ impl Transition {
             interruptions: delivery.interruptions,
             lapsed: delivery.lapsed,
             health: Health::Unchanged,
-            lane: if seen.probe {
-                LaneChange::Reprobe
-            } else {
-                LaneChange::None
-            },
+            lane: if seen.probe { LaneChange::Reprobe } else { LaneChange::None },
         }
     }
 }
@@ -177,11 +173,7 @@ pub fn advance(
             interruptions: delivery.interruptions,
             lapsed: false,
             health: Health::Recovered,
-            lane: if seen.probe {
-                LaneChange::Open
-            } else {
-                LaneChange::None
-            },
+            lane: if seen.probe { LaneChange::Open } else { LaneChange::None },
         };
     }
     if let Outcome::Interrupted | Outcome::Unanswered(FailureKind::Local | FailureKind::Panic) =
@@ -190,33 +182,22 @@ pub fn advance(
         return interrupted(delivery, webhook, seen, outcome, policy, now);
     }
     let retry_after = match outcome {
-        Outcome::Answered {
-            retry_after: Some(asked),
-            ..
-        } => Some((*asked).min(policy.retry_after_max())),
+        Outcome::Answered { retry_after: Some(asked), .. } => {
+            Some((*asked).min(policy.retry_after_max()))
+        }
         _ => None,
     };
     let failures = delivery.failures + 1;
     let health = match (outcome, seen.failing_since) {
         (Outcome::Answered { status: 410, .. }, _) => Health::Gone { at: now },
         (_, Some(since)) if between(since, now) >= policy.disable_after(webhook.mode()) => {
-            Health::Disable {
-                observed: since,
-                at: now,
-            }
+            Health::Disable { observed: since, at: now }
         }
         _ => Health::Failing { at: now },
     };
     Transition {
         at: now,
-        next: next(
-            delivery,
-            webhook,
-            failures,
-            retry_after.unwrap_or_default(),
-            policy,
-            now,
-        ),
+        next: next(delivery, webhook, failures, retry_after.unwrap_or_default(), policy, now),
         failures,
         interruptions: delivery.interruptions,
         lapsed: false,
@@ -251,11 +232,7 @@ fn interrupted(
         interruptions,
         lapsed: false,
         health: Health::Unchanged,
-        lane: if seen.probe {
-            LaneChange::Reprobe
-        } else {
-            LaneChange::None
-        },
+        lane: if seen.probe { LaneChange::Reprobe } else { LaneChange::None },
     }
 }
 
@@ -292,29 +269,18 @@ fn lane_after_failure(
     now: Timestamp,
 ) -> LaneChange {
     let pauses = match outcome {
-        Outcome::Answered {
-            status: 429 | 502 | 503 | 504,
-            ..
-        } => true,
+        Outcome::Answered { status: 429 | 502 | 503 | 504, .. } => true,
         Outcome::Unanswered(_) => seen.probe || seen.failing_since.is_some(),
         _ => false,
     };
     if !pauses {
-        return if seen.probe {
-            LaneChange::Open
-        } else {
-            LaneChange::None
-        };
+        return if seen.probe { LaneChange::Open } else { LaneChange::None };
     }
     // Without a word from the receiver the pause grows with the stretch of failure.
-    let failing_for = seen
-        .failing_since
-        .map_or(Duration::ZERO, |since| between(since, now));
+    let failing_for = seen.failing_since.map_or(Duration::ZERO, |since| between(since, now));
     let own = (failing_for / 4).clamp(policy.pause_min(), policy.pause_max());
     let pause = retry_after.unwrap_or(own).max(policy.pause_min());
-    LaneChange::Pause {
-        until: after(now, pause),
-    }
+    LaneChange::Pause { until: after(now, pause) }
 }
 
 /// What is added to `delay`: up to `percent` of it, spread by a hash of the delivery and its

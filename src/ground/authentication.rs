@@ -78,10 +78,7 @@ impl Basic {
 /// The value of an `authorization` header of RFC 7617.
 pub(super) fn basic(username: &str, password: &str) -> String {
     let pair = Zeroizing::new(format!("{username}:{password}"));
-    format!(
-        "Basic {}",
-        *Zeroizing::new(STANDARD.encode(pair.as_bytes()))
-    )
+    format!("Basic {}", *Zeroizing::new(STANDARD.encode(pair.as_bytes())))
 }
 
 /// Checks the bound and the characters of `text`, and repeats nothing of it.
@@ -94,19 +91,14 @@ pub(super) fn check_credential(field: &'static str, what: &str, text: &str) -> R
         return Err(Error::invalid(field, message));
     }
     if text.chars().any(char::is_control) {
-        return Err(Error::invalid(
-            field,
-            format!("the {what} has a control character"),
-        ));
+        return Err(Error::invalid(field, format!("the {what} has a control character")));
     }
     Ok(())
 }
 
 impl fmt::Debug for Basic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Basic")
-            .field("username", &self.username)
-            .finish_non_exhaustive()
+        f.debug_struct("Basic").field("username", &self.username).finish_non_exhaustive()
     }
 }
 
@@ -147,19 +139,12 @@ mod tests {
     #[test]
     fn basic_is_encoded_as_the_rfc_says() {
         for (username, password, value) in [
-            (
-                "Aladdin",
-                "open sesame",
-                "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
-            ),
+            ("Aladdin", "open sesame", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
             ("test", "123\u{a3}", "Basic dGVzdDoxMjPCow=="),
             ("a", "", "Basic YTo="),
             ("a", "b:c", "Basic YTpiOmM="),
         ] {
-            assert_eq!(
-                Basic::new(username, password).unwrap().header_value(),
-                value
-            );
+            assert_eq!(Basic::new(username, password).unwrap().header_value(), value);
         }
     }
 
@@ -190,13 +175,8 @@ mod tests {
         let (http, https) = (url("http://a.example/"), url("https://a.example/"));
         let basic = Authentication::Basic(Basic::new("u", "p").unwrap());
         let oauth = Authentication::OAuth(
-            OAuth::new(
-                url("https://b.example/t"),
-                "c",
-                "s",
-                Grant::client_credentials(None),
-            )
-            .unwrap(),
+            OAuth::new(url("https://b.example/t"), "c", "s", Grant::client_credentials(None))
+                .unwrap(),
         );
         let none = Headers::default();
         let own = Headers::parse([("AUTHORIZATION", "x")]).unwrap();

@@ -192,20 +192,14 @@ impl Change {
         let id = self.id.unwrap_or(id);
         let created = check_created(self.created.unwrap_or(created))?;
         let resources = [Some(&self.object), self.previous.as_ref()];
-        let depth = resources
-            .into_iter()
-            .flatten()
-            .map(|raw| json::depth(raw.get()));
+        let depth = resources.into_iter().flatten().map(|raw| json::depth(raw.get()));
         // The payload and its `data` are two levels around them.
         if depth.max() > Some(PAYLOAD_DEPTH_MAX - 2) {
             return Err(Error::invalid("data", too_deep()));
         }
 
         let mut out = String::with_capacity(self.object.get().len() + 256);
-        out.push_str(&format!(
-            r#"{{"id":"{id}","type":"{}","data":"#,
-            self.event_type
-        ));
+        out.push_str(&format!(r#"{{"id":"{id}","type":"{}","data":"#, self.event_type));
         let data = out.len();
         out.push_str(r#"{"object":"#);
         out.push_str(self.object.get());
@@ -302,11 +296,7 @@ mod tests {
 
     fn payload(change: Change) -> String {
         let event = change.into_event(id(), now()).unwrap();
-        let read = Event::parse(
-            event.payload(),
-            event.account().clone(),
-            Timestamp::UNIX_EPOCH,
-        );
+        let read = Event::parse(event.payload(), event.account().clone(), Timestamp::UNIX_EPOCH);
         assert_eq!(read.unwrap(), event, "the payload says what the event says");
         event.payload().to_owned()
     }
@@ -314,23 +304,21 @@ mod tests {
     /// Builds a change with everything set, and compares the payload's bytes (seed row E10).
     #[test]
     fn the_payload_has_its_keys_in_order() {
-        let change = Change::of(
-            "order.accepted",
-            &raw(r#"{"total":29.90,"n":12345678901234567890}"#),
-        )
-        .unwrap()
-        .previous_attributes(&json!({"state": "draft"}))
-        .unwrap()
-        .account(Account::new("shop").unwrap())
-        .mode(Mode::Test)
-        .with("request", &json!({"id": "r\"1"}))
-        .unwrap()
-        .with("hops", &1)
-        .unwrap()
-        .with("request", &json!(null))
-        .unwrap()
-        .api_version("2021-12-13")
-        .unwrap();
+        let change =
+            Change::of("order.accepted", &raw(r#"{"total":29.90,"n":12345678901234567890}"#))
+                .unwrap()
+                .previous_attributes(&json!({"state": "draft"}))
+                .unwrap()
+                .account(Account::new("shop").unwrap())
+                .mode(Mode::Test)
+                .with("request", &json!({"id": "r\"1"}))
+                .unwrap()
+                .with("hops", &1)
+                .unwrap()
+                .with("request", &json!(null))
+                .unwrap()
+                .api_version("2021-12-13")
+                .unwrap();
         assert_eq!(
             payload(change),
             concat!(
@@ -349,31 +337,19 @@ mod tests {
         let before = json!({"a": 1, "b": 2});
         let after = json!({"a": 1, "b": 3});
         for (kind, change, data) in [
-            (
-                "of",
-                Change::of("a.b", &after),
-                r#"{"object":{"a":1,"b":3}}"#,
-            ),
+            ("of", Change::of("a.b", &after), r#"{"object":{"a":1,"b":3}}"#),
             (
                 "updated",
                 Change::updated("a.b", &before, &after),
                 r#"{"object":{"a":1,"b":3},"previousAttributes":{"b":2}}"#,
             ),
-            (
-                "unchanged",
-                Change::updated("a.b", &before, &before),
-                r#"{"object":{"a":1,"b":2}}"#,
-            ),
+            ("unchanged", Change::updated("a.b", &before, &before), r#"{"object":{"a":1,"b":2}}"#),
             (
                 "deleted",
                 Change::deleted("a.b", &before),
                 r#"{"object":{},"previousAttributes":{"a":1,"b":2}}"#,
             ),
-            (
-                "deleted empty",
-                Change::deleted("a.b", &json!({})),
-                r#"{"object":{}}"#,
-            ),
+            ("deleted empty", Change::deleted("a.b", &json!({})), r#"{"object":{}}"#),
             (
                 "taken back",
                 Change::deleted("a.b", &before)
@@ -398,22 +374,12 @@ mod tests {
         assert_eq!((change.id_given(), change.created_given()), (None, None));
         let event = change.clone().into_event(id(), now()).unwrap();
         assert_eq!(event.id(), id());
-        assert_eq!(
-            event.created(),
-            parse_time("2026-01-31T08:15:30.120Z").unwrap()
-        );
+        assert_eq!(event.created(), parse_time("2026-01-31T08:15:30.120Z").unwrap());
         let change = change.id(own).created(then);
-        assert_eq!(
-            (change.id_given(), change.created_given()),
-            (Some(own), Some(then))
-        );
+        assert_eq!((change.id_given(), change.created_given()), (Some(own), Some(then)));
         let given = change.into_event(id(), now()).unwrap();
         assert_eq!((given.id(), given.created()), (own, then));
-        assert_eq!(
-            given.digest(),
-            event.digest(),
-            "neither is part of the content"
-        );
+        assert_eq!(given.digest(), event.digest(), "neither is part of the content");
     }
 
     /// Gives every step bad input (table): the error names the field.
@@ -421,11 +387,7 @@ mod tests {
     fn bad_input_is_refused() {
         let good = || Change::of("a.b", &json!({})).unwrap();
         let nested = |levels: usize| {
-            raw(&format!(
-                "{}{{}}{}",
-                r#"{"a":"#.repeat(levels - 1),
-                "}".repeat(levels - 1)
-            ))
+            raw(&format!("{}{{}}{}", r#"{"a":"#.repeat(levels - 1), "}".repeat(levels - 1)))
         };
         let keyed = std::collections::HashMap::from([(vec![1], 2)]);
         let build = |change: Change| change.into_event(id(), now());
@@ -435,65 +397,24 @@ mod tests {
             ("array", Change::of("a.b", &json!([])).err(), "data.object"),
             ("null", Change::of("a.b", &json!(null)).err(), "data.object"),
             ("keys", Change::of("a.b", &keyed).err(), "data.object"),
-            (
-                "before",
-                Change::updated("a.b", &1, &json!({})).err(),
-                "previousAttributes",
-            ),
-            (
-                "after",
-                Change::updated("a.b", &json!({}), &1).err(),
-                "data.object",
-            ),
-            (
-                "previous",
-                good().previous_attributes(&"x").err(),
-                "previousAttributes",
-            ),
+            ("before", Change::updated("a.b", &1, &json!({})).err(), "previousAttributes"),
+            ("after", Change::updated("a.b", &json!({}), &1).err(), "data.object"),
+            ("previous", good().previous_attributes(&"x").err(), "previousAttributes"),
             ("no version", good().api_version("").err(), "apiVersion"),
-            (
-                "long version",
-                good().api_version(&"1".repeat(65)).err(),
-                "apiVersion",
-            ),
+            ("long version", good().api_version(&"1".repeat(65)).err(), "apiVersion"),
             ("control", good().api_version("1\n").err(), "apiVersion"),
             ("no key", good().with("", &1).err(), "payload"),
             ("reserved", good().with("liveMode", &1).err(), "liveMode"),
-            (
-                "reserved alias",
-                good().with("digitalriverVersion", &1).err(),
-                "digitalriverVersion",
-            ),
-            (
-                "deep extra",
-                good().with("extra", &nested(100)).err(),
-                "extra",
-            ),
-            (
-                "deep object",
-                build(Change::of("a.b", &nested(99)).unwrap()).err(),
-                "data",
-            ),
-            (
-                "deep previous",
-                build(Change::deleted("a.b", &nested(99)).unwrap()).err(),
-                "data",
-            ),
-            (
-                "far future",
-                build(good().created(Timestamp::MAX_UTC)).err(),
-                "createdTime",
-            ),
+            ("reserved alias", good().with("digitalriverVersion", &1).err(), "digitalriverVersion"),
+            ("deep extra", good().with("extra", &nested(100)).err(), "extra"),
+            ("deep object", build(Change::of("a.b", &nested(99)).unwrap()).err(), "data"),
+            ("deep previous", build(Change::deleted("a.b", &nested(99)).unwrap()).err(), "data"),
+            ("far future", build(good().created(Timestamp::MAX_UTC)).err(), "createdTime"),
         ] {
             let error = error.expect(case);
             assert_eq!(error.field(), Some(field), "{case}: {error}");
         }
-        payload(
-            Change::deleted("a.b", &nested(98))
-                .unwrap()
-                .with("x", &nested(99))
-                .unwrap(),
-        );
+        payload(Change::deleted("a.b", &nested(98)).unwrap().with("x", &nested(99)).unwrap());
     }
 
     /// Builds payloads of one byte less than 1 MiB, 1 MiB, and one more.
@@ -504,16 +425,10 @@ mod tests {
             change.into_event(id(), now())
         };
         let room = PAYLOAD_BYTES_MAX - padded(0).unwrap().payload().len();
-        assert_eq!(
-            padded(room - 1).unwrap().payload().len(),
-            PAYLOAD_BYTES_MAX - 1
-        );
+        assert_eq!(padded(room - 1).unwrap().payload().len(), PAYLOAD_BYTES_MAX - 1);
         assert_eq!(padded(room).unwrap().payload().len(), PAYLOAD_BYTES_MAX);
         let error = padded(room + 1).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "payload: has 1048577 bytes; at most 1048576 are allowed"
-        );
+        assert_eq!(error.to_string(), "payload: has 1048577 bytes; at most 1048576 are allowed");
     }
 
     /// Prints a change with a secret in its object.
@@ -521,9 +436,6 @@ mod tests {
     fn debug_leaves_the_resources_out() {
         let change = Change::deleted("order.deleted", &json!({"password": "hunter2"})).unwrap();
         let shown = format!("{change:?}");
-        assert!(
-            shown.contains("order.deleted") && !shown.contains("hunter2"),
-            "{shown}"
-        );
+        assert!(shown.contains("order.deleted") && !shown.contains("hunter2"), "{shown}");
     }
 }

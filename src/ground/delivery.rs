@@ -126,6 +126,11 @@ impl State {
     pub const fn is_ended(&self) -> bool {
         !matches!(self, Self::Waiting { .. } | Self::Leased { .. })
     }
+
+    /// Whether it is in its lane, to be claimed at some time.
+    pub const fn is_waiting(&self) -> bool {
+        matches!(self, Self::Waiting { .. })
+    }
 }
 
 /// The fence: what a settlement must name, and the store compares.
@@ -197,6 +202,24 @@ impl Delivery {
         self.settled_by = None;
     }
 
+    /// It waited too long.
+    pub fn expire(&mut self, now: Timestamp) {
+        self.state = State::Expired { at: now };
+    }
+
+    /// Its webhook was deleted.
+    pub fn cancel(&mut self, now: Timestamp) {
+        self.state = State::Cancelled { at: now };
+    }
+
+    /// Who has it leased.
+    pub const fn holder(&self) -> Option<DispatcherId> {
+        match self.state {
+            State::Leased { dispatcher, .. } => Some(dispatcher),
+            _ => None,
+        }
+    }
+
     /// Compares a settlement's fence with the lease.
     pub fn standing(&self, fence: &Fence) -> Standing {
         let same_attempt = self.id == fence.delivery && self.attempt == fence.attempt;
@@ -231,13 +254,7 @@ pub enum Outcome {
 impl Outcome {
     /// Whether it acknowledges the delivery: 200 to 299 and nothing else (seed rows W16, W18).
     pub const fn is_success(&self) -> bool {
-        matches!(
-            self,
-            Self::Answered {
-                status: 200..=299,
-                ..
-            }
-        )
+        matches!(self, Self::Answered { status: 200..=299, .. })
     }
 }
 
@@ -288,4 +305,11 @@ pub struct DeliveryView {
     pub event: Event,
     /// Its attempts that were written down, in order of their numbers.
     pub attempts: Vec<Attempt>,
+}
+
+impl DeliveryView {
+    /// A delivery of `event`, not tried yet.
+    pub fn new(delivery: Delivery, event: &Event) -> Self {
+        Self { delivery, event: event.clone(), attempts: Vec::new() }
+    }
 }

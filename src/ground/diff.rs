@@ -67,10 +67,7 @@ pub fn of(
     after: &(impl Serialize + ?Sized),
 ) -> Result<Option<Box<RawValue>>> {
     let write = |error| invalid("cannot be written as JSON").with_source(error);
-    diff(
-        &to_raw_value(before).map_err(write)?,
-        &to_raw_value(after).map_err(write)?,
-    )
+    diff(&to_raw_value(before).map_err(write)?, &to_raw_value(after).map_err(write)?)
 }
 
 /// [`diff`] of two [`Value`]s, as a map; empty when nothing changed.
@@ -111,9 +108,9 @@ fn resource<'a>(value: &'a RawValue, name: &str) -> Result<&'a str> {
     match value.get() {
         "null" => Ok("{}"),
         text if !json::is_object(text) => Err(invalid(format!("{name} is not a JSON object"))),
-        text if json::depth(text) > PAYLOAD_DEPTH_MAX => Err(invalid(format!(
-            "{name} is nested deeper than {PAYLOAD_DEPTH_MAX} levels"
-        ))),
+        text if json::depth(text) > PAYLOAD_DEPTH_MAX => {
+            Err(invalid(format!("{name} is nested deeper than {PAYLOAD_DEPTH_MAX} levels")))
+        }
         text => Ok(text),
     }
 }
@@ -201,9 +198,7 @@ mod tests {
 
     fn changed(before: &str, after: &str) -> Option<String> {
         let raw = |text: &str| RawValue::from_string(text.into()).unwrap();
-        diff(&raw(before), &raw(after))
-            .unwrap()
-            .map(|changed| changed.get().to_owned())
+        diff(&raw(before), &raw(after)).unwrap().map(|changed| changed.get().to_owned())
     }
 
     /// Compares two resources (table; domain 3, each row of its rule set).
@@ -218,12 +213,7 @@ mod tests {
                 None,
             ),
             ("equal zeros", r#"{"a":-0}"#, r#"{"a":0.0}"#, None),
-            (
-                "scalar",
-                r#"{"a":1,"b":2}"#,
-                r#"{"a":6,"b":2}"#,
-                Some(r#"{"a":1}"#),
-            ),
+            ("scalar", r#"{"a":1,"b":2}"#, r#"{"a":6,"b":2}"#, Some(r#"{"a":1}"#)),
             ("kind", r#"{"a":1}"#, r#"{"a":"1"}"#, Some(r#"{"a":1}"#)),
             (
                 "nested",
@@ -255,48 +245,18 @@ mod tests {
                 r#"{"t":{"activated":"x"}}"#,
                 Some(r#"{"t":{"activated":null}}"#),
             ),
-            (
-                "removed",
-                r#"{"a":{"b":1},"c":null}"#,
-                "{}",
-                Some(r#"{"a":{"b":1},"c":null}"#),
-            ),
-            (
-                "set to null",
-                r#"{"a":{"b":1}}"#,
-                r#"{"a":null}"#,
-                Some(r#"{"a":{"b":1}}"#),
-            ),
-            (
-                "object to scalar",
-                r#"{"a":{"b":1}}"#,
-                r#"{"a":1}"#,
-                Some(r#"{"a":{"b":1}}"#),
-            ),
+            ("removed", r#"{"a":{"b":1},"c":null}"#, "{}", Some(r#"{"a":{"b":1},"c":null}"#)),
+            ("set to null", r#"{"a":{"b":1}}"#, r#"{"a":null}"#, Some(r#"{"a":{"b":1}}"#)),
+            ("object to scalar", r#"{"a":{"b":1}}"#, r#"{"a":1}"#, Some(r#"{"a":{"b":1}}"#)),
             (
                 "array whole",
                 r#"{"a":[1,{"b":2}]}"#,
                 r#"{"a":[1,{"b":3}]}"#,
                 Some(r#"{"a":[1,{"b":2}]}"#),
             ),
-            (
-                "array equal",
-                r#"{"a":[1,{"b":2,"c":3}]}"#,
-                r#"{"a":[1.0,{"c":3,"b":2}]}"#,
-                None,
-            ),
-            (
-                "array order",
-                r#"{"a":[1,2]}"#,
-                r#"{"a":[2,1]}"#,
-                Some(r#"{"a":[1,2]}"#),
-            ),
-            (
-                "array to object",
-                r#"{"a":[]}"#,
-                r#"{"a":{}}"#,
-                Some(r#"{"a":[]}"#),
-            ),
+            ("array equal", r#"{"a":[1,{"b":2,"c":3}]}"#, r#"{"a":[1.0,{"c":3,"b":2}]}"#, None),
+            ("array order", r#"{"a":[1,2]}"#, r#"{"a":[2,1]}"#, Some(r#"{"a":[1,2]}"#)),
+            ("array to object", r#"{"a":[]}"#, r#"{"a":{}}"#, Some(r#"{"a":[]}"#)),
             (
                 "deleted",
                 r#"{"id":"1","items":[ {"n":1} ]}"#,
@@ -324,12 +284,7 @@ mod tests {
                 r#"{"b":1,"a":2,"a":3}"#,
                 Some(r#"{"a":2}"#),
             ),
-            (
-                "key spelled otherwise",
-                r#"{"\u0061":1}"#,
-                r#"{"a":2}"#,
-                Some(r#"{"\u0061":1}"#),
-            ),
+            ("key spelled otherwise", r#"{"\u0061":1}"#, r#"{"a":2}"#, Some(r#"{"\u0061":1}"#)),
             (
                 "order",
                 r#"{"z":1,"b":2}"#,
@@ -345,27 +300,14 @@ mod tests {
     #[test]
     fn only_objects_of_bounded_depth_have_attributes() {
         let raw = |text: String| RawValue::from_string(text).unwrap();
-        let nested = |levels| {
-            raw(format!(
-                "{}1{}",
-                r#"{"a":"#.repeat(levels),
-                "}".repeat(levels)
-            ))
-        };
+        let nested = |levels| raw(format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels)));
         let empty = raw("{}".into());
         assert!(diff(&nested(PAYLOAD_DEPTH_MAX), &empty).unwrap().is_some());
         let other = raw(nested(PAYLOAD_DEPTH_MAX).get().replace('1', "2"));
         let deep = diff(&nested(PAYLOAD_DEPTH_MAX), &other).unwrap().unwrap();
         assert_eq!(deep.get(), nested(PAYLOAD_DEPTH_MAX).get());
-        for bad in [
-            raw("1".into()),
-            raw("[]".into()),
-            nested(PAYLOAD_DEPTH_MAX + 1),
-        ] {
-            for error in [
-                diff(&bad, &empty).unwrap_err(),
-                diff(&empty, &bad).unwrap_err(),
-            ] {
+        for bad in [raw("1".into()), raw("[]".into()), nested(PAYLOAD_DEPTH_MAX + 1)] {
+            for error in [diff(&bad, &empty).unwrap_err(), diff(&empty, &bad).unwrap_err()] {
                 assert_eq!(error.field(), Some("previousAttributes"));
             }
         }
@@ -379,23 +321,14 @@ mod tests {
             quantity: u128,
             note: Option<&'static str>,
         }
-        let before = Line {
-            quantity: u128::MAX,
-            note: None,
-        };
-        let after = Line {
-            quantity: 1,
-            note: None,
-        };
+        let before = Line { quantity: u128::MAX, note: None };
+        let after = Line { quantity: 1, note: None };
         let expected = format!(r#"{{"quantity":{}}}"#, u128::MAX);
         assert_eq!(of(&before, &after).unwrap().unwrap().get(), expected);
         let before = serde_json::json!({"a": 1, "b": {"c": 1}});
         let after = serde_json::json!({"a": 1.0, "b": {"d": 1}});
         let changed = previous_attributes(&before, &after).unwrap();
-        assert_eq!(
-            Value::from(changed),
-            serde_json::json!({"b": {"c": 1, "d": null}})
-        );
+        assert_eq!(Value::from(changed), serde_json::json!({"b": {"c": 1, "d": null}}));
         assert!(previous_attributes(&before, &before).unwrap().is_empty());
     }
 }

@@ -92,11 +92,7 @@ struct Entry {
 
 impl<'a> Encoder<'a> {
     fn new(out: &'a mut Vec<u8>) -> Self {
-        Self {
-            out,
-            entries: Vec::with_capacity(32),
-            sorted: Vec::new(),
-        }
+        Self { out, entries: Vec::with_capacity(32), sorted: Vec::new() }
     }
 
     /// Writes an event's `data`, in which empty `previousAttributes` are left out.
@@ -160,9 +156,7 @@ impl<'a> Encoder<'a> {
         let out = &mut *self.out;
         // Encoded keys, lengths first: any fixed order will do.
         let key = |entry: &Entry| &out[entry.start..entry.value];
-        let is_sorted = self.entries[first..]
-            .windows(2)
-            .all(|pair| key(&pair[0]) < key(&pair[1]));
+        let is_sorted = self.entries[first..].windows(2).all(|pair| key(&pair[0]) < key(&pair[1]));
         if !is_sorted || is_data {
             // Stable, so that of equal keys the last stays last.
             self.entries[first..].sort_by(|one, other| key(one).cmp(key(other)));
@@ -209,19 +203,13 @@ impl<'a> Encoder<'a> {
             self.out.extend_from_slice(digits.as_bytes());
             i64::try_from(whole.len() - digits.len()).unwrap_or(i64::MAX)
         } else {
-            let leading = if whole.is_empty() {
-                fraction.trim_start_matches('0')
-            } else {
-                fraction
-            };
+            let leading =
+                if whole.is_empty() { fraction.trim_start_matches('0') } else { fraction };
             self.out.extend_from_slice(whole.as_bytes());
             self.out.extend_from_slice(leading.as_bytes());
             i64::try_from(fraction.len()).map_or(i64::MIN, |length| -length)
         };
-        let sum = power
-            .parse::<i64>()
-            .ok()
-            .and_then(|power| power.checked_add(shift));
+        let sum = power.parse::<i64>().ok().and_then(|power| power.checked_add(shift));
         // Writing to a `Vec` does not fail.
         let _ = match sum {
             Some(0) => Ok(()),
@@ -261,35 +249,14 @@ mod tests {
     #[test]
     fn spelling_makes_no_difference() {
         for (one, other) in [
-            (
-                r#"{"object":{"a":1,"b":2}}"#,
-                r#" { "object" : { "b" : 2 , "a" : 1 } } "#,
-            ),
-            (
-                r#"{"object":{"a":"x\/y\u00e9"}}"#,
-                r#"{"object":{"\u0061":"\u0078/yé"}}"#,
-            ),
-            (
-                r#"{"object":{"a":"😀"}}"#,
-                r#"{"object":{"a":"\ud83d\ude00"}}"#,
-            ),
+            (r#"{"object":{"a":1,"b":2}}"#, r#" { "object" : { "b" : 2 , "a" : 1 } } "#),
+            (r#"{"object":{"a":"x\/y\u00e9"}}"#, r#"{"object":{"\u0061":"\u0078/yé"}}"#),
+            (r#"{"object":{"a":"😀"}}"#, r#"{"object":{"a":"\ud83d\ude00"}}"#),
             (r#"{"object":{"a":1,"a":2}}"#, r#"{"object":{"a":2}}"#),
-            (
-                r#"{"object":{"a":2,"b":0,"a":1}}"#,
-                r#"{"object":{"b":0,"a":1}}"#,
-            ),
-            (
-                r#"{"object":{"z":[{"b":1,"a":2}]}}"#,
-                r#"{"object":{"z":[{"a":2,"b":1}]}}"#,
-            ),
-            (
-                r#"{"object":{}}"#,
-                r#"{"object":{},"previousAttributes":{}}"#,
-            ),
-            (
-                r#"{"object":{}}"#,
-                r#"{"previousAttributes":null,"object":{}}"#,
-            ),
+            (r#"{"object":{"a":2,"b":0,"a":1}}"#, r#"{"object":{"b":0,"a":1}}"#),
+            (r#"{"object":{"z":[{"b":1,"a":2}]}}"#, r#"{"object":{"z":[{"a":2,"b":1}]}}"#),
+            (r#"{"object":{}}"#, r#"{"object":{},"previousAttributes":{}}"#),
+            (r#"{"object":{}}"#, r#"{"previousAttributes":null,"object":{}}"#),
             (
                 r#"{"object":{}}"#,
                 r#"{"previousAttributes":{"a":1},"object":{},"previousAttributes":{ }}"#,
@@ -345,14 +312,7 @@ mod tests {
     fn numbers_are_decimal() {
         let zeros = format!("1{}", "0".repeat(400));
         let rows: [&[&str]; 16] = [
-            &[
-                "0",
-                "-0",
-                "0.0",
-                "0e9",
-                "-0.00E-7",
-                "0e99999999999999999999",
-            ],
+            &["0", "-0", "0.0", "0e9", "-0.00E-7", "0e99999999999999999999"],
             &["1", "1.0", "1e0", "10e-1", "0.1e1", "0.01E+2", "100e-0002"],
             &["-1", "-1.0", "-10e-1"],
             &["10", "1e1", "1E+01", "10.0", "100e-1"],

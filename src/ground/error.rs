@@ -72,12 +72,7 @@ pub enum ErrorKind {
 impl Error {
     /// An error of `kind` with a text for people.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Inner {
-            kind,
-            field: None,
-            message: message.into(),
-            source: None,
-        }))
+        Self(Box::new(Inner { kind, field: None, message: message.into(), source: None }))
     }
 
     /// The input in `field` breaks a rule; `message` says which, and the limit.
@@ -125,9 +120,6 @@ impl Error {
 
     /// Whether the same call may succeed later without any change by the caller.
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self.0.kind,
-            ErrorKind::Unavailable | ErrorKind::Storage | ErrorKind::NotAlive
-        )
+        matches!(self.0.kind, ErrorKind::Unavailable | ErrorKind::Storage | ErrorKind::NotAlive)
     }
 }

@@ -143,10 +143,7 @@ impl Event {
 
     /// The event that a storage kept. Its columns are trusted: nothing is read again.
     pub fn from_stored(stored: StoredEvent) -> Self {
-        Self(Arc::new(Inner {
-            columns: stored,
-            api_version: OnceLock::new(),
-        }))
+        Self(Arc::new(Inner { columns: stored, api_version: OnceLock::new() }))
     }
 
     /// The columns for a storage to keep.
@@ -210,8 +207,7 @@ impl Event {
     /// # Errors
     /// [`Storage`](crate::ErrorKind::Storage) when the payload was damaged where it was kept.
     pub fn object(&self) -> Result<&RawValue> {
-        self.in_data("object")?
-            .ok_or_else(|| damaged("has no data.object"))
+        self.in_data("object")?.ok_or_else(|| damaged("has no data.object"))
     }
 
     /// The attributes that changed, with their values before: `data.previousAttributes`. `None`
@@ -297,10 +293,7 @@ impl StoredEvent {
 /// `created` in whole milliseconds, if text of the usual form can express it.
 pub(crate) fn check_created(created: Timestamp) -> Result<Timestamp> {
     if !(0..=9999).contains(&chrono::Datelike::year(&created)) {
-        return Err(Error::invalid(
-            "createdTime",
-            "is outside the years 0 to 9999",
-        ));
+        return Err(Error::invalid("createdTime", "is outside the years 0 to 9999"));
     }
     // By the count of milliseconds, as storages do: a leap second becomes the next one.
     let millis = Timestamp::from_timestamp_millis(created.timestamp_millis());
@@ -312,10 +305,7 @@ pub(crate) fn check_version(version: &str) -> Result<()> {
     if version.is_empty() || version.len() > API_VERSION_BYTES_MAX {
         return Err(Error::invalid(
             "apiVersion",
-            format!(
-                "has {} bytes; 1 to {API_VERSION_BYTES_MAX} are allowed",
-                version.len()
-            ),
+            format!("has {} bytes; 1 to {API_VERSION_BYTES_MAX} are allowed", version.len()),
         ));
     }
     if version.chars().any(char::is_control) {
@@ -346,10 +336,9 @@ fn check_data(data: &str) -> Result<()> {
         return Err(Error::invalid("data.object", "is not a JSON object"));
     }
     match optional(&members, "previousAttributes") {
-        Some(value) if !json::is_object(value) => Err(Error::invalid(
-            "data.previousAttributes",
-            "is not a JSON object",
-        )),
+        Some(value) if !json::is_object(value) => {
+            Err(Error::invalid("data.previousAttributes", "is not a JSON object"))
+        }
         _ => Ok(()),
     }
 }
@@ -413,10 +402,7 @@ mod tests {
     #[test]
     fn the_sample_event_is_read_without_loss() {
         let event = parse(SAMPLE).unwrap();
-        assert_eq!(
-            event.id().to_string(),
-            "86976837-18b5-473c-9a2e-7e774a827670"
-        );
+        assert_eq!(event.id().to_string(), "86976837-18b5-473c-9a2e-7e774a827670");
         assert_eq!(event.event_type().as_str(), "order.accepted");
         assert_eq!(event.mode(), Mode::Live);
         assert_eq!(event.created(), Timestamp::UNIX_EPOCH);
@@ -437,22 +423,13 @@ mod tests {
             "liveMode":false,"createdTime":"2021-05-06T07:08:09.1234567Z",
             "webhookIds":["a"],"digitalriverVersion":"2021-12-13"}"#;
         let event = parse(payload).unwrap();
-        assert_eq!(
-            event.id().to_string(),
-            "86976837-18b5-473c-9a2e-7e774a827670"
-        );
+        assert_eq!(event.id().to_string(), "86976837-18b5-473c-9a2e-7e774a827670");
         assert_eq!(event.mode(), Mode::Test);
         assert_eq!(format_time(event.created()), "2021-05-06T07:08:09.123Z");
         assert_eq!(event.created().timestamp_subsec_nanos(), 123_000_000);
         assert_eq!(event.api_version(), Some("2021-12-13"));
-        assert_eq!(
-            event.object().unwrap().get(),
-            r#"{"n":12345678901234567890,"price":29.90}"#
-        );
-        assert_eq!(
-            event.previous_attributes().unwrap().unwrap().get(),
-            r#"{"price": 9.250}"#
-        );
+        assert_eq!(event.object().unwrap().get(), r#"{"n":12345678901234567890,"price":29.90}"#);
+        assert_eq!(event.previous_attributes().unwrap().unwrap().get(), r#"{"price": 9.250}"#);
         assert_eq!(event.payload(), payload);
     }
 
@@ -467,12 +444,7 @@ mod tests {
                 "1970-01-01T00:00:00.000Z",
                 None,
             ),
-            (
-                r#","liveMode":true,"liveMode":false"#,
-                Mode::Test,
-                "1970-01-01T00:00:00.000Z",
-                None,
-            ),
+            (r#","liveMode":true,"liveMode":false"#, Mode::Test, "1970-01-01T00:00:00.000Z", None),
             (
                 r#","createdTime":"2022-08-25T21:09:39.061+0000""#,
                 Mode::Live,
@@ -519,21 +491,11 @@ mod tests {
             assert_eq!(kept, event);
             assert_eq!(kept.api_version(), version, "{members}");
         }
-        for nothing in [
-            "",
-            r#","previousAttributes":null"#,
-            r#","previousAttributes": { }"#,
-        ] {
+        for nothing in ["", r#","previousAttributes":null"#, r#","previousAttributes": { }"#] {
             let payload = format!(
                 r#"{{"id":"86976837-18b5-473c-9a2e-7e774a827670","type":"a.b","data":{{"object":{{"x":1}}{nothing}}}}}"#
             );
-            assert!(
-                parse(&payload)
-                    .unwrap()
-                    .previous_attributes()
-                    .unwrap()
-                    .is_none()
-            );
+            assert!(parse(&payload).unwrap().previous_attributes().unwrap().is_none());
         }
     }
 
@@ -557,50 +519,22 @@ mod tests {
             ("{}".into(), "id", "missing"),
             (good.replace(&format!("\"{id}\""), "null"), "id", "missing"),
             (good.replace(id, "247468780336"), "id", "not a UUID"),
-            (
-                good.replace(&format!("\"{id}\""), "7"),
-                "id",
-                "not a string",
-            ),
+            (good.replace(&format!("\"{id}\""), "7"), "id", "not a string"),
             (good.replace("type", "kind"), "type", "missing"),
-            (
-                good.replace("order.accepted", "order"),
-                "type",
-                "1 segments",
-            ),
+            (good.replace("order.accepted", "order"), "type", "1 segments"),
             (good.replace("data", "body"), "data", "missing"),
-            (
-                good.replace(r#"{"object":{}}"#, "[]"),
-                "data",
-                "not a JSON object",
-            ),
+            (good.replace(r#"{"object":{}}"#, "[]"), "data", "not a JSON object"),
             (good.replace("object", "resource"), "data.object", "missing"),
             (good.replace("{}", "null"), "data.object", "missing"),
-            (
-                good.replace("{}", r#""x""#),
-                "data.object",
-                "not a JSON object",
-            ),
+            (good.replace("{}", r#""x""#), "data.object", "not a JSON object"),
             (
                 good.replace("{}", r#"{},"previousAttributes":["state"]"#),
                 "data.previousAttributes",
                 "not a JSON object",
             ),
-            (
-                envelope(r#","liveMode":"true""#),
-                "liveMode",
-                "not true or false",
-            ),
-            (
-                envelope(r#","createdTime":1620284889"#),
-                "createdTime",
-                "not a string",
-            ),
-            (
-                envelope(r#","createdTime":"yesterday""#),
-                "createdTime",
-                "not a time",
-            ),
+            (envelope(r#","liveMode":"true""#), "liveMode", "not true or false"),
+            (envelope(r#","createdTime":1620284889"#), "createdTime", "not a string"),
+            (envelope(r#","createdTime":"yesterday""#), "createdTime", "not a time"),
             (
                 envelope(r#","createdTime":"+12345-01-01T00:00:00Z""#),
                 "createdTime",
@@ -608,11 +542,7 @@ mod tests {
             ),
             (envelope(r#","apiVersion":1"#), "apiVersion", "not a string"),
             (envelope(r#","apiVersion":"""#), "apiVersion", "1 to 64"),
-            (
-                envelope(&format!(r#","apiVersion":"{}""#, "1".repeat(65))),
-                "apiVersion",
-                "1 to 64",
-            ),
+            (envelope(&format!(r#","apiVersion":"{}""#, "1".repeat(65))), "apiVersion", "1 to 64"),
         ] {
             let error = parse(&payload).expect_err(&payload);
             assert_eq!(error.kind(), ErrorKind::Invalid, "{payload}");
@@ -640,10 +570,7 @@ mod tests {
             );
         }
         let error = parse(&of_size(PAYLOAD_BYTES_MAX + 1)).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "payload: has 1048577 bytes; at most 1048576 are allowed"
-        );
+        assert_eq!(error.to_string(), "payload: has 1048577 bytes; at most 1048576 are allowed");
     }
 
     /// Prints an event with a secret in its object.
@@ -651,10 +578,7 @@ mod tests {
     fn debug_leaves_the_payload_out() {
         let event = parse(&SAMPLE.replace("247468780336", "hunter2")).unwrap();
         for shown in [format!("{event:?}"), format!("{:?}", event.to_stored())] {
-            assert!(
-                shown.contains("order.accepted") && shown.contains("86976837"),
-                "{shown}"
-            );
+            assert!(shown.contains("order.accepted") && shown.contains("86976837"), "{shown}");
             assert!(!shown.contains("hunter2"), "{shown}");
         }
     }
@@ -663,23 +587,12 @@ mod tests {
     #[test]
     fn a_damaged_payload_is_an_error() {
         let stored = parse(SAMPLE).unwrap().to_stored();
-        for damaged in [
-            "",
-            "{",
-            "[]",
-            r#"{"data":1}"#,
-            r#"{"data":{}}"#,
-            r#"{"data":{"object":tru}}"#,
-        ] {
-            let event = Event::from_stored(StoredEvent {
-                payload: damaged.into(),
-                ..stored.clone()
-            });
-            assert_eq!(
-                event.object().unwrap_err().kind(),
-                ErrorKind::Storage,
-                "{damaged}"
-            );
+        for damaged in
+            ["", "{", "[]", r#"{"data":1}"#, r#"{"data":{}}"#, r#"{"data":{"object":tru}}"#]
+        {
+            let event =
+                Event::from_stored(StoredEvent { payload: damaged.into(), ..stored.clone() });
+            assert_eq!(event.object().unwrap_err().kind(), ErrorKind::Storage, "{damaged}");
             assert_eq!(event.api_version(), None, "{damaged}");
         }
     }

@@ -63,10 +63,7 @@ impl EventType {
     /// There are at most 9, so a storage finds the webhooks of an event by looking up as many keys,
     /// however many webhooks there are.
     pub fn patterns(&self) -> impl Iterator<Item = String> {
-        let wild = self
-            .0
-            .match_indices('.')
-            .map(|(dot, _)| format!("{}.*", &self.0[..dot]));
+        let wild = self.0.match_indices('.').map(|(dot, _)| format!("{}.*", &self.0[..dot]));
         std::iter::once("*".to_owned())
             .chain(wild)
             .chain(std::iter::once(self.0.as_ref().to_owned()))
@@ -196,12 +193,7 @@ mod tests {
     /// Lists the patterns of a type of four segments and of one of two.
     #[test]
     fn patterns_run_from_everything_to_the_type_itself() {
-        let patterns = |text| {
-            EventType::parse(text)
-                .unwrap()
-                .patterns()
-                .collect::<Vec<_>>()
-        };
+        let patterns = |text| EventType::parse(text).unwrap().patterns().collect::<Vec<_>>();
         assert_eq!(
             patterns("order.charge.capture.complete"),
             [
@@ -212,10 +204,7 @@ mod tests {
                 "order.charge.capture.complete"
             ]
         );
-        assert_eq!(
-            patterns("order.accepted"),
-            ["*", "order.*", "order.accepted"]
-        );
+        assert_eq!(patterns("order.accepted"), ["*", "order.*", "order.accepted"]);
     }
 
     /// Reads and writes a type as a JSON string, plain, escaped and bad.

@@ -194,9 +194,7 @@ impl Filters {
 
 impl fmt::Debug for Filters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set()
-            .entries(self.iter().map(Filter::as_str))
-            .finish()
+        f.debug_set().entries(self.iter().map(Filter::as_str)).finish()
     }
 }
 
@@ -231,14 +229,9 @@ mod tests {
     #[test]
     fn a_filter_has_one_of_three_forms() {
         let longest = format!("{}.*", "a".repeat(126));
-        for good in [
-            "*",
-            "order.accepted",
-            "order.*",
-            "a.b.c.d.e.f.g.*",
-            "a.b.c.d.e.f.g.h",
-            &longest,
-        ] {
+        for good in
+            ["*", "order.accepted", "order.*", "a.b.c.d.e.f.g.*", "a.b.c.d.e.f.g.h", &longest]
+        {
             assert_eq!(Filter::parse(good).unwrap().as_str(), good);
         }
         let too_long = format!("{}.*", "a".repeat(127));
@@ -278,11 +271,7 @@ mod tests {
         ] {
             let filter = Filter::parse(filter).unwrap();
             let event_type = EventType::parse(event_type).unwrap();
-            assert_eq!(
-                filter.matches(&event_type),
-                matches,
-                "{filter} {event_type}"
-            );
+            assert_eq!(filter.matches(&event_type), matches, "{filter} {event_type}");
         }
     }
 

@@ -175,12 +175,8 @@ fn value_fault(value: &str) -> Option<String> {
     let bytes = value.as_bytes();
     if bytes.len() > HEADER_VALUE_BYTES_MAX {
         let len = bytes.len();
-        Some(format!(
-            "has {len} bytes; at most {HEADER_VALUE_BYTES_MAX} are allowed"
-        ))
-    } else if let Some(at) = bytes
-        .iter()
-        .position(|byte| !byte.is_ascii_graphic() && !blank(*byte))
+        Some(format!("has {len} bytes; at most {HEADER_VALUE_BYTES_MAX} are allowed"))
+    } else if let Some(at) = bytes.iter().position(|byte| !byte.is_ascii_graphic() && !blank(*byte))
     {
         Some(format!("has a byte that is not visible ASCII at {at}"))
     } else if bytes.first().copied().is_some_and(blank) || bytes.last().copied().is_some_and(blank)
@@ -283,9 +279,7 @@ impl Headers {
 
 impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map()
-            .entries(self.0.iter().map(|(name, value)| (name.as_str(), value)))
-            .finish()
+        f.debug_map().entries(self.0.iter().map(|(name, value)| (name.as_str(), value))).finish()
     }
 }
 
@@ -297,19 +291,11 @@ mod tests {
     #[test]
     fn names_are_tokens_that_nobody_else_writes() {
         let longest = "x".repeat(HEADER_NAME_BYTES_MAX);
-        for name in [
-            "X-Tenant",
-            "authorization",
-            "User-Agent",
-            "!#$%&'*+-.^_`|~",
-            &longest,
-        ] {
+        for name in ["X-Tenant", "authorization", "User-Agent", "!#$%&'*+-.^_`|~", &longest] {
             assert_eq!(HeaderName::parse(name).unwrap().as_str(), name);
         }
         let longer = "x".repeat(HEADER_NAME_BYTES_MAX + 1);
-        for name in [
-            "", "a b", "a:", ":path", "ä", "a\r\nb", "a\0", "(a)", &longer,
-        ] {
+        for name in ["", "a b", "a:", ":path", "ä", "a\r\nb", "a\0", "(a)", &longer] {
             let error = HeaderName::parse(name).unwrap_err();
             assert_eq!(error.field(), Some("headers"), "{name}");
         }
@@ -324,9 +310,7 @@ mod tests {
     /// Gives a whole header line as a name.
     #[test]
     fn a_value_in_the_place_of_a_name_is_not_repeated() {
-        let text = HeaderName::parse("Authorization: s3cret")
-            .unwrap_err()
-            .to_string();
+        let text = HeaderName::parse("Authorization: s3cret").unwrap_err().to_string();
         assert_eq!(
             text,
             "headers: the name that begins \"Authorization\" has a bad character at 13"
@@ -341,17 +325,7 @@ mod tests {
             assert_eq!(HeaderValue::parse(value).unwrap().reveal(), value);
         }
         let longer = "Q".repeat(HEADER_VALUE_BYTES_MAX + 1);
-        for value in [
-            "Q\r\nx: y",
-            "Q\n",
-            "Q\0",
-            "Q\u{7f}",
-            "Qé",
-            " Q",
-            "Q ",
-            "\tQ",
-            &longer,
-        ] {
+        for value in ["Q\r\nx: y", "Q\n", "Q\0", "Q\u{7f}", "Qé", " Q", "Q ", "\tQ", &longer] {
             let error = HeaderValue::parse(value).unwrap_err();
             assert_eq!(error.field(), Some("headers"), "{value:?}");
             assert!(!error.to_string().contains('Q'), "{error}");

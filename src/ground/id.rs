@@ -125,9 +125,7 @@ impl DeliveryId {
 
     /// The least and the greatest id that a delivery of `event` can have. Others may lie between.
     pub fn range_of(event: EventId) -> (Self, Self) {
-        let mut low = *Self::of(event, WebhookId(Uuid::nil()), Cause::ROUTED)
-            .0
-            .as_bytes();
+        let mut low = *Self::of(event, WebhookId(Uuid::nil()), Cause::ROUTED).0.as_bytes();
         let mut high = low;
         low[8..].fill(0);
         high[8..].fill(0xff);
@@ -144,17 +142,12 @@ mod tests {
     fn delivery_ids_follow_their_event() {
         let now = Timestamp::UNIX_EPOCH;
         let early = EventId::new(now, &[1; 10]);
-        let late = EventId::new(
-            crate::time::after(now, std::time::Duration::from_secs(1)),
-            &[0; 10],
-        );
+        let late =
+            EventId::new(crate::time::after(now, std::time::Duration::from_secs(1)), &[0; 10]);
         let webhook = WebhookId::new(now, &[2; 10]);
         let id = DeliveryId::of(early, webhook, Cause::ROUTED);
         assert_eq!(id, DeliveryId::of(early, webhook, Cause::ROUTED));
-        assert_ne!(
-            id,
-            DeliveryId::of(early, webhook, Cause::new(now, &[3; 10]))
-        );
+        assert_ne!(id, DeliveryId::of(early, webhook, Cause::new(now, &[3; 10])));
         assert!(id < DeliveryId::of(late, webhook, Cause::ROUTED));
         let (low, high) = DeliveryId::range_of(early);
         assert!(low <= id && id <= high);

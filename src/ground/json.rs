@@ -25,11 +25,7 @@ pub(crate) fn members(text: &str) -> Option<Vec<Member<'_>>> {
     }
     while let Some(spelled) = walk.key() {
         let value = walk.value()?;
-        members.push(Member {
-            spelled,
-            key: unescape(spelled),
-            value,
-        });
+        members.push(Member { spelled, key: unescape(spelled), value });
         walk.eat(b',');
     }
     Some(members)
@@ -37,10 +33,7 @@ pub(crate) fn members(text: &str) -> Option<Vec<Member<'_>>> {
 
 /// The text of the last member named `key`: the one that counts where keys are repeated.
 pub(crate) fn find<'a>(members: &[Member<'a>], key: &str) -> Option<&'a str> {
-    members
-        .iter()
-        .rfind(|member| *member.key == *key.as_bytes())
-        .map(|member| member.value)
+    members.iter().rfind(|member| *member.key == *key.as_bytes()).map(|member| member.value)
 }
 
 /// Whether `text` is an object.
@@ -177,10 +170,7 @@ fn special(bytes: &[u8]) -> Option<usize> {
         at += chunk.len();
     }
     let is_special = |byte: &u8| matches!(byte, b'"' | b'\\');
-    bytes[at..]
-        .iter()
-        .position(is_special)
-        .map(|rest| at + rest)
+    bytes[at..].iter().position(is_special).map(|rest| at + rest)
 }
 
 /// The place after the bracket that closes the one at `start`.
@@ -306,14 +296,7 @@ mod tests {
     fn the_first_special_byte_is_found() {
         for length in 0..40 {
             for other in 0..=u8::MAX {
-                let mut bytes = vec![
-                    if matches!(other, b'"' | b'\\') {
-                        0
-                    } else {
-                        other
-                    };
-                    length
-                ];
+                let mut bytes = vec![if matches!(other, b'"' | b'\\') { 0 } else { other }; length];
                 assert_eq!(special(&bytes), None);
                 for place in (0..length).rev() {
                     bytes[place] = if place % 2 == 0 { b'"' } else { b'\\' };
@@ -326,12 +309,9 @@ mod tests {
     /// Counts brackets outside strings (table).
     #[test]
     fn depth_counts_open_brackets() {
-        for (text, expected) in [
-            ("1", 0),
-            ("{}", 1),
-            (r#"{"a":[{}],"b":"[[[[\"[["}"#, 3),
-            ("[[],[[]]]", 3),
-        ] {
+        for (text, expected) in
+            [("1", 0), ("{}", 1), (r#"{"a":[{}],"b":"[[[[\"[["}"#, 3), ("[[],[[]]]", 3)]
+        {
             assert_eq!(depth(text), expected, "{text}");
         }
     }

@@ -6,6 +6,7 @@
 //! one value.
 
 use super::advance::{Health, LaneChange};
+use super::delivery::{Delivery, State};
 use super::time::Timestamp;
 use super::webhook::DisabledReason;
 
@@ -39,6 +40,13 @@ impl Lane {
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
     }
 
+    /// A delivery of this webhook was written: if it waits, it has joined the lane.
+    pub fn join(&mut self, delivery: &Delivery) {
+        if let State::Waiting { due } = delivery.state {
+            self.lower(due);
+        }
+    }
+
     /// Leaves the webhook in peace until `until`; of two pauses the later one counts.
     pub fn pause(&mut self, until: Timestamp) {
         self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
@@ -53,6 +61,14 @@ impl Lane {
     pub fn ready_at(&self) -> Option<Timestamp> {
         let due = self.next_due?;
         Some(self.paused_until.map_or(due, |paused| paused.max(due)))
+    }
+
+    /// When `delivery` may be claimed, if it waits: it is due, and the pause is over.
+    pub fn ready(&self, delivery: &Delivery) -> Option<Timestamp> {
+        match delivery.state {
+            State::Waiting { due } => Self { next_due: Some(due), ..*self }.ready_at(),
+            _ => None,
+        }
     }
 
     /// What may be claimed at `now`.

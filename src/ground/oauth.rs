@@ -39,13 +39,8 @@ pub struct Grant(Kind);
 
 #[derive(Clone, PartialEq, Eq)]
 enum Kind {
-    ClientCredentials {
-        audience: Option<String>,
-    },
-    Password {
-        username: String,
-        password: Zeroizing<String>,
-    },
+    ClientCredentials { audience: Option<String> },
+    Password { username: String, password: Zeroizing<String> },
 }
 
 impl Grant {
@@ -123,10 +118,7 @@ impl OAuth {
         let client_id = client_id.into();
         let client_secret = Zeroizing::new(client_secret.into());
         if !token_endpoint.is_https() {
-            return Err(Error::invalid(
-                "oauth.tokenEndPoint",
-                "must begin with https://",
-            ));
+            return Err(Error::invalid("oauth.tokenEndPoint", "must begin with https://"));
         }
         if client_id.is_empty() {
             return Err(Error::invalid("oauth.clientID", "is empty"));
@@ -143,12 +135,7 @@ impl OAuth {
         ] {
             check_credential(field, what, text.unwrap_or_default())?;
         }
-        Ok(Self {
-            token_endpoint,
-            client_id,
-            client_secret,
-            grant,
-        })
+        Ok(Self { token_endpoint, client_id, client_secret, grant })
     }
 
     /// Where tokens come from.
@@ -263,21 +250,13 @@ impl Token {
                 "the token endpoint's answer has an access_token that is not visible ASCII";
             return invalid(message.into());
         }
-        if answer
-            .token_type
-            .is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer"))
-        {
+        if answer.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
             return invalid(
                 "the token endpoint's answer has a token_type other than Bearer".into(),
             );
         }
-        let seconds = answer
-            .expires_in
-            .and_then(|raw| raw.get().trim_matches('"').parse().ok());
-        Ok(Self {
-            access_token,
-            expires_in: seconds.map(Duration::from_secs),
-        })
+        let seconds = answer.expires_in.and_then(|raw| raw.get().trim_matches('"').parse().ok());
+        Ok(Self { access_token, expires_in: seconds.map(Duration::from_secs) })
     }
 
     /// The token itself.
@@ -298,9 +277,7 @@ impl Token {
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Token")
-            .field("expires_in", &self.expires_in)
-            .finish_non_exhaustive()
+        f.debug_struct("Token").field("expires_in", &self.expires_in).finish_non_exhaustive()
     }
 }
 
@@ -313,12 +290,7 @@ mod tests {
     }
 
     fn oauth(grant: Grant) -> Result<OAuth> {
-        OAuth::new(
-            url("https://id.example/token"),
-            "s6BhdRkqt3",
-            "7Fjfp0ZBr1KtDRbnfVdmIw",
-            grant,
-        )
+        OAuth::new(url("https://id.example/token"), "s6BhdRkqt3", "7Fjfp0ZBr1KtDRbnfVdmIw", grant)
     }
 
     /// Encodes the examples of RFC 6749, sections 2.3.1, 4.3.2 and 4.4.2, and reserved characters
@@ -326,10 +298,7 @@ mod tests {
     #[test]
     fn requests_are_those_of_the_rfc() {
         for (grant, body) in [
-            (
-                Grant::client_credentials(None),
-                "grant_type=client_credentials",
-            ),
+            (Grant::client_credentials(None), "grant_type=client_credentials"),
             (
                 Grant::client_credentials(Some("https://a.example/?b=c&d".into())),
                 "grant_type=client_credentials&audience=https%3A%2F%2Fa.example%2F%3Fb%3Dc%26d",
@@ -350,12 +319,8 @@ mod tests {
             client.basic_credentials(),
             "Basic czZCaGRSa3F0Mzo3RmpmcDBaQnIxS3REUmJuZlZkbUl3"
         );
-        let odd = OAuth::new(
-            url("https://b.example"),
-            "a:b",
-            "c d",
-            Grant::client_credentials(None),
-        );
+        let odd =
+            OAuth::new(url("https://b.example"), "a:b", "c d", Grant::client_credentials(None));
         // "a%3Ab:c+d"
         assert_eq!(odd.unwrap().basic_credentials(), "Basic YSUzQWI6Yytk");
     }
@@ -369,35 +334,15 @@ mod tests {
             |address, id: &str, secret: &str, grant| OAuth::new(url(address), id, secret, grant);
         let https = "https://id.example/";
         for (made, field) in [
-            (
-                at("http://id.example/", "i", "s", plain()),
-                "oauth.tokenEndPoint",
-            ),
+            (at("http://id.example/", "i", "s", plain()), "oauth.tokenEndPoint"),
             (at(https, "", "s", plain()), "oauth.clientID"),
             (at(https, &long, "s", plain()), "oauth.clientID"),
             (at(https, "i", &long, plain()), "oauth.clientSecret"),
             (at(https, "i", "s3cret\r", plain()), "oauth.clientSecret"),
-            (
-                at(
-                    https,
-                    "i",
-                    "s",
-                    Grant::client_credentials(Some(long.clone())),
-                ),
-                "oauth.audience",
-            ),
-            (
-                at(https, "i", "s", Grant::password("", "p")),
-                "oauth.userName",
-            ),
-            (
-                at(https, "i", "s", Grant::password("s3cret\0", "p")),
-                "oauth.userName",
-            ),
-            (
-                at(https, "i", "s", Grant::password("u", "s3cret\n")),
-                "oauth.password",
-            ),
+            (at(https, "i", "s", Grant::client_credentials(Some(long.clone()))), "oauth.audience"),
+            (at(https, "i", "s", Grant::password("", "p")), "oauth.userName"),
+            (at(https, "i", "s", Grant::password("s3cret\0", "p")), "oauth.userName"),
+            (at(https, "i", "s", Grant::password("u", "s3cret\n")), "oauth.password"),
         ] {
             let error = made.unwrap_err();
             assert_eq!(error.field(), Some(field));
@@ -409,18 +354,9 @@ mod tests {
     #[test]
     fn answers_are_read() {
         for (body, expires) in [
-            (
-                r#"{"access_token":"abc","token_type":"Bearer","expires_in":3600}"#,
-                Some(3_600),
-            ),
-            (
-                r#"{"access_token":"abc","token_type":"bearer","expires_in":"60"}"#,
-                Some(60),
-            ),
-            (
-                r#"{"access_token":"\u0061bc","refresh_token":"x","scope":null}"#,
-                None,
-            ),
+            (r#"{"access_token":"abc","token_type":"Bearer","expires_in":3600}"#, Some(3_600)),
+            (r#"{"access_token":"abc","token_type":"bearer","expires_in":"60"}"#, Some(60)),
+            (r#"{"access_token":"\u0061bc","refresh_token":"x","scope":null}"#, None),
             (r#"{"access_token":"abc","expires_in":-1}"#, None),
             (r#"{"access_token":"abc","expires_in":1e308}"#, None),
             (r#" {"access_token":"abc","expires_in":null} "#, None),
@@ -428,11 +364,7 @@ mod tests {
             let token = Token::parse_response(body.as_bytes()).unwrap();
             assert_eq!(token.reveal(), "abc");
             assert_eq!(token.header_value(), "Bearer abc");
-            assert_eq!(
-                token.expires_in(),
-                expires.map(Duration::from_secs),
-                "{body}"
-            );
+            assert_eq!(token.expires_in(), expires.map(Duration::from_secs), "{body}");
         }
     }
 

@@ -62,10 +62,7 @@ pub struct PageRequest {
 
 impl Default for PageRequest {
     fn default() -> Self {
-        Self {
-            limit: PAGE_ITEMS_DEFAULT,
-            place: Place::First,
-        }
+        Self { limit: PAGE_ITEMS_DEFAULT, place: Place::First }
     }
 }
 
@@ -76,15 +73,9 @@ impl PageRequest {
     /// [`Invalid`](crate::ErrorKind::Invalid) unless `limit` is 1 to 100.
     pub fn first(limit: usize) -> Result<Self> {
         if !(1..=PAGE_ITEMS_MAX).contains(&limit) {
-            return Err(Error::invalid(
-                "limit",
-                format!("must be 1 to {PAGE_ITEMS_MAX}"),
-            ));
+            return Err(Error::invalid("limit", format!("must be 1 to {PAGE_ITEMS_MAX}")));
         }
-        Ok(Self {
-            limit,
-            place: Place::First,
-        })
+        Ok(Self { limit, place: Place::First })
     }
 
     /// This request, for another place.
@@ -160,11 +151,7 @@ impl<T> Page<T> {
     pub fn from_keyed(found: Vec<(u128, T)>, newer: bool, older: bool) -> Self {
         let next = found.last().filter(|_| older).map(|(key, _)| Cursor(*key));
         let previous = found.first().filter(|_| newer).map(|(key, _)| Cursor(*key));
-        Self {
-            items: found.into_iter().map(|(_, item)| item).collect(),
-            next,
-            previous,
-        }
+        Self { items: found.into_iter().map(|(_, item)| item).collect(), next, previous }
     }
 
     /// This page with each item changed by `change`.
@@ -219,14 +206,7 @@ mod tests {
     #[test]
     fn cursors_are_read_back() {
         for key in [0, 1, u128::MAX] {
-            assert_eq!(
-                Cursor::new(key)
-                    .to_string()
-                    .parse::<Cursor>()
-                    .unwrap()
-                    .key(),
-                key
-            );
+            assert_eq!(Cursor::new(key).to_string().parse::<Cursor>().unwrap().key(), key);
         }
         for text in ["", "1", "+0000000000000000000000000000001", &"g".repeat(32)] {
             assert!(text.parse::<Cursor>().is_err(), "{text}");

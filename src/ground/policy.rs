@@ -208,19 +208,14 @@ impl Schedule {
             return Err(Error::invalid("schedule", message));
         }
         if delays.iter().any(|delay| *delay > DELAY_MAX) {
-            return Err(Error::invalid(
-                "schedule",
-                "has a delay of more than 30 days",
-            ));
+            return Err(Error::invalid("schedule", "has a delay of more than 30 days"));
         }
         Ok(Self { delays })
     }
 
     /// How often a delivery is tried at most.
     pub fn tries(&self) -> u32 {
-        u32::try_from(self.delays.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(1)
+        u32::try_from(self.delays.len()).unwrap_or(u32::MAX).saturating_add(1)
     }
 
     /// The delay after the `failures`-th failure; `None` when that was the last try.
@@ -282,12 +277,8 @@ impl Default for Policy {
             24 * HOUR,
         ];
         Self {
-            live: Schedule {
-                delays: live.to_vec(),
-            },
-            test: Schedule {
-                delays: vec![5 * MINUTE, 2 * HOUR],
-            },
+            live: Schedule { delays: live.to_vec() },
+            test: Schedule { delays: vec![5 * MINUTE, 2 * HOUR] },
             timeout: Duration::from_secs(15),
             jitter_percent: 10,
             retry_after_max: 24 * HOUR,
@@ -438,22 +429,14 @@ mod tests {
     fn a_schedule_is_bounded() {
         for (delays, tries) in [(vec![], 1), (vec![DELAY_MAX; 64], 65), (vec![MINUTE; 3], 4)] {
             let schedule = Schedule::new(delays.clone()).unwrap();
-            assert_eq!(
-                (schedule.tries(), schedule.length()),
-                (tries, delays.iter().sum())
-            );
-            let read: Vec<_> = (1..)
-                .map_while(|failures| schedule.delay(failures))
-                .collect();
+            assert_eq!((schedule.tries(), schedule.length()), (tries, delays.iter().sum()));
+            let read: Vec<_> = (1..).map_while(|failures| schedule.delay(failures)).collect();
             assert_eq!(read, delays);
             assert_eq!(schedule.delay(0), None);
             assert_eq!(schedule.delay(u32::MAX), None);
         }
         let second = Duration::from_secs(1);
-        for (delays, limit) in [
-            (vec![second; 65], "64"),
-            (vec![DELAY_MAX + second], "30 days"),
-        ] {
+        for (delays, limit) in [(vec![second; 65], "64"), (vec![DELAY_MAX + second], "30 days")] {
             let error = Schedule::new(delays).unwrap_err();
             assert_eq!(error.field(), Some("schedule"));
             assert!(error.to_string().contains(limit), "{error}");
@@ -478,10 +461,7 @@ mod tests {
             (low.pause_min(), low.pause_max()),
             (Duration::from_secs(1), Duration::from_secs(1))
         );
-        assert_eq!(
-            low.disable_after(Mode::Live),
-            low.schedule(Mode::Live).length()
-        );
+        assert_eq!(low.disable_after(Mode::Live), low.schedule(Mode::Live).length());
         let high = Policy::default()
             .with_timeout(endless)
             .with_jitter_percent(u32::MAX)
@@ -490,10 +470,7 @@ mod tests {
             .with_schedule(Mode::Live, Schedule::new([DELAY_MAX; 64]).unwrap())
             .with_disable_after(endless);
         assert_eq!(high.timeout(), Duration::from_secs(60));
-        assert_eq!(
-            (high.jitter_percent(), high.retry_after_max()),
-            (100, DELAY_MAX)
-        );
+        assert_eq!((high.jitter_percent(), high.retry_after_max()), (100, DELAY_MAX));
         assert_eq!((high.pause_min(), high.pause_max()), (DELAY_MAX, DELAY_MAX));
         assert_eq!(high.disable_after(Mode::Live), endless);
         let jittered = high.with_disable_after(zero);
@@ -513,13 +490,7 @@ mod tests {
         for mode in [Mode::Live, Mode::Test] {
             assert_eq!(policy.disable_after(mode), 5 * DAY);
         }
-        assert_eq!(
-            (policy.timeout(), policy.jitter_percent()),
-            (Duration::from_secs(15), 10)
-        );
-        assert_eq!(
-            (policy.expire_after(), policy.retain()),
-            (30 * DAY, 30 * DAY)
-        );
+        assert_eq!((policy.timeout(), policy.jitter_percent()), (Duration::from_secs(15), 10));
+        assert_eq!((policy.expire_after(), policy.retain()), (30 * DAY, 30 * DAY));
     }
 }

@@ -34,25 +34,14 @@ impl WebhookQuery {
         let text = |text: &String| {
             let text = text.to_ascii_lowercase();
             webhook.id().to_string().contains(&text)
-                || webhook
-                    .address()
-                    .as_str()
-                    .to_ascii_lowercase()
-                    .contains(&text)
+                || webhook.address().as_str().to_ascii_lowercase().contains(&text)
         };
-        self.account
-            .as_ref()
-            .is_none_or(|account| webhook.account() == account)
+        self.account.as_ref().is_none_or(|account| webhook.account() == account)
             && self.mode.is_none_or(|mode| webhook.mode() == mode)
             && self.id.is_none_or(|id| webhook.id() == id)
             && self.text.as_ref().is_none_or(text)
-            && self
-                .enabled
-                .is_none_or(|enabled| webhook.is_enabled() == enabled)
-            && self
-                .event_type
-                .as_ref()
-                .is_none_or(|wanted| webhook.types().matches(wanted))
+            && self.enabled.is_none_or(|enabled| webhook.is_enabled() == enabled)
+            && self.event_type.as_ref().is_none_or(|wanted| webhook.types().matches(wanted))
     }
 }
 
@@ -77,16 +66,11 @@ pub struct EventQuery {
 impl EventQuery {
     /// Whether `event` fits.
     pub fn matches(&self, event: &Event) -> bool {
-        self.account
-            .as_ref()
-            .is_none_or(|account| event.account() == account)
+        self.account.as_ref().is_none_or(|account| event.account() == account)
             && self.mode.is_none_or(|mode| event.mode() == mode)
             && self.id.is_none_or(|id| event.id() == id)
             && (self.types.is_empty()
-                || self
-                    .types
-                    .iter()
-                    .any(|filter| filter.matches(event.event_type())))
+                || self.types.iter().any(|filter| filter.matches(event.event_type())))
             && self.from.is_none_or(|from| event.created() >= from)
             && self.until.is_none_or(|until| event.created() < until)
     }
@@ -113,15 +97,11 @@ pub struct DeliveryQuery {
 impl DeliveryQuery {
     /// Whether `delivery` of `event` fits.
     pub fn matches(&self, delivery: &Delivery, event: &Event) -> bool {
-        self.account
-            .as_ref()
-            .is_none_or(|account| event.account() == account)
+        self.account.as_ref().is_none_or(|account| event.account() == account)
             && self.mode.is_none_or(|mode| event.mode() == mode)
             && self.id.is_none_or(|id| delivery.id == id)
             && self.event.is_none_or(|event| delivery.event == event)
-            && self
-                .webhook
-                .is_none_or(|webhook| delivery.webhook == webhook)
+            && self.webhook.is_none_or(|webhook| delivery.webhook == webhook)
             && (self.states.is_empty() || self.states.contains(&delivery.state.kind()))
     }
 }
@@ -167,60 +147,19 @@ mod tests {
             .into_webhook(id, Secret::from_random(&[2; 32]), now())
             .unwrap();
         let all = WebhookQuery::default;
-        let text = |text: &str| WebhookQuery {
-            text: Some(text.into()),
-            ..all()
-        };
-        let wants = |text| WebhookQuery {
-            event_type: Some(EventType::parse(text).unwrap()),
-            ..all()
-        };
+        let text = |text: &str| WebhookQuery { text: Some(text.into()), ..all() };
+        let wants =
+            |text| WebhookQuery { event_type: Some(EventType::parse(text).unwrap()), ..all() };
         let whole = id.to_string();
         let other = WebhookId::new(now(), &[1; 10]);
         for (query, fits) in [
             (all(), true),
-            (
-                WebhookQuery {
-                    account: account("acme"),
-                    ..all()
-                },
-                true,
-            ),
-            (
-                WebhookQuery {
-                    account: account("Acme"),
-                    ..all()
-                },
-                false,
-            ),
-            (
-                WebhookQuery {
-                    mode: Some(Mode::Test),
-                    ..all()
-                },
-                true,
-            ),
-            (
-                WebhookQuery {
-                    mode: Some(Mode::Live),
-                    ..all()
-                },
-                false,
-            ),
-            (
-                WebhookQuery {
-                    id: Some(id),
-                    ..all()
-                },
-                true,
-            ),
-            (
-                WebhookQuery {
-                    id: Some(other),
-                    ..all()
-                },
-                false,
-            ),
+            (WebhookQuery { account: account("acme"), ..all() }, true),
+            (WebhookQuery { account: account("Acme"), ..all() }, false),
+            (WebhookQuery { mode: Some(Mode::Test), ..all() }, true),
+            (WebhookQuery { mode: Some(Mode::Live), ..all() }, false),
+            (WebhookQuery { id: Some(id), ..all() }, true),
+            (WebhookQuery { id: Some(other), ..all() }, false),
             (text(""), true),
             (text(&whole), true),
             (text(&whole.to_uppercase()), true),
@@ -229,36 +168,15 @@ mod tests {
             (text("example.COM/hook"), true),
             (text("example.org"), false),
             (text("acme"), false),
-            (
-                WebhookQuery {
-                    enabled: Some(false),
-                    ..all()
-                },
-                true,
-            ),
-            (
-                WebhookQuery {
-                    enabled: Some(true),
-                    ..all()
-                },
-                false,
-            ),
+            (WebhookQuery { enabled: Some(false), ..all() }, true),
+            (WebhookQuery { enabled: Some(true), ..all() }, false),
             (wants("order.paid"), true),
             (wants("refund.paid"), false),
-            (
-                WebhookQuery {
-                    mode: Some(Mode::Live),
-                    ..text("example")
-                },
-                false,
-            ),
+            (WebhookQuery { mode: Some(Mode::Live), ..text("example") }, false),
         ] {
             assert_eq!(query.matches(&webhook), fits, "{query:?}");
         }
-        let enabled = WebhookQuery {
-            enabled: Some(true),
-            ..all()
-        };
+        let enabled = WebhookQuery { enabled: Some(true), ..all() };
         assert!(enabled.matches(&webhook.enable()));
     }
 
@@ -268,10 +186,7 @@ mod tests {
         let event = event(Mode::Live);
         let all = EventQuery::default;
         let types = |texts: &[&str]| EventQuery {
-            types: texts
-                .iter()
-                .map(|text| Filter::parse(text).unwrap())
-                .collect(),
+            types: texts.iter().map(|text| Filter::parse(text).unwrap()).collect(),
             ..all()
         };
         let time = |from: Option<u64>, until: Option<u64>| EventQuery {
@@ -281,48 +196,12 @@ mod tests {
         };
         for (query, fits) in [
             (all(), true),
-            (
-                EventQuery {
-                    account: account("acme"),
-                    ..all()
-                },
-                true,
-            ),
-            (
-                EventQuery {
-                    account: account("other"),
-                    ..all()
-                },
-                false,
-            ),
-            (
-                EventQuery {
-                    mode: Some(Mode::Live),
-                    ..all()
-                },
-                true,
-            ),
-            (
-                EventQuery {
-                    mode: Some(Mode::Test),
-                    ..all()
-                },
-                false,
-            ),
-            (
-                EventQuery {
-                    id: Some(event.id()),
-                    ..all()
-                },
-                true,
-            ),
-            (
-                EventQuery {
-                    id: Some(EventId::new(now(), &[9; 10])),
-                    ..all()
-                },
-                false,
-            ),
+            (EventQuery { account: account("acme"), ..all() }, true),
+            (EventQuery { account: account("other"), ..all() }, false),
+            (EventQuery { mode: Some(Mode::Live), ..all() }, true),
+            (EventQuery { mode: Some(Mode::Test), ..all() }, false),
+            (EventQuery { id: Some(event.id()), ..all() }, true),
+            (EventQuery { id: Some(EventId::new(now(), &[9; 10])), ..all() }, false),
             (types(&["refund.*", "order.paid"]), true),
             (types(&["*"]), true),
             (types(&["refund.*", "order.open"]), false),
@@ -340,89 +219,23 @@ mod tests {
     #[test]
     fn deliveries_are_found_by_each_part() {
         let event = event(Mode::Test);
-        let (webhook, other) = (
-            WebhookId::new(now(), &[1; 10]),
-            WebhookId::new(now(), &[2; 10]),
-        );
+        let (webhook, other) = (WebhookId::new(now(), &[1; 10]), WebhookId::new(now(), &[2; 10]));
         let mut delivery = Delivery::owed(event.id(), webhook, Cause::ROUTED, now(), now());
         let elsewhere = Delivery::owed(event.id(), other, Cause::ROUTED, now(), now());
         let all = DeliveryQuery::default;
-        let states = |states: &[StateKind]| DeliveryQuery {
-            states: states.to_vec(),
-            ..all()
-        };
+        let states = |states: &[StateKind]| DeliveryQuery { states: states.to_vec(), ..all() };
         for (query, fits) in [
             (all(), true),
-            (
-                DeliveryQuery {
-                    account: account("acme"),
-                    ..all()
-                },
-                true,
-            ),
-            (
-                DeliveryQuery {
-                    account: account("other"),
-                    ..all()
-                },
-                false,
-            ),
-            (
-                DeliveryQuery {
-                    mode: Some(Mode::Test),
-                    ..all()
-                },
-                true,
-            ),
-            (
-                DeliveryQuery {
-                    mode: Some(Mode::Live),
-                    ..all()
-                },
-                false,
-            ),
-            (
-                DeliveryQuery {
-                    id: Some(delivery.id),
-                    ..all()
-                },
-                true,
-            ),
-            (
-                DeliveryQuery {
-                    id: Some(elsewhere.id),
-                    ..all()
-                },
-                false,
-            ),
-            (
-                DeliveryQuery {
-                    event: Some(event.id()),
-                    ..all()
-                },
-                true,
-            ),
-            (
-                DeliveryQuery {
-                    event: Some(EventId::new(now(), &[9; 10])),
-                    ..all()
-                },
-                false,
-            ),
-            (
-                DeliveryQuery {
-                    webhook: Some(webhook),
-                    ..all()
-                },
-                true,
-            ),
-            (
-                DeliveryQuery {
-                    webhook: Some(other),
-                    ..all()
-                },
-                false,
-            ),
+            (DeliveryQuery { account: account("acme"), ..all() }, true),
+            (DeliveryQuery { account: account("other"), ..all() }, false),
+            (DeliveryQuery { mode: Some(Mode::Test), ..all() }, true),
+            (DeliveryQuery { mode: Some(Mode::Live), ..all() }, false),
+            (DeliveryQuery { id: Some(delivery.id), ..all() }, true),
+            (DeliveryQuery { id: Some(elsewhere.id), ..all() }, false),
+            (DeliveryQuery { event: Some(event.id()), ..all() }, true),
+            (DeliveryQuery { event: Some(EventId::new(now(), &[9; 10])), ..all() }, false),
+            (DeliveryQuery { webhook: Some(webhook), ..all() }, true),
+            (DeliveryQuery { webhook: Some(other), ..all() }, false),
             (states(&[StateKind::Waiting]), true),
             (states(&[StateKind::Delivered, StateKind::Waiting]), true),
             (states(&[StateKind::Delivered]), false),

@@ -25,14 +25,10 @@ pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
         return Some(value.parse().map_or(Duration::MAX, Duration::from_secs));
     }
     // The three forms of HTTP-date (RFC 9110, section 5.6.7).
-    [
-        "%a, %d %b %Y %H:%M:%S GMT",
-        "%A, %d-%b-%y %H:%M:%S GMT",
-        "%a %b %e %H:%M:%S %Y",
-    ]
-    .iter()
-    .find_map(|form| NaiveDateTime::parse_from_str(value, form).ok())
-    .map(|date| between(now, date.and_utc()))
+    ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"]
+        .iter()
+        .find_map(|form| NaiveDateTime::parse_from_str(value, form).ok())
+        .map(|date| between(now, date.and_utc()))
 }
 
 #[cfg(test)]

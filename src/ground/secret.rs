@@ -113,14 +113,9 @@ impl Secret {
                 return invalid("is not standard base64 behind whsec_".into());
             };
             if !SECRET_BYTES.contains(&len) {
-                return invalid(format!(
-                    "has a key of {len} bytes; {least} to {most} are allowed"
-                ));
+                return invalid(format!("has a key of {len} bytes; {least} to {most} are allowed"));
             }
-            return Ok(Self::assemble(
-                text.into(),
-                bytes.get(..len).unwrap_or_default(),
-            ));
+            return Ok(Self::assemble(text.into(), bytes.get(..len).unwrap_or_default()));
         }
         if text.starts_with(DIGITAL_RIVER_PREFIX) {
             if !SECRET_BYTES.contains(&text.len()) {
@@ -176,10 +171,7 @@ fn key_block(key: &[u8]) -> Zeroizing<[u8; BLOCK]> {
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.reveal()
-            .as_bytes()
-            .ct_eq(other.reveal().as_bytes())
-            .into()
+        self.reveal().as_bytes().ct_eq(other.reveal().as_bytes()).into()
     }
 }
 
@@ -248,13 +240,8 @@ mod tests {
                 assert!(!format!("{error} {error:?}").contains(&text), "{error}");
             }
         }
-        let text = Secret::parse(&encoded(32).replace("whsec_", "whpk_"))
-            .unwrap_err()
-            .to_string();
-        assert_eq!(
-            text,
-            "secret: is an asymmetric key (whpk_, whsk_), not a shared secret"
-        );
+        let text = Secret::parse(&encoded(32).replace("whsec_", "whpk_")).unwrap_err().to_string();
+        assert_eq!(text, "secret: is an asymmetric key (whpk_, whsk_), not a shared secret");
     }
 
     /// Fills keys at and around a block's length (table).

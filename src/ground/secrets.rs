@@ -92,11 +92,7 @@ impl Secrets {
     /// A first secret.
     pub fn new(secret: Secret, now: Timestamp) -> Self {
         Self {
-            current: SecretRecord {
-                secret,
-                created: time::to_millis(now),
-                expires: None,
-            },
+            current: SecretRecord { secret, created: time::to_millis(now), expires: None },
             older: Vec::new(),
         }
     }
@@ -140,9 +136,7 @@ impl Secrets {
     /// expiry on.
     pub fn active(&self, now: Timestamp) -> impl DoubleEndedIterator<Item = &Secret> {
         let older = self.older.iter().filter(move |record| record.lives(now));
-        std::iter::once(&self.current)
-            .chain(older)
-            .map(|record| &record.secret)
+        std::iter::once(&self.current).chain(older).map(|record| &record.secret)
     }
 
     /// These secrets with `new` as the current one. The one that was current lives on for
@@ -154,10 +148,7 @@ impl Secrets {
     /// when `new` is among the living ones already. These secrets stay as they are.
     pub fn rotate(&self, new: Secret, overlap: Overlap, now: Timestamp) -> Result<Self> {
         if self.active(now).any(|secret| *secret == new) {
-            return Err(Error::invalid(
-                "secret",
-                "is one of the webhook's secrets already",
-            ));
+            return Err(Error::invalid("secret", "is one of the webhook's secrets already"));
         }
         let retired = SecretRecord {
             expires: Some(time::after(now, overlap.duration())),
@@ -179,10 +170,7 @@ impl Secrets {
                 format!("a webhook has at most {SECRETS_MAX} secrets at once{free}"),
             ));
         }
-        Ok(Self {
-            older,
-            ..Self::new(new, now)
-        })
+        Ok(Self { older, ..Self::new(new, now) })
     }
 }
 
@@ -247,9 +235,7 @@ mod tests {
             .unwrap();
         assert_eq!(active(&secrets, hour(1)), [secret(3), secret(2), secret(1)]);
         assert_eq!(active(&secrets, hour(2)), [secret(3), secret(1)]);
-        let secrets = secrets
-            .rotate(secret(4), Overlap::IMMEDIATE, hour(3))
-            .unwrap();
+        let secrets = secrets.rotate(secret(4), Overlap::IMMEDIATE, hour(3)).unwrap();
         assert_eq!(active(&secrets, hour(3)), [secret(4), secret(1)]);
         assert_eq!(secrets.parts().count(), 2);
         assert_eq!(active(&secrets, hour(24)), [secret(4)]);
@@ -260,18 +246,10 @@ mod tests {
     fn the_sixth_secret_is_refused_until_one_expires() {
         let mut secrets = Secrets::new(secret(1), hour(0));
         for n in 2..=5 {
-            let overlap = if n == 3 {
-                Overlap::hours(6)
-            } else {
-                Overlap::hours(24)
-            };
-            secrets = secrets
-                .rotate(secret(n), overlap.unwrap(), hour(0))
-                .unwrap();
+            let overlap = if n == 3 { Overlap::hours(6) } else { Overlap::hours(24) };
+            secrets = secrets.rotate(secret(n), overlap.unwrap(), hour(0)).unwrap();
         }
-        let error = secrets
-            .rotate(secret(6), Overlap::default(), hour(5))
-            .unwrap_err();
+        let error = secrets.rotate(secret(6), Overlap::default(), hour(5)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Limit);
         assert_eq!(
             error.to_string(),
@@ -279,13 +257,9 @@ mod tests {
              1970-01-01T06:00:00.000Z"
         );
         assert_eq!(active(&secrets, hour(5)).len(), 5);
-        let at_once = secrets
-            .rotate(secret(6), Overlap::IMMEDIATE, hour(5))
-            .unwrap();
+        let at_once = secrets.rotate(secret(6), Overlap::IMMEDIATE, hour(5)).unwrap();
         assert_eq!(active(&at_once, hour(5)).len(), 5);
-        let later = secrets
-            .rotate(secret(6), Overlap::default(), hour(6))
-            .unwrap();
+        let later = secrets.rotate(secret(6), Overlap::default(), hour(6)).unwrap();
         assert_eq!(active(&later, hour(6)).len(), 5);
     }
 
@@ -296,16 +270,10 @@ mod tests {
             .rotate(secret(2), Overlap::hours(1).unwrap(), hour(0))
             .unwrap();
         for n in [1, 2] {
-            let error = secrets
-                .rotate(secret(n), Overlap::IMMEDIATE, hour(0))
-                .unwrap_err();
+            let error = secrets.rotate(secret(n), Overlap::IMMEDIATE, hour(0)).unwrap_err();
             assert_eq!(error.field(), Some("secret"));
         }
-        assert!(
-            secrets
-                .rotate(secret(1), Overlap::IMMEDIATE, hour(1))
-                .is_ok()
-        );
+        assert!(secrets.rotate(secret(1), Overlap::IMMEDIATE, hour(1)).is_ok());
     }
 
     /// Rotates under a clock that goes back, and stores the result.
@@ -322,11 +290,7 @@ mod tests {
     /// Reads stored lists that break one rule each (table).
     #[test]
     fn broken_stored_lists_are_refused() {
-        let record = |n, expires| SecretRecord {
-            secret: secret(n),
-            created: hour(0),
-            expires,
-        };
+        let record = |n, expires| SecretRecord { secret: secret(n), created: hour(0), expires };
         let old = |n| record(n, Some(hour(1)));
         assert!(Secrets::from_stored([record(1, None), old(2), old(3), old(4), old(5)]).is_ok());
         for (parts, text) in [
@@ -335,14 +299,8 @@ mod tests {
                 vec![record(1, None), old(2), old(3), old(4), old(5), old(6)],
                 "secrets: there are more than 5",
             ),
-            (
-                vec![old(1)],
-                "secrets: the first, current one has an expiry",
-            ),
-            (
-                vec![record(1, None), record(2, None)],
-                "secrets: an older one has no expiry",
-            ),
+            (vec![old(1)], "secrets: the first, current one has an expiry"),
+            (vec![record(1, None), record(2, None)], "secrets: an older one has no expiry"),
         ] {
             assert_eq!(Secrets::from_stored(parts).unwrap_err().to_string(), text);
         }

@@ -30,10 +30,7 @@ pub fn before(time: Timestamp, duration: Duration) -> Timestamp {
 
 /// How long it is from `earlier` to `later`; zero where the order is the other way round.
 pub fn between(earlier: Timestamp, later: Timestamp) -> Duration {
-    later
-        .signed_duration_since(earlier)
-        .to_std()
-        .unwrap_or(Duration::ZERO)
+    later.signed_duration_since(earlier).to_std().unwrap_or(Duration::ZERO)
 }
 
 /// The text of `time` as payloads carry it: `2026-01-31T08:15:30.120Z`.
@@ -59,9 +56,7 @@ pub fn parse_time(text: &str) -> Option<Timestamp> {
         return Some(time.with_timezone(&Utc));
     }
     let bare = text.strip_suffix('Z')?;
-    NaiveDateTime::parse_from_str(bare, "%Y-%m-%dT%H:%M:%S%.f")
-        .ok()
-        .map(|time| time.and_utc())
+    NaiveDateTime::parse_from_str(bare, "%Y-%m-%dT%H:%M:%S%.f").ok().map(|time| time.and_utc())
 }
 
 #[cfg(test)]
@@ -86,13 +81,8 @@ mod tests {
             assert_eq!(time.timestamp(), 1_620_284_889, "{text}");
             assert_eq!(time.timestamp_subsec_nanos(), nanos, "{text}");
         }
-        for text in [
-            "",
-            "2021-05-06",
-            "2021-05-06T07:08:09",
-            "06/05/2021",
-            "2021-13-06T07:08:09Z",
-        ] {
+        for text in ["", "2021-05-06", "2021-05-06T07:08:09", "06/05/2021", "2021-13-06T07:08:09Z"]
+        {
             assert!(parse_time(text).is_none(), "{text} is read");
         }
     }
@@ -103,13 +93,7 @@ mod tests {
         let now = parse_time("2026-01-01T00:00:00Z").unwrap();
         assert_eq!(after(now, Duration::MAX), Timestamp::MAX_UTC);
         assert_eq!(before(now, Duration::MAX), Timestamp::MIN_UTC);
-        assert_eq!(
-            between(now, before(now, Duration::from_secs(1))),
-            Duration::ZERO
-        );
-        assert_eq!(
-            between(now, after(now, Duration::from_millis(1500))).as_millis(),
-            1500
-        );
+        assert_eq!(between(now, before(now, Duration::from_secs(1))), Duration::ZERO);
+        assert_eq!(between(now, after(now, Duration::from_millis(1500))).as_millis(), 1500);
     }
 }

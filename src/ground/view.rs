@@ -125,12 +125,9 @@ impl From<&Webhook> for WebhookView {
     fn from(webhook: &Webhook) -> Self {
         let (authentication, oauth) = match webhook.authentication() {
             Authentication::None => (None, None),
-            Authentication::Basic(basic) => (
-                Some(UserView {
-                    username: basic.username().into(),
-                }),
-                None,
-            ),
+            Authentication::Basic(basic) => {
+                (Some(UserView { username: basic.username().into() }), None)
+            }
             Authentication::OAuth(oauth) => (None, Some(OAuthView::from(oauth))),
         };
         Self {
@@ -277,10 +274,7 @@ pub struct AttemptJson {
 impl From<&Attempt> for AttemptJson {
     fn from(attempt: &Attempt) -> Self {
         let (status, retry_after, failure) = match attempt.outcome {
-            Outcome::Answered {
-                status,
-                retry_after,
-            } => (Some(status), retry_after, None),
+            Outcome::Answered { status, retry_after } => (Some(status), retry_after, None),
             Outcome::Unanswered(kind) => (None, None, Some(kind.as_str())),
             Outcome::Interrupted => (None, None, Some("interrupted")),
         };
@@ -338,10 +332,7 @@ mod tests {
             .into_webhook(WebhookId::new(now(), &[1; 10]), secret, now())
             .unwrap();
         let new = Secret::parse("whk_CANARY-00000000-0000-4000-8001").unwrap();
-        let secrets = webhook
-            .secrets()
-            .rotate(new, Overlap::default(), now())
-            .unwrap();
+        let secrets = webhook.secrets().rotate(new, Overlap::default(), now()).unwrap();
         webhook.with_secrets(secrets).stored(now())
     }
 
@@ -370,10 +361,7 @@ mod tests {
             "updatedTime": "2026-01-31T08:15:30.120Z",
             "version": 1,
         });
-        assert_eq!(
-            serde_json::to_value(WebhookView::from(&webhook)).unwrap(),
-            expected
-        );
+        assert_eq!(serde_json::to_value(WebhookView::from(&webhook)).unwrap(), expected);
     }
 
     /// Looks at the parts that depend on authentication, status and pin (table).
@@ -391,17 +379,11 @@ mod tests {
 
         let common = |grant: Value| {
             let mut expected = json!({"tokenEndPoint": "https://id.example/t", "clientID": "shop"});
-            expected
-                .as_object_mut()
-                .unwrap()
-                .extend(grant.as_object().unwrap().clone());
+            expected.as_object_mut().unwrap().extend(grant.as_object().unwrap().clone());
             expected
         };
         for (grant, expected) in [
-            (
-                Grant::client_credentials(None),
-                json!({"grantType": "client_credentials"}),
-            ),
+            (Grant::client_credentials(None), json!({"grantType": "client_credentials"})),
             (
                 Grant::client_credentials(Some("hooks".into())),
                 json!({"grantType": "client_credentials", "audience": "hooks"}),
@@ -436,10 +418,7 @@ mod tests {
                 .unwrap()
                 .secret(webhook.secrets().current().clone())
                 .with(edit.clone());
-            let created = crate::Created {
-                webhook: webhook.clone(),
-                prompt: true,
-            };
+            let created = crate::Created { webhook: webhook.clone(), prompt: true };
             for shown in [
                 format!("{webhook:?} {webhook:#?}"),
                 format!("{view:?}"),
@@ -467,20 +446,14 @@ mod tests {
             attempts: Vec::new(),
         };
         let latency = Duration::from_millis(12);
-        let answered = Outcome::Answered {
-            status: 503,
-            retry_after: Some(Duration::from_millis(2_500)),
-        };
+        let answered =
+            Outcome::Answered { status: 503, retry_after: Some(Duration::from_millis(2_500)) };
         let mut first = Attempt::new(1, now(), latency, answered);
         first.response = b"busy \xff".to_vec();
         first.truncated = true;
         let mut second = Attempt::new(3, now(), latency, Outcome::Unanswered(FailureKind::Timeout));
         second.error = Some("too late".into());
-        view.attempts = vec![
-            first,
-            second,
-            Attempt::new(4, now(), latency, Outcome::Interrupted),
-        ];
+        view.attempts = vec![first, second, Attempt::new(4, now(), latency, Outcome::Interrupted)];
         let time = "2026-01-31T08:15:30.120Z";
         let expected = json!({
             "id": view.delivery.id.to_string(),
@@ -502,10 +475,7 @@ mod tests {
                  "failure": "interrupted", "response": "", "truncated": false},
             ],
         });
-        assert_eq!(
-            serde_json::to_value(DeliveryJson::from(&view)).unwrap(),
-            expected
-        );
+        assert_eq!(serde_json::to_value(DeliveryJson::from(&view)).unwrap(), expected);
 
         view.delivery = crate::Delivery::owed(event.id(), webhook, cause, now(), now());
         for (state, name, ended) in [
@@ -514,10 +484,7 @@ mod tests {
             (State::Expired { at: now() }, "expired", true),
             (State::Cancelled { at: now() }, "cancelled", true),
             (
-                State::Leased {
-                    dispatcher: crate::DispatcherId::new(now(), &[1; 10]),
-                    ticket: 1,
-                },
+                State::Leased { dispatcher: crate::DispatcherId::new(now(), &[1; 10]), ticket: 1 },
                 "leased",
                 false,
             ),

@@ -13,6 +13,7 @@ use super::account::{Account, Mode};
 use super::address::EndpointUrl;
 use super::authentication::Authentication;
 use super::error::{Error, ErrorKind, Result};
+use super::event::Event;
 use super::filter::Filters;
 use super::header::Headers;
 use super::id::WebhookId;
@@ -181,29 +182,20 @@ impl Webhook {
     /// This webhook, enabled. Needs no confirmation (seed row W27).
     #[must_use]
     pub fn enable(&self) -> Self {
-        Self {
-            status: Status::Enabled,
-            ..self.clone()
-        }
+        Self { status: Status::Enabled, ..self.clone() }
     }
 
     /// This webhook, disabled for `reason`. A person's wish needs a
     /// [`Confirmation`] (seed row W28), which the caller checks.
     #[must_use]
     pub fn disable(&self, reason: DisabledReason) -> Self {
-        Self {
-            status: Status::Disabled(reason),
-            ..self.clone()
-        }
+        Self { status: Status::Disabled(reason), ..self.clone() }
     }
 
     /// This webhook with these secrets.
     #[must_use]
     pub fn with_secrets(&self, secrets: Secrets) -> Self {
-        Self {
-            secrets,
-            ..self.clone()
-        }
+        Self { secrets, ..self.clone() }
     }
 
     /// This webhook as it is stored at `now`: the version is one more. For storage implementers;
@@ -212,12 +204,42 @@ impl Webhook {
     pub fn stored(&self, now: Timestamp) -> Self {
         let now = to_millis(now);
         let created = if self.version == 0 { now } else { self.created };
-        Self {
-            created,
-            updated: now,
-            version: self.version + 1,
-            ..self.clone()
+        Self { created, updated: now, version: self.version + 1, ..self.clone() }
+    }
+
+    /// This webhook as it is stored at `now` in the place of the one with its id, whose version is
+    /// `stored`: `None` where there never was one, 0 where one was deleted that is still named.
+    ///
+    /// # Errors
+    /// [`Stale`](ErrorKind::Stale) when `stored` is another version than the one that this was made
+    /// from; [`NotFound`](ErrorKind::NotFound) when there is none to replace;
+    /// [`Conflict`](ErrorKind::Conflict) when a new webhook's id is taken.
+    pub fn stored_over(&self, stored: Option<u64>, now: Timestamp) -> Result<Self> {
+        let (id, seen) = (self.id, self.version);
+        match (seen, stored) {
+            (0, None) => Ok(self.stored(now)),
+            (0, Some(_)) => {
+                Err(Error::new(ErrorKind::Conflict, format!("webhook {id} exists already")))
+            }
+            (_, None | Some(0)) => Err(Error::not_found("webhook", id)),
+            (_, Some(stored)) if stored == seen => Ok(self.stored(now)),
+            (_, Some(stored)) => {
+                let message =
+                    format!("webhook {id} has version {stored}, not {seen}: read it again");
+                Err(Error::new(ErrorKind::Stale, message))
+            }
         }
+    }
+
+    /// Whether `event` may be sent to it at all: it is of the same account and mode.
+    pub fn takes(&self, event: &Event) -> bool {
+        self.mode == event.mode() && self.account == *event.account()
+    }
+
+    /// Whether `event` is to be sent to it while its filters hold: it takes the event, is enabled,
+    /// and asks for the type.
+    pub fn wants(&self, event: &Event) -> bool {
+        self.is_enabled() && self.takes(event) && self.types().matches(event.event_type())
     }
 
     /// This webhook with `edit` applied. The id, the account and the mode stay.
@@ -228,10 +250,7 @@ impl Webhook {
         let mut settings = self.settings.clone();
         edit.apply(&mut settings);
         settings.check()?;
-        Ok(Self {
-            settings,
-            ..self.clone()
-        })
+        Ok(Self { settings, ..self.clone() })
     }
 }
 
@@ -494,10 +513,8 @@ impl Settings {
     pub(super) fn check(&self) -> Result<()> {
         bounded("description", &self.description, DESCRIPTION_BYTES_MAX)?;
         if self.metadata.len() > METADATA_ENTRIES_MAX {
-            let message = format!(
-                "has {} entries; {METADATA_ENTRIES_MAX} are allowed",
-                self.metadata.len()
-            );
+            let message =
+                format!("has {} entries; {METADATA_ENTRIES_MAX} are allowed", self.metadata.len());
             return Err(Error::invalid("metadata", message));
         }
         for (key, value) in &self.metadata {
@@ -519,17 +536,13 @@ impl Settings {
             return Err(Error::invalid("timeout", "must be 1 s to 60 s"));
         }
         signature::check(&self.schemes, &self.headers)?;
-        self.authentication
-            .check(&self.address, &self.headers, &self.schemes)
+        self.authentication.check(&self.address, &self.headers, &self.schemes)
     }
 }
 
 fn bounded(field: &'static str, text: &str, max: usize) -> Result<()> {
     if text.len() > max {
-        return Err(Error::invalid(
-            field,
-            format!("has {} bytes; {max} are allowed", text.len()),
-        ));
+        return Err(Error::invalid(field, format!("has {} bytes; {max} are allowed", text.len())));
     }
     Ok(())
 }
@@ -548,10 +561,7 @@ pub struct Confirmation {
 impl Confirmation {
     /// `user` is who acts, as the host knows; `typed` is what was typed.
     pub fn new(user: impl Into<String>, typed: impl Into<String>) -> Self {
-        Self {
-            user: user.into(),
-            typed: typed.into(),
-        }
+        Self { user: user.into(), typed: typed.into() }
     }
 
     /// Compares byte for byte.

@@ -327,10 +327,7 @@ mod tests {
             .authentication(authentication)
             .api_version(Some("2026-01-31".into()))
             .timeout(Some(Duration::from_millis(1_234)))
-            .schemes([
-                SignatureScheme::StandardWebhooks,
-                SignatureScheme::digital_river(),
-            ]);
+            .schemes([SignatureScheme::StandardWebhooks, SignatureScheme::digital_river()]);
         let secret = Secret::parse("whk_CANARY-00000000-0000-4000-8000").unwrap();
         let webhook = Registration::new("https://example.com/hook?a=b", ["*"])
             .unwrap()
@@ -343,9 +340,7 @@ mod tests {
         let secrets = webhook.secrets();
         let new = Secret::from_random(&[2; 32]);
         let secrets = secrets.rotate(new, Overlap::default(), now()).unwrap();
-        webhook
-            .with_secrets(secrets)
-            .stored(crate::time::after(now(), Duration::from_secs(9)))
+        webhook.with_secrets(secrets).stored(crate::time::after(now(), Duration::from_secs(9)))
     }
 
     fn authentications() -> [Authentication; 4] {
@@ -398,13 +393,7 @@ mod tests {
         assert_eq!(Webhook::from_stored(&spelt).unwrap(), webhook);
 
         let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        for key in [
-            "description",
-            "metadata",
-            "headers",
-            "authentication",
-            "apiVersion",
-        ] {
+        for key in ["description", "metadata", "headers", "authentication", "apiVersion"] {
             json.as_object_mut().unwrap().remove(key).unwrap();
         }
         let older = Webhook::from_stored(&json.to_string()).unwrap();
@@ -430,9 +419,7 @@ mod tests {
             wrong[key] = serde_json::json!([[{"CANARY": "CANARY"}, "CANARY"]]);
             refused(&wrong.to_string(), key);
         }
-        for key in [
-            "id", "account", "mode", "address", "types", "schemes", "secrets", "enabled",
-        ] {
+        for key in ["id", "account", "mode", "address", "types", "schemes", "secrets", "enabled"] {
             let mut without = json.clone();
             without.as_object_mut().unwrap().remove(key).unwrap();
             refused(&without.to_string(), key);
@@ -440,26 +427,10 @@ mod tests {
         for (from, to, key) in [
             ("whk_CANARY", "CANARY", "secrets"),
             ("\"X-A\"", "\"x-b\"", "headers"),
-            (
-                "\"grantType\":\"password\"",
-                "\"grantType\":\"CANARY\"",
-                "authentication",
-            ),
-            (
-                "https://id.example/t",
-                "http://id.example/CANARY",
-                "authentication",
-            ),
-            (
-                "https://example.com/hook?a=b",
-                "http://example.com/hook",
-                "address",
-            ),
-            (
-                "\"timeoutMillis\":1234",
-                "\"timeoutMillis\":61000",
-                "timeout",
-            ),
+            ("\"grantType\":\"password\"", "\"grantType\":\"CANARY\"", "authentication"),
+            ("https://id.example/t", "http://id.example/CANARY", "authentication"),
+            ("https://example.com/hook?a=b", "http://example.com/hook", "address"),
+            ("\"timeoutMillis\":1234", "\"timeoutMillis\":61000", "timeout"),
         ] {
             assert!(text.contains(from), "{from}");
             refused(&text.replace(from, to), key);

@@ -2,6 +2,8 @@
 
 pub(crate) mod clock;
 pub(crate) mod entropy;
+pub(crate) mod kept;
 pub(crate) mod observer;
+mod rules;
 pub(crate) mod storage;
 pub(crate) mod transport;

@@ -11,10 +11,12 @@
 //!
 //! 1. **Whole calls.** Each call is one transaction: it happens whole or not at all, and `Ok`
 //!    means that it is durable. A call whose future is dropped may or may not have happened.
-//! 2. **A store never decides.** It compares, locks and writes. What to write comes in values of
-//!    the ground floor, which also say how to apply themselves: [`Transition::apply`],
-//!    [`Delivery::lease`], [`Delivery::reap`], [`Delivery::standing`], [`Lane`],
-//!    [`Webhook::stored`], [`WebhookQuery::matches`], [`Page::of`].
+//! 2. **A store never decides.** It finds, locks and writes. What to write comes in values that
+//!    also say how to apply themselves: [`Webhook::stored_over`], [`Webhook::wants`],
+//!    [`Appended::of_all`], [`Turn::check`], [`Turn::route`], [`Turn::claim`],
+//!    [`Settlement::apply`], [`Heartbeat::frees`], [`Sweep::apply`], [`WebhookQuery::matches`],
+//!    [`Page::of`]; and where a store needs smaller parts, [`Transition::apply`], [`Delivery`] and
+//!    [`Lane`].
 //! 3. **A store has no clock and no randomness.** `now` is a parameter; the id of a delivery is
 //!    [`DeliveryId::of`] its event, webhook and cause.
 //! 4. **Who gets an event is decided by when it was published.** Publishes are numbered in the
@@ -248,8 +250,7 @@ pub struct Turn {
 impl Turn {
     /// How many more deliveries of `webhook` may be leased.
     pub fn room(&self, webhook: WebhookId) -> u32 {
-        self.each
-            .saturating_sub(self.busy.get(&webhook).copied().unwrap_or(0))
+        self.each.saturating_sub(self.busy.get(&webhook).copied().unwrap_or(0))
     }
 }
 

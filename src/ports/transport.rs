@@ -68,11 +68,7 @@ pub struct Request {
 impl Request {
     /// A request with its deadline and the number of bytes to keep of the answer's body.
     pub fn new(http: http::Request<Bytes>, deadline: Duration, keep: usize) -> Self {
-        Self {
-            http,
-            deadline,
-            keep,
-        }
+        Self { http, deadline, keep }
     }
 }
 
@@ -107,10 +103,7 @@ pub struct Response {
 impl Response {
     /// An answer with this status, no headers and no body.
     pub fn new(status: u16) -> Self {
-        Self {
-            status,
-            ..Self::default()
-        }
+        Self { status, ..Self::default() }
     }
 }
 

@@ -18,11 +18,7 @@ fn slow(stage: &Stage) {
 
 async fn webhooks(stage: &Stage) -> Vec<tidings::Webhook> {
     let all = PageRequest::first(100).unwrap();
-    let page = stage
-        .faulty
-        .inner
-        .webhooks(&WebhookQuery::default(), &all)
-        .await;
+    let page = stage.faulty.inner.webhooks(&WebhookQuery::default(), &all).await;
     page.unwrap().items
 }
 
@@ -43,11 +39,7 @@ async fn a_publish_can_be_dropped_anywhere() {
                 None => dropped += 1,
                 Some(published) => {
                     finished += 1;
-                    new += published
-                        .unwrap()
-                        .iter()
-                        .filter(|published| published.new)
-                        .count();
+                    new += published.unwrap().iter().filter(|published| published.new).count();
                 }
             }
             let again = stage.tidings.publish_all(events).await.unwrap();
@@ -70,9 +62,7 @@ async fn changes_of_webhooks_can_be_dropped_anywhere() {
     for polls in 0..POLLS {
         slow(&stage);
         let before = webhooks(&stage).await.len();
-        let created = poll_times(handle.create(registration("a")), polls)
-            .await
-            .is_some();
+        let created = poll_times(handle.create(registration("a")), polls).await.is_some();
         let after = webhooks(&stage).await.len() - before;
         assert!(after <= 1 && (after == 1 || !created));
         let webhook = stage.webhook("b").await;
@@ -99,10 +89,7 @@ async fn changes_of_webhooks_can_be_dropped_anywhere() {
         assert!(count == 2 || (count == 1 && rotated.is_none()));
 
         let deleted = poll_times(handle.delete(id), polls).await;
-        let gone = webhooks(&stage)
-            .await
-            .iter()
-            .all(|webhook| webhook.id() != id);
+        let gone = webhooks(&stage).await.iter().all(|webhook| webhook.id() != id);
         assert!(gone || deleted.is_none());
         assert_eq!(handle.delete(id).await.is_ok(), !gone);
         for webhook in webhooks(&stage).await {
@@ -133,10 +120,7 @@ async fn redeliveries_and_test_events_can_be_dropped_anywhere() {
         assert!(now - made <= 1 && (now > made || tested.is_none()));
         made = now;
     }
-    assert!(
-        made > 2 && made < 2 * POLLS,
-        "some happened, some did not: {made}"
-    );
+    assert!(made > 2 && made < 2 * POLLS, "some happened, some did not: {made}");
     stage.until_ended(made).await;
     run.stop().await;
     assert_eq!(stage.receivers.hits().len(), made);

@@ -16,9 +16,7 @@ async fn every_webhook_that_wants_an_event_gets_it_and_no_other() {
     let stage = Stage::new(|_| FINE);
     let other = Account::new("other").unwrap();
     let hook = |host: &str, types: &[&str]| {
-        Registration::new(&format!("https://{host}.example/"), types)
-            .unwrap()
-            .enabled(true)
+        Registration::new(&format!("https://{host}.example/"), types).unwrap().enabled(true)
     };
     for registration in [
         hook("all", &["*"]),
@@ -33,22 +31,13 @@ async fn every_webhook_that_wants_an_event_gets_it_and_no_other() {
     }
     let event = |kind: &str, account: &Account, mode| {
         let change = Change::of(kind, &json!({})).unwrap();
-        stage
-            .tidings
-            .event(change.account(account.clone()).mode(mode))
-            .unwrap()
+        stage.tidings.event(change.account(account.clone()).mode(mode)).unwrap()
     };
     let own = Account::default();
     let expected: [(_, &[&str]); 6] = [
-        (
-            event("order.paid", &own, Mode::Live),
-            &["all", "orders", "paid"],
-        ),
+        (event("order.paid", &own, Mode::Live), &["all", "orders", "paid"]),
         (event("invoice.paid", &own, Mode::Live), &["all", "paid"]),
-        (
-            event("order.item.added", &own, Mode::Live),
-            &["all", "deep", "orders"],
-        ),
+        (event("order.item.added", &own, Mode::Live), &["all", "deep", "orders"]),
         (event("refund.made", &own, Mode::Live), &["all"]),
         (event("order.paid", &other, Mode::Live), &["other"]),
         (event("order.paid", &own, Mode::Test), &["test"]),
@@ -85,10 +74,7 @@ async fn retries_come_when_the_schedule_says_and_end_exhausted() {
         let waited = pair[1].at - pair[0].at;
         let delay = schedule.delay(failures).unwrap();
         // Timers tick in milliseconds, and a failure is settled within two.
-        assert!(
-            delay <= waited && waited <= delay + millis(10),
-            "{delay:?} {waited:?}"
-        );
+        assert!(delay <= waited && waited <= delay + millis(10), "{delay:?} {waited:?}");
     }
     let view = stage.only().await;
     assert_eq!(view.delivery.state.kind(), StateKind::Exhausted);
@@ -183,13 +169,7 @@ async fn nothing_but_failure_for_days_disables() {
 /// Publishes while the webhook is disabled and after, with a backlog of before.
 #[tokio::test(start_paused = true)]
 async fn what_waits_for_a_disabled_webhook_goes_out_when_it_is_enabled() {
-    let stage = Stage::new(|hit| {
-        if hit.nth == 1 {
-            Answer::Status(500)
-        } else {
-            FINE
-        }
-    });
+    let stage = Stage::new(|hit| if hit.nth == 1 { Answer::Status(500) } else { FINE });
     let webhook = stage.webhook("a").await;
     let run = stage.start(quiet());
     stage.publish(3).await;
@@ -198,11 +178,7 @@ async fn what_waits_for_a_disabled_webhook_goes_out_when_it_is_enabled() {
     stage.tidings.disable(webhook.id(), &typed).await.unwrap();
     stage.publish(4).await;
     tokio::time::sleep(seconds(60)).await;
-    assert_eq!(
-        stage.receivers.hits().len(),
-        3,
-        "nothing is sent to a disabled webhook"
-    );
+    assert_eq!(stage.receivers.hits().len(), 3, "nothing is sent to a disabled webhook");
     stage.tidings.enable(webhook.id()).await.unwrap();
     stage.until_ended(3).await;
     run.stop().await;
@@ -223,15 +199,9 @@ async fn a_redelivery_sends_the_same_event_again() {
     assert_ne!(again, first.id);
     let view = stage.tidings.delivery(again).await.unwrap();
     assert_eq!(view.delivery.state.kind(), StateKind::Delivered);
-    assert_eq!(
-        (view.delivery.event, view.delivery.webhook),
-        (first.event, first.webhook)
-    );
+    assert_eq!((view.delivery.event, view.delivery.webhook), (first.event, first.webhook));
     let hits = stage.receivers.hits();
-    assert_eq!(
-        (&hits[0].event, &hits[0].body),
-        (&hits[1].event, &hits[1].body)
-    );
+    assert_eq!((&hits[0].event, &hits[0].body), (&hits[1].event, &hits[1].body));
     run.stop().await;
 }
 
@@ -271,12 +241,7 @@ async fn an_edit_moves_what_waits() {
     stage.publish(1).await;
     stage.until_ended(1).await;
     run.stop().await;
-    let hosts: Vec<_> = stage
-        .receivers
-        .hits()
-        .into_iter()
-        .map(|hit| hit.host)
-        .collect();
+    let hosts: Vec<_> = stage.receivers.hits().into_iter().map(|hit| hit.host).collect();
     assert_eq!(hosts, ["old", "new"]);
 }
 
@@ -295,19 +260,9 @@ async fn a_busy_receiver_is_left_in_peace_and_then_probed() {
     let hits = stage.receivers.hits();
     let later: Vec<_> = hits[10..].iter().map(|hit| hit.at - hits[0].at).collect();
     assert_eq!(later.len(), 10);
-    assert!(
-        seconds(5) <= later[0] && later[0] < seconds(6),
-        "{:?}",
-        later[0]
-    );
-    assert!(
-        later[1] >= later[0] + seconds(3),
-        "one goes first: {later:?}"
-    );
-    assert!(
-        later[9] < later[1] + millis(100),
-        "and then the rest: {later:?}"
-    );
+    assert!(seconds(5) <= later[0] && later[0] < seconds(6), "{:?}", later[0]);
+    assert!(later[1] >= later[0] + seconds(3), "one goes first: {later:?}");
+    assert!(later[9] < later[1] + millis(100), "and then the rest: {later:?}");
     stage.assert_delivered_once(10).await;
 }
 
@@ -325,18 +280,10 @@ async fn a_deleted_webhook_gets_nothing_more() {
     stage.tidings.delete(webhook.id()).await.unwrap();
     tokio::time::sleep(seconds(600)).await;
     assert_eq!(stage.receivers.hits().len(), 2);
-    let all = stage
-        .deliveries(&[StateKind::Waiting, StateKind::Leased])
-        .await;
+    let all = stage.deliveries(&[StateKind::Waiting, StateKind::Leased]).await;
     assert_eq!(all, []);
     let cancelled = stage.deliveries(&[StateKind::Cancelled]).await;
-    assert!(
-        cancelled
-            .iter()
-            .map(|view| view.attempts.len())
-            .sum::<usize>()
-            == 2
-    );
+    assert!(cancelled.iter().map(|view| view.attempts.len()).sum::<usize>() == 2);
     run.stop().await;
 }
 
@@ -387,15 +334,9 @@ async fn an_attempt_tells_what_happened() {
     stage.until(|stage| stage.notices.settled() == 1).await;
     let view = stage.only().await;
     let attempt = &view.attempts[0];
-    let outcome = Outcome::Answered {
-        status: 500,
-        retry_after: None,
-    };
+    let outcome = Outcome::Answered { status: 500, retry_after: None };
     assert_eq!((attempt.number, attempt.outcome), (1, outcome));
-    assert_eq!(
-        (attempt.response.len(), attempt.truncated),
-        (16 * 1024, true)
-    );
+    assert_eq!((attempt.response.len(), attempt.truncated), (16 * 1024, true));
     assert!(attempt.started >= epoch() + seconds(7));
     assert!(due(&view.delivery) >= attempt.started + seconds(5));
     run.stop().await;

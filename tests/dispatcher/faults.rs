@@ -12,22 +12,14 @@ use super::kit::{Answer, FINE, Stage, due, exact, millis, quiet, seconds};
 
 /// Leases of 9 s, polls every 250 ms, housekeeping every second: everything happens soon.
 fn brisk() -> DispatcherOptions {
-    DispatcherOptions::default()
-        .lease(seconds(9))
-        .sweep_every(Some(seconds(1)))
+    DispatcherOptions::default().lease(seconds(9)).sweep_every(Some(seconds(1)))
 }
 
 /// Fails each kind of call before and after it happened, lets it hang before and after, and
 /// panics in it; the first, the second and the third of its kind, and three in a row.
 #[tokio::test(start_paused = true)]
 async fn an_error_of_the_storage_loses_and_doubles_nothing() {
-    let calls = [
-        Call::Route,
-        Call::Claim,
-        Call::Settle,
-        Call::Heartbeat,
-        Call::Sweep,
-    ];
+    let calls = [Call::Route, Call::Claim, Call::Settle, Call::Heartbeat, Call::Sweep];
     use Fault::{After, Before, HangAfter, HangBefore, Panic};
     for call in calls {
         for fault in [Before, After, HangBefore, HangAfter, Panic] {
@@ -39,12 +31,10 @@ async fn an_error_of_the_storage_loses_and_doubles_nothing() {
                 stage.webhook("a").await;
                 stage.webhook("b").await;
                 let planned = faulted.clone();
-                stage.plan(
-                    move |kind, nth| match kind == call && planned.contains(&nth) {
-                        true => fault,
-                        false => Fault::None,
-                    },
-                );
+                stage.plan(move |kind, nth| match kind == call && planned.contains(&nth) {
+                    true => fault,
+                    false => Fault::None,
+                });
                 let run = stage.start(brisk().in_flight(8));
                 for _ in 0..4 {
                     stage.publish(5).await;
@@ -55,10 +45,7 @@ async fn an_error_of_the_storage_loses_and_doubles_nothing() {
                 tokio::time::sleep(seconds(30)).await;
                 run.stop().await;
                 let case = format!("{call:?} {fault:?} {faulted:?}");
-                assert!(
-                    stage.faulty.count(call) >= 3,
-                    "{case}: too few calls to fail"
-                );
+                assert!(stage.faulty.count(call) >= 3, "{case}: too few calls to fail");
                 for view in stage.deliveries(&[]).await {
                     assert_eq!(view.delivery.interruptions, 0, "{case}");
                 }
@@ -74,23 +61,13 @@ async fn a_call_that_fails_is_not_repeated_in_a_hot_loop() {
     for (call, most) in [(Call::Route, 80), (Call::Claim, 80), (Call::Settle, 3_100)] {
         let stage = Stage::new(|_| FINE);
         stage.webhook("a").await;
-        stage.plan(move |kind, _| {
-            if kind == call {
-                Fault::Before
-            } else {
-                Fault::None
-            }
-        });
+        stage.plan(move |kind, _| if kind == call { Fault::Before } else { Fault::None });
         let run = stage.start(DispatcherOptions::default());
         stage.publish(3).await;
         tokio::time::sleep(seconds(300)).await;
         let count = stage.faulty.count(call);
         assert!((50..=most).contains(&count), "{call:?}: {count}");
-        assert!(
-            stage.faulty.total() < 8_000,
-            "{call:?}: {}",
-            stage.faulty.total()
-        );
+        assert!(stage.faulty.total() < 8_000, "{call:?}: {}", stage.faulty.total());
         stage.plan(|_, _| Fault::None);
         stage.until_ended(3).await;
         run.stop().await;
@@ -112,11 +89,7 @@ async fn a_settlement_is_repeated_until_it_succeeds() {
         stage.publish(100).await;
         stage.until_ended(100).await;
         run.stop().await;
-        assert_eq!(
-            stage.notices.settled(),
-            100,
-            "the observer hears of each once"
-        );
+        assert_eq!(stage.notices.settled(), 100, "the observer hears of each once");
         stage.assert_delivered_once(100).await;
     }
 }
@@ -125,23 +98,12 @@ async fn a_settlement_is_repeated_until_it_succeeds() {
 /// by a later claim; the permits come back, too.
 #[tokio::test(start_paused = true)]
 async fn what_a_hanging_call_leased_goes_back_uncharged() {
-    let stage = Stage::new(|hit| {
-        if hit.nth == 1 {
-            Answer::Status(500)
-        } else {
-            FINE
-        }
-    });
+    let stage = Stage::new(|hit| if hit.nth == 1 { Answer::Status(500) } else { FINE });
     stage.webhook("a").await;
     let run = stage.start(brisk().in_flight(5));
     stage.publish(5).await;
     stage.until(|stage| stage.notices.settled() == 5).await;
-    let due = stage
-        .deliveries(&[])
-        .await
-        .iter()
-        .map(|view| due(&view.delivery))
-        .min();
+    let due = stage.deliveries(&[]).await.iter().map(|view| due(&view.delivery)).min();
     let (begun, hung) = (tokio::time::Instant::now(), AtomicUsize::new(0));
     stage.plan(move |call, _| {
         let hangs = call == Call::Claim
@@ -177,17 +139,8 @@ async fn a_dispatcher_that_was_given_up_goes_on() {
     // Somebody else looks for the dead after a lease.
     tokio::time::sleep(seconds(10)).await;
     let now = stage.now();
-    let dispatcher = stage
-        .tidings
-        .dispatcher(stage.receivers.clone())
-        .unwrap()
-        .id();
-    let heartbeat = Heartbeat {
-        dispatcher,
-        now,
-        until: now + seconds(1),
-        abandoned: Vec::new(),
-    };
+    let dispatcher = stage.tidings.dispatcher(stage.receivers.clone()).unwrap().id();
+    let heartbeat = Heartbeat { dispatcher, now, until: now + seconds(1), abandoned: Vec::new() };
     stage.faulty.inner.heartbeat(&heartbeat).await.unwrap();
     let turn = Turn {
         dispatcher,
@@ -205,20 +158,9 @@ async fn a_dispatcher_that_was_given_up_goes_on() {
     cut_off.stop().await;
     for view in stage.deliveries(&[]).await {
         assert_eq!(view.delivery.state.kind(), StateKind::Delivered);
-        assert_eq!(
-            (view.delivery.interruptions, view.delivery.failures),
-            (1, 0)
-        );
-        let outcomes: Vec<_> = view
-            .attempts
-            .iter()
-            .map(|attempt| attempt.outcome)
-            .collect();
-        assert_eq!(
-            outcomes.len(),
-            2,
-            "each request left a record: {outcomes:?}"
-        );
+        assert_eq!((view.delivery.interruptions, view.delivery.failures), (1, 0));
+        let outcomes: Vec<_> = view.attempts.iter().map(|attempt| attempt.outcome).collect();
+        assert_eq!(outcomes.len(), 2, "each request left a record: {outcomes:?}");
     }
 }
 
@@ -238,10 +180,7 @@ async fn a_panic_in_the_transport_is_a_failed_attempt() {
     stage.assert_delivered_once(10).await;
     for view in stage.deliveries(&[]).await {
         let panics = Outcome::Unanswered(FailureKind::Panic);
-        let panics = view
-            .attempts
-            .iter()
-            .filter(|attempt| attempt.outcome == panics);
+        let panics = view.attempts.iter().filter(|attempt| attempt.outcome == panics);
         assert_eq!(panics.count(), view.attempts.len() - 1);
         assert_eq!(view.delivery.failures, 0, "the receiver is not to blame");
     }
@@ -272,11 +211,7 @@ async fn a_transport_that_ignores_its_deadline_is_cut_off() {
     let view = stage.only().await;
     let attempt = &view.attempts[0];
     assert_eq!(attempt.outcome, Outcome::Unanswered(FailureKind::Timeout));
-    assert!(
-        (seconds(15)..seconds(17)).contains(&attempt.latency),
-        "{:?}",
-        attempt.latency
-    );
+    assert!((seconds(15)..seconds(17)).contains(&attempt.latency), "{:?}", attempt.latency);
     assert_eq!(stage.receivers.open(), 0, "the exchange has ended");
     stage.until_ended(1).await;
     run.stop().await;
@@ -293,26 +228,16 @@ async fn another_dispatcher_takes_over_after_a_crash() {
     stage.until_hits(10).await;
     first.crash().await;
     let crashed = tokio::time::Instant::now();
-    assert_eq!(
-        stage.receivers.open(),
-        0,
-        "nothing runs behind the host's back"
-    );
+    assert_eq!(stage.receivers.open(), 0, "nothing runs behind the host's back");
     let second = stage.start(brisk());
     stage.until_ended(10).await;
     let waited = crashed.elapsed();
-    assert!(
-        seconds(8) < waited && waited < seconds(10),
-        "the lease must pass: {waited:?}"
-    );
+    assert!(seconds(8) < waited && waited < seconds(10), "the lease must pass: {waited:?}");
     second.stop().await;
     for view in stage.deliveries(&[]).await {
         let delivery = view.delivery;
         assert_eq!(delivery.state.kind(), StateKind::Delivered);
-        assert_eq!(
-            (delivery.interruptions, delivery.failures, delivery.attempt),
-            (1, 0, 2)
-        );
+        assert_eq!((delivery.interruptions, delivery.failures, delivery.attempt), (1, 0, 2));
     }
 }
 
@@ -321,18 +246,14 @@ async fn another_dispatcher_takes_over_after_a_crash() {
 #[tokio::test(start_paused = true)]
 async fn a_payload_that_kills_its_sender_ends() {
     let schedule = Schedule::new([seconds(10), seconds(20)]).unwrap();
-    let stage = Stage::with(exact().with_schedule(Mode::Live, schedule), |_| {
-        Answer::Stuck
-    });
+    let stage = Stage::with(exact().with_schedule(Mode::Live, schedule), |_| Answer::Stuck);
     stage.webhook("a").await;
     stage.publish(1).await;
     let mut crashes = 0;
     loop {
         let run = stage.start(brisk());
         let ended = |stage: &Stage| stage.notices.ended() == 1;
-        stage
-            .until(|stage| ended(stage) || stage.receivers.open() == 1)
-            .await;
+        stage.until(|stage| ended(stage) || stage.receivers.open() == 1).await;
         if ended(&stage) {
             run.stop().await;
             break;
@@ -344,15 +265,8 @@ async fn a_payload_that_kills_its_sender_ends() {
     assert_eq!(crashes, 6);
     let view = stage.only().await;
     assert_eq!(view.delivery.state.kind(), StateKind::Exhausted);
-    assert_eq!(
-        (view.delivery.interruptions, view.delivery.failures),
-        (6, 3)
-    );
-    assert!(
-        view.attempts
-            .iter()
-            .all(|attempt| attempt.outcome == Outcome::Interrupted)
-    );
+    assert_eq!((view.delivery.interruptions, view.delivery.failures), (6, 3));
+    assert!(view.attempts.iter().all(|attempt| attempt.outcome == Outcome::Interrupted));
     assert_eq!(view.attempts.len(), 3);
     let hits = stage.receivers.hits();
     assert!(hits[4].at - hits[3].at >= seconds(10));

@@ -146,8 +146,7 @@ impl WebhookStore for Faulty {
     }
 
     async fn webhooks(&self, query: &WebhookQuery, page: &PageRequest) -> Result<Page<Webhook>> {
-        self.call(Call::Webhooks, self.inner.webhooks(query, page))
-            .await
+        self.call(Call::Webhooks, self.inner.webhooks(query, page)).await
     }
 
     async fn delete(&self, id: WebhookId, now: Timestamp) -> Result<bool> {
@@ -158,18 +157,15 @@ impl WebhookStore for Faulty {
 #[async_trait]
 impl EventStore for Faulty {
     async fn append(&self, events: &[NewEvent], now: Timestamp) -> Result<Vec<Appended>> {
-        self.call(Call::Append, self.inner.append(events, now))
-            .await
+        self.call(Call::Append, self.inner.append(events, now)).await
     }
 
     async fn events(&self, query: &EventQuery, page: &PageRequest) -> Result<Page<Event>> {
-        self.call(Call::Events, self.inner.events(query, page))
-            .await
+        self.call(Call::Events, self.inner.events(query, page)).await
     }
 
     async fn enqueue(&self, owed: &[Owed], now: Timestamp) -> Result<Vec<Enqueued>> {
-        self.call(Call::Enqueue, self.inner.enqueue(owed, now))
-            .await
+        self.call(Call::Enqueue, self.inner.enqueue(owed, now)).await
     }
 }
 
@@ -184,13 +180,11 @@ impl DeliveryQueue for Faulty {
     }
 
     async fn settle(&self, settlements: &[Settlement], now: Timestamp) -> Result<Vec<Settled>> {
-        self.call(Call::Settle, self.inner.settle(settlements, now))
-            .await
+        self.call(Call::Settle, self.inner.settle(settlements, now)).await
     }
 
     async fn heartbeat(&self, heartbeat: &Heartbeat) -> Result<Alive> {
-        self.call(Call::Heartbeat, self.inner.heartbeat(heartbeat))
-            .await
+        self.call(Call::Heartbeat, self.inner.heartbeat(heartbeat)).await
     }
 
     async fn deliveries(
@@ -198,8 +192,7 @@ impl DeliveryQueue for Faulty {
         query: &DeliveryQuery,
         page: &PageRequest,
     ) -> Result<Page<DeliveryView>> {
-        self.call(Call::Deliveries, self.inner.deliveries(query, page))
-            .await
+        self.call(Call::Deliveries, self.inner.deliveries(query, page)).await
     }
 
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {

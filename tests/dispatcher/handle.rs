@@ -24,23 +24,12 @@ fn nobody() -> WebhookId {
 
 async fn events(stage: &Stage) -> usize {
     let all = PageRequest::first(100).unwrap();
-    stage
-        .tidings
-        .events(&EventQuery::default(), &all)
-        .await
-        .unwrap()
-        .items
-        .len()
+    stage.tidings.events(&EventQuery::default(), &all).await.unwrap().items.len()
 }
 
 async fn webhooks(stage: &Stage) -> Vec<tidings::Webhook> {
     let all = PageRequest::first(100).unwrap();
-    stage
-        .tidings
-        .webhooks(&WebhookQuery::default(), &all)
-        .await
-        .unwrap()
-        .items
+    stage.tidings.webhooks(&WebhookQuery::default(), &all).await.unwrap().items
 }
 
 #[track_caller]
@@ -65,11 +54,7 @@ async fn a_publish_is_idempotent_by_id_and_content() {
         let published = stage.tidings.publish(&again).await.unwrap();
         assert_eq!((published.id, published.new), (event.id(), false));
     }
-    fails(
-        stage.tidings.publish(&with_id(30.0)).await,
-        ErrorKind::Conflict,
-        None,
-    );
+    fails(stage.tidings.publish(&with_id(30.0)).await, ErrorKind::Conflict, None);
     assert_eq!(events(&stage).await, 1);
     let kept = stage.tidings.stored_event(event.id()).await.unwrap();
     assert_eq!(kept.payload(), event.payload());
@@ -90,42 +75,17 @@ async fn a_batch_is_kept_whole_or_not_at_all() {
         let change = Change::of("order.paid", &json!({"other": true})).unwrap();
         stage.tidings.event(change.id(a.id())).unwrap()
     };
-    let conflict = stage
-        .tidings
-        .publish_all(&[b.clone(), a.clone(), twin.clone()])
-        .await;
-    assert!(
-        conflict
-            .as_ref()
-            .unwrap_err()
-            .to_string()
-            .contains(&a.id().to_string())
-    );
+    let conflict = stage.tidings.publish_all(&[b.clone(), a.clone(), twin.clone()]).await;
+    assert!(conflict.as_ref().unwrap_err().to_string().contains(&a.id().to_string()));
     fails(conflict, ErrorKind::Conflict, None);
     assert_eq!(events(&stage).await, 0, "nothing of it is kept");
-    let published = stage
-        .tidings
-        .publish_all(&[a.clone(), b.clone(), a.clone()])
-        .await
-        .unwrap();
+    let published = stage.tidings.publish_all(&[a.clone(), b.clone(), a.clone()]).await.unwrap();
     let new: Vec<_> = published.iter().map(|published| published.new).collect();
     assert_eq!(new, [true, true, false]);
-    fails(
-        stage.tidings.publish_all(&[c.clone(), twin]).await,
-        ErrorKind::Conflict,
-        None,
-    );
-    fails(
-        stage.tidings.stored_event(c.id()).await,
-        ErrorKind::NotFound,
-        None,
-    );
+    fails(stage.tidings.publish_all(&[c.clone(), twin]).await, ErrorKind::Conflict, None);
+    fails(stage.tidings.stored_event(c.id()).await, ErrorKind::NotFound, None);
     let many = vec![c; 10_001];
-    fails(
-        stage.tidings.publish_all(&many).await,
-        ErrorKind::Limit,
-        None,
-    );
+    fails(stage.tidings.publish_all(&many).await, ErrorKind::Limit, None);
     assert_eq!(events(&stage).await, 2);
 }
 
@@ -134,11 +94,7 @@ async fn a_batch_is_kept_whole_or_not_at_all() {
 async fn an_oversize_event_cannot_be_built() {
     let stage = Stage::new(|_| FINE);
     let change = Change::of("order.paid", &json!({"pad": "x".repeat(1024 * 1024)})).unwrap();
-    fails(
-        stage.tidings.event(change),
-        ErrorKind::Invalid,
-        Some("payload"),
-    );
+    fails(stage.tidings.event(change), ErrorKind::Invalid, Some("payload"));
 }
 
 /// Creates webhooks with and without a word on whether they are enabled.
@@ -149,11 +105,7 @@ async fn a_webhook_is_created_disabled_unless_it_is_said_otherwise() {
     for (registration, status, prompt) in [
         (make(), Status::Disabled(DisabledReason::NeverEnabled), true),
         (make().enabled(true), Status::Enabled, false),
-        (
-            make().enabled(false),
-            Status::Disabled(DisabledReason::Person),
-            false,
-        ),
+        (make().enabled(false), Status::Disabled(DisabledReason::Person), false),
     ] {
         let created = stage.tidings.create(registration).await.unwrap();
         assert_eq!((created.webhook.status(), created.prompt), (status, prompt));
@@ -162,17 +114,11 @@ async fn a_webhook_is_created_disabled_unless_it_is_said_otherwise() {
         assert_eq!(read, created.webhook);
     }
     let own = Secret::from_random(&[9; 32]);
-    let created = stage
-        .tidings
-        .create(make().secret(own.clone()))
-        .await
-        .unwrap();
+    let created = stage.tidings.create(make().secret(own.clone())).await.unwrap();
     assert_eq!(created.webhook.secrets().current(), &own);
     let all = webhooks(&stage).await;
-    let made: std::collections::HashSet<_> = all
-        .iter()
-        .map(|webhook| webhook.secrets().current().reveal().to_owned())
-        .collect();
+    let made: std::collections::HashSet<_> =
+        all.iter().map(|webhook| webhook.secrets().current().reveal().to_owned()).collect();
     assert_eq!(made.len(), 4, "each has a secret of its own");
 }
 
@@ -191,10 +137,7 @@ async fn a_webhook_that_breaks_a_rule_is_neither_created_nor_changed() {
     let own = Headers::parse([("authorization", "mine")]).unwrap();
     for (edit, field) in [
         (Edit::new().address(url("http://10.0.0.1/hook")), "address"),
-        (
-            Edit::new().address(url("https://169.254.169.254/meta")),
-            "address",
-        ),
+        (Edit::new().address(url("https://169.254.169.254/meta")), "address"),
         (Edit::new().address(url("http://localhost/")), "address"),
         (oauth("https://127.0.0.1/token"), "oauth.tokenEndPoint"),
         (oauth("https://id.example/").headers(own), "headers"),
@@ -204,10 +147,7 @@ async fn a_webhook_that_breaks_a_rule_is_neither_created_nor_changed() {
         (Edit::new().timeout(Some(seconds(61))), "timeout"),
         (Edit::new().schemes([]), "schemes"),
     ] {
-        let created = stage
-            .tidings
-            .create(registration("b").with(edit.clone()))
-            .await;
+        let created = stage.tidings.create(registration("b").with(edit.clone())).await;
         fails(created, ErrorKind::Invalid, Some(field));
         let edited = stage.tidings.edit(webhook.id(), None, edit).await;
         fails(edited, ErrorKind::Invalid, Some(field));
@@ -218,23 +158,15 @@ async fn a_webhook_that_breaks_a_rule_is_neither_created_nor_changed() {
 /// Opens one network by the policy.
 #[tokio::test(start_paused = true)]
 async fn the_network_policy_decides_which_addresses_are_taken() {
-    let network = NetworkPolicy::public_only()
-        .allow_loopback()
-        .require_https(true);
-    let tidings = Tidings::builder(MemoryStorage::new())
-        .network(network)
-        .build();
+    let network = NetworkPolicy::public_only().allow_loopback().require_https(true);
+    let tidings = Tidings::builder(MemoryStorage::new()).network(network).build();
     for (address, taken) in [
         ("https://127.0.0.1:8443/", true),
         ("http://127.0.0.1:8080/", false),
         ("https://10.0.0.1/", false),
     ] {
         let registration = Registration::new(address, ["*"]).unwrap();
-        assert_eq!(
-            tidings.create(registration).await.is_ok(),
-            taken,
-            "{address}"
-        );
+        assert_eq!(tidings.create(registration).await.is_ok(), taken, "{address}");
     }
 }
 
@@ -244,25 +176,13 @@ async fn an_edit_of_an_older_version_is_refused() {
     let stage = Stage::new(|_| FINE);
     let first = stage.webhook("a").await;
     let say = |text: &str| Edit::new().description(text);
-    let second = stage
-        .tidings
-        .edit(first.id(), Some(1), say("two"))
-        .await
-        .unwrap();
+    let second = stage.tidings.edit(first.id(), Some(1), say("two")).await.unwrap();
     assert_eq!((second.version(), second.description()), (2, "two"));
     let stale = stage.tidings.edit(first.id(), Some(1), say("late")).await;
     fails(stale, ErrorKind::Stale, None);
-    let third = stage
-        .tidings
-        .edit(first.id(), None, say("three"))
-        .await
-        .unwrap();
+    let third = stage.tidings.edit(first.id(), None, say("three")).await.unwrap();
     assert_eq!((third.version(), third.id()), (3, first.id()));
-    let same = stage
-        .tidings
-        .edit(first.id(), Some(3), say("three"))
-        .await
-        .unwrap();
+    let same = stage.tidings.edit(first.id(), Some(3), say("three")).await.unwrap();
     assert_eq!(same.version(), 3, "nothing changed");
 }
 
@@ -299,24 +219,13 @@ async fn what_needs_a_confirmation_is_refused_without_it() {
     let id = webhook.id();
     for (user, typed) in [("ada", "Ada"), ("ada", ""), ("", ""), ("ada", "ada ")] {
         let wrong = Confirmation::new(user, typed);
-        fails(
-            stage.tidings.disable(id, &wrong).await,
-            ErrorKind::Refused,
-            None,
-        );
-        fails(
-            stage.tidings.reveal(id, &wrong).await,
-            ErrorKind::Refused,
-            None,
-        );
+        fails(stage.tidings.disable(id, &wrong).await, ErrorKind::Refused, None);
+        fails(stage.tidings.reveal(id, &wrong).await, ErrorKind::Refused, None);
         let rotated = stage.tidings.rotate(id, Overlap::default(), &wrong).await;
         fails(rotated, ErrorKind::Refused, None);
     }
     assert_eq!(webhooks(&stage).await, std::slice::from_ref(&webhook));
-    assert_eq!(
-        stage.tidings.reveal(id, &typed()).await.unwrap(),
-        *webhook.secrets()
-    );
+    assert_eq!(stage.tidings.reveal(id, &typed()).await.unwrap(), *webhook.secrets());
     let disabled = stage.tidings.disable(id, &typed()).await.unwrap();
     assert_eq!(disabled.status(), Status::Disabled(DisabledReason::Person));
     assert!(stage.tidings.enable(id).await.unwrap().is_enabled());
@@ -328,11 +237,7 @@ async fn the_sixth_secret_is_refused() {
     let stage = Stage::new(|_| FINE);
     let id = stage.webhook("a").await.id();
     for count in 2..=5 {
-        let secrets = stage
-            .tidings
-            .rotate(id, Overlap::default(), &typed())
-            .await
-            .unwrap();
+        let secrets = stage.tidings.rotate(id, Overlap::default(), &typed()).await.unwrap();
         assert_eq!(secrets.parts().count(), count);
     }
     let before = stage.tidings.webhook(id).await.unwrap();
@@ -348,20 +253,12 @@ async fn unknown_ids_are_not_found() {
     let (handle, id) = (&stage.tidings, nobody());
     let gone = ErrorKind::NotFound;
     fails(handle.webhook(id).await, gone, None);
-    fails(
-        handle.edit(id, None, Edit::new().description("x")).await,
-        gone,
-        None,
-    );
+    fails(handle.edit(id, None, Edit::new().description("x")).await, gone, None);
     fails(handle.enable(id).await, gone, None);
     fails(handle.disable(id, &typed()).await, gone, None);
     fails(handle.delete(id).await, gone, None);
     fails(handle.reveal(id, &typed()).await, gone, None);
-    fails(
-        handle.rotate(id, Overlap::default(), &typed()).await,
-        gone,
-        None,
-    );
+    fails(handle.rotate(id, Overlap::default(), &typed()).await, gone, None);
     fails(handle.send_test(id).await, gone, None);
     let event = EventId::from_uuid(id.uuid());
     fails(handle.stored_event(event).await, gone, None);
@@ -389,11 +286,7 @@ async fn nothing_is_made_for_a_webhook_that_gets_nothing() {
     assert_eq!(events(&stage).await, 1);
     let delivery = stage.only().await.delivery.id;
     stage.tidings.delete(webhook.id()).await.unwrap();
-    fails(
-        stage.tidings.redeliver(delivery).await,
-        ErrorKind::NotFound,
-        None,
-    );
+    fails(stage.tidings.redeliver(delivery).await, ErrorKind::NotFound, None);
     assert_eq!(stage.deliveries(&[]).await.len(), 1);
     assert_eq!(stage.deliveries(&[StateKind::Delivered]).await.len(), 1);
 }
@@ -409,10 +302,7 @@ async fn webhooks_are_searched() {
         .account(Account::new("shop").unwrap())
         .with(Edit::new().types(Filters::parse(["invoice.paid"]).unwrap()));
     let c = stage.tidings.create(of_shop).await.unwrap().webhook;
-    let text = |text: &str| WebhookQuery {
-        text: Some(text.into()),
-        ..WebhookQuery::default()
-    };
+    let text = |text: &str| WebhookQuery { text: Some(text.into()), ..WebhookQuery::default() };
     let none = WebhookQuery::default;
     let event_type = EventType::parse("invoice.paid").unwrap();
     for (query, found) in [
@@ -420,40 +310,12 @@ async fn webhooks_are_searched() {
         (text("ALPHA.example"), vec![&a]),
         (text(&b.id().to_string()[20..]), vec![&b]),
         (text("nothing"), vec![]),
-        (
-            WebhookQuery {
-                enabled: Some(false),
-                ..none()
-            },
-            vec![&b],
-        ),
-        (
-            WebhookQuery {
-                mode: Some(Mode::Live),
-                ..none()
-            },
-            vec![&c, &a],
-        ),
-        (
-            WebhookQuery {
-                account: Some(Account::default()),
-                ..none()
-            },
-            vec![&b, &a],
-        ),
-        (
-            WebhookQuery {
-                event_type: Some(event_type),
-                ..none()
-            },
-            vec![&c],
-        ),
+        (WebhookQuery { enabled: Some(false), ..none() }, vec![&b]),
+        (WebhookQuery { mode: Some(Mode::Live), ..none() }, vec![&c, &a]),
+        (WebhookQuery { account: Some(Account::default()), ..none() }, vec![&b, &a]),
+        (WebhookQuery { event_type: Some(event_type), ..none() }, vec![&c]),
     ] {
-        let page = stage
-            .tidings
-            .webhooks(&query, &PageRequest::default())
-            .await
-            .unwrap();
+        let page = stage.tidings.webhooks(&query, &PageRequest::default()).await.unwrap();
         assert_eq!(page.items.iter().collect::<Vec<_>>(), found, "{query:?}");
     }
     let mut request = PageRequest::first(1).unwrap();
@@ -478,35 +340,16 @@ async fn events_are_listed() {
         tokio::time::advance(seconds(10)).await;
     }
     let none = EventQuery::default;
-    let types = |text| EventQuery {
-        types: vec![Filter::parse(text).unwrap()],
-        ..none()
-    };
+    let types = |text| EventQuery { types: vec![Filter::parse(text).unwrap()], ..none() };
     let middle = Some(all[1].created());
     for (query, found) in [
         (none(), &all[..]),
         (types("order.*"), &all[1..]),
         (types("invoice.paid"), &all[..1]),
-        (
-            EventQuery {
-                from: middle,
-                ..none()
-            },
-            &all[..2],
-        ),
-        (
-            EventQuery {
-                until: middle,
-                ..none()
-            },
-            &all[2..],
-        ),
+        (EventQuery { from: middle, ..none() }, &all[..2]),
+        (EventQuery { until: middle, ..none() }, &all[2..]),
     ] {
-        let page = stage
-            .tidings
-            .events(&query, &PageRequest::default())
-            .await
-            .unwrap();
+        let page = stage.tidings.events(&query, &PageRequest::default()).await.unwrap();
         assert_eq!(page.items, found, "{query:?}");
     }
 }
@@ -535,40 +378,18 @@ async fn an_operation_may_be_repeated_after_an_error_of_the_storage() {
 
         once(Call::Put);
         let edit = Edit::new().description("x");
-        retryable(
-            handle
-                .edit(webhook.id(), None, edit.clone())
-                .await
-                .unwrap_err(),
-        );
-        assert_eq!(
-            handle
-                .edit(webhook.id(), None, edit)
-                .await
-                .unwrap()
-                .version(),
-            2
-        );
+        retryable(handle.edit(webhook.id(), None, edit.clone()).await.unwrap_err());
+        assert_eq!(handle.edit(webhook.id(), None, edit).await.unwrap().version(), 2);
         once(Call::Put);
         retryable(handle.disable(webhook.id(), &typed()).await.unwrap_err());
-        assert_eq!(
-            handle
-                .disable(webhook.id(), &typed())
-                .await
-                .unwrap()
-                .version(),
-            3
-        );
+        assert_eq!(handle.disable(webhook.id(), &typed()).await.unwrap().version(), 3);
         once(Call::Webhooks);
         retryable(handle.enable(webhook.id()).await.unwrap_err());
         assert!(handle.enable(webhook.id()).await.unwrap().is_enabled());
 
         once(Call::Delete);
         retryable(handle.delete(webhook.id()).await.unwrap_err());
-        assert_eq!(
-            handle.delete(webhook.id()).await.is_ok(),
-            fault == Fault::Before
-        );
+        assert_eq!(handle.delete(webhook.id()).await.is_ok(), fault == Fault::Before);
         assert_eq!(webhooks(&stage).await, []);
     }
 }

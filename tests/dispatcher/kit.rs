@@ -49,9 +49,7 @@ pub struct Hit {
 
 impl Hit {
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
@@ -157,15 +155,7 @@ impl Receivers {
 #[async_trait]
 impl Transport for Receivers {
     async fn send(&self, request: Request) -> Result<Response, TransportError> {
-        let host = request
-            .http
-            .uri()
-            .host()
-            .unwrap()
-            .split('.')
-            .next()
-            .unwrap()
-            .to_owned();
+        let host = request.http.uri().host().unwrap().split('.').next().unwrap().to_owned();
         let _open = Open::new(self, &host);
         let (parts, body) = request.http.into_parts();
         let id = parts.headers.get("webhook-id");
@@ -279,9 +269,7 @@ pub fn exact() -> Policy {
 
 /// No housekeeping and hardly a poll: whatever happens has another reason.
 pub fn quiet() -> DispatcherOptions {
-    DispatcherOptions::default()
-        .poll(Duration::from_secs(1_000_000))
-        .sweep_every(None)
+    DispatcherOptions::default().poll(Duration::from_secs(1_000_000)).sweep_every(None)
 }
 
 pub fn seconds(seconds: u64) -> Duration {
@@ -398,10 +386,7 @@ impl Stage {
                 std::future::pending().await
             }
         }));
-        Run {
-            stop: Some(stop),
-            task,
-        }
+        Run { stop: Some(stop), task }
     }
 
     /// Waits until `done`, which is looked at whenever a receiver or the observer was called.
@@ -413,9 +398,7 @@ impl Stage {
             }
         };
         let bound = seconds(4 * 86_400);
-        tokio::time::timeout(bound, wait)
-            .await
-            .expect("it never happens");
+        tokio::time::timeout(bound, wait).await.expect("it never happens");
     }
 
     /// Waits until the observer has heard of the end of `count` deliveries.
@@ -438,32 +421,21 @@ impl Stage {
             }
         };
         let bound = seconds(3_600);
-        tokio::time::timeout(bound, wait)
-            .await
-            .expect("it never happens");
+        tokio::time::timeout(bound, wait).await.expect("it never happens");
     }
 
     /// Waits until receivers got `count` requests.
     pub async fn until_hits(&self, count: usize) {
-        self.until(|stage| stage.receivers.hits().len() >= count)
-            .await;
+        self.until(|stage| stage.receivers.hits().len() >= count).await;
     }
 
     /// All deliveries in one of `states` (in any, if there is none), past all faults.
     pub async fn deliveries(&self, states: &[StateKind]) -> Vec<DeliveryView> {
-        let query = DeliveryQuery {
-            states: states.to_vec(),
-            ..DeliveryQuery::default()
-        };
+        let query = DeliveryQuery { states: states.to_vec(), ..DeliveryQuery::default() };
         let mut request = PageRequest::first(100).unwrap();
         let mut all = Vec::new();
         loop {
-            let page = self
-                .faulty
-                .inner
-                .deliveries(&query, &request)
-                .await
-                .unwrap();
+            let page = self.faulty.inner.deliveries(&query, &request).await.unwrap();
             all.extend(page.items);
             match page.next {
                 Some(cursor) => request = request.after(cursor),
@@ -488,20 +460,12 @@ impl Stage {
         let hits = self.receivers.hits();
         let mut seen = HashMap::<_, usize>::new();
         for hit in &hits {
-            *seen
-                .entry((hit.host.clone(), hit.event.clone()))
-                .or_default() += 1;
+            *seen.entry((hit.host.clone(), hit.event.clone())).or_default() += 1;
         }
         for view in &all {
             let tries = view.attempts.len();
             let webhook = self.tidings.webhook(view.delivery.webhook).await.unwrap();
-            let host = webhook
-                .address()
-                .host()
-                .split('.')
-                .next()
-                .unwrap()
-                .to_owned();
+            let host = webhook.address().host().split('.').next().unwrap().to_owned();
             let key = (host, view.event.id().to_string());
             assert_eq!(seen.remove(&key), Some(tries), "{:?}", view.delivery);
             assert!(view.attempts.pop_success_is_last());
@@ -542,9 +506,7 @@ pub fn epoch() -> Timestamp {
 
 pub fn registration(host: &str) -> Registration {
     let address = format!("https://{host}.example/hook");
-    Registration::new(&address, ["order.*"])
-        .unwrap()
-        .enabled(true)
+    Registration::new(&address, ["order.*"]).unwrap().enabled(true)
 }
 
 /// When a waiting delivery is due.

@@ -71,9 +71,7 @@ async fn a_full_webhook_does_not_hide_anothers_retry() {
     stage.until(|stage| stage.notices.settled() == 1).await;
     stage.webhook("silent").await;
     stage.publish(50).await;
-    stage
-        .until(|stage| stage.receivers.hits_of("good").len() == 102)
-        .await;
+    stage.until(|stage| stage.receivers.hits_of("good").len() == 102).await;
     let hits = stage.receivers.hits_of("good");
     let first = hits.iter().find(|hit| hit.nth == 2).unwrap();
     let waited = first.at - hits[0].at;

@@ -50,14 +50,8 @@ async fn a_token_is_fetched_once_for_many_deliveries() {
     run.stop().await;
     let asked = stage.receivers.hits_of("id");
     assert_eq!(asked.len(), 1);
-    assert_eq!(
-        asked[0].body,
-        "grant_type=client_credentials&audience=hooks"
-    );
-    assert_eq!(
-        asked[0].header("content-type"),
-        "application/x-www-form-urlencoded"
-    );
+    assert_eq!(asked[0].body, "grant_type=client_credentials&audience=hooks");
+    assert_eq!(asked[0].header("content-type"), "application/x-www-form-urlencoded");
     assert!(asked[0].header("authorization").starts_with("Basic "));
     let hits = stage.receivers.hits_of("a");
     assert_eq!(hits.len(), 100);
@@ -81,11 +75,7 @@ async fn a_token_is_replaced_shortly_before_its_end() {
     assert_eq!(stage.receivers.hits_of("id").len(), 5);
     for hit in stage.receivers.hits_of("a") {
         let asked = stage.receivers.hits_of("id");
-        let number: usize = bearer(&hit)
-            .strip_prefix("CANARY-")
-            .unwrap()
-            .parse()
-            .unwrap();
+        let number: usize = bearer(&hit).strip_prefix("CANARY-").unwrap().parse().unwrap();
         let age = hit.at - asked[number - 1].at;
         assert!(age <= seconds(91), "{age:?}");
     }
@@ -107,10 +97,7 @@ async fn a_refused_token_is_replaced_once() {
     assert_eq!(stage.receivers.hits_of("a").len(), 100);
     for view in stage.deliveries(&[StateKind::Delivered]).await {
         assert_eq!(view.attempts.len(), 1, "it is one attempt");
-        assert!(
-            view.attempts[0].outcome.is_success(),
-            "the last answer counts"
-        );
+        assert!(view.attempts[0].outcome.is_success(), "the last answer counts");
     }
 }
 
@@ -130,15 +117,8 @@ async fn a_receiver_that_refuses_every_token_is_asked_twice_an_attempt() {
     assert_eq!(stage.receivers.hits_of("id").len(), 4);
     let view = stage.only().await;
     assert_eq!(view.delivery.state.kind(), StateKind::Exhausted);
-    let refused = Outcome::Answered {
-        status: 401,
-        retry_after: None,
-    };
-    assert!(
-        view.attempts
-            .iter()
-            .all(|attempt| attempt.outcome == refused)
-    );
+    let refused = Outcome::Answered { status: 401, retry_after: None };
+    assert!(view.attempts.iter().all(|attempt| attempt.outcome == refused));
 }
 
 /// Breaks the token endpoint in different ways (table), then heals it.
@@ -169,11 +149,7 @@ async fn a_broken_token_endpoint_is_a_failed_attempt() {
         assert!(begun.elapsed() < most, "{answer:?}: {:?}", begun.elapsed());
         assert_eq!(stage.receivers.hits_of("a").len(), 0);
         assert_eq!(stage.receivers.hits_of("good").len(), 20);
-        assert_eq!(
-            stage.receivers.hits_of("id").len(),
-            1,
-            "{answer:?}: all share its failure"
-        );
+        assert_eq!(stage.receivers.hits_of("id").len(), 1, "{answer:?}: all share its failure");
         for view in stage.deliveries(&[StateKind::Waiting]).await {
             let attempt = &view.attempts[0];
             assert_eq!(attempt.outcome, Outcome::Unanswered(FailureKind::Token));
@@ -249,16 +225,9 @@ async fn an_edited_webhook_gets_a_token_of_its_own() {
     run.stop().await;
     let asked = stage.receivers.hits_of("id");
     assert_eq!(asked.len(), 3);
-    assert_eq!(
-        asked[2].body,
-        "grant_type=password&username=ada&password=pa+ss"
-    );
-    let mut used: Vec<_> = stage
-        .receivers
-        .hits_of("a")
-        .iter()
-        .map(|hit| bearer(hit).to_owned())
-        .collect();
+    assert_eq!(asked[2].body, "grant_type=password&username=ada&password=pa+ss");
+    let mut used: Vec<_> =
+        stage.receivers.hits_of("a").iter().map(|hit| bearer(hit).to_owned()).collect();
     used.sort();
     assert_eq!(used[1], "CANARY-3");
 }

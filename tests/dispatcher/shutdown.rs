@@ -63,10 +63,7 @@ async fn what_does_not_finish_is_cut_off_and_given_back() {
     let waiting = stage.deliveries(&[StateKind::Waiting]).await;
     assert_eq!(waiting.len(), 10);
     for view in waiting {
-        assert_eq!(
-            (view.delivery.failures, view.delivery.interruptions),
-            (0, 0)
-        );
+        assert_eq!((view.delivery.failures, view.delivery.interruptions), (0, 0));
         assert!(!view.delivery.lapsed);
         let attempt = &view.attempts[0];
         assert_eq!(attempt.outcome, Outcome::Interrupted);
@@ -83,13 +80,7 @@ async fn what_does_not_finish_is_cut_off_and_given_back() {
 /// Stops while the probe of a paused lane is under way: the lane is not left paused for it.
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_is_cut_off_leaves_its_lane_to_another() {
-    let stage = Stage::new(|hit| {
-        if hit.nth == 1 {
-            Answer::Status(503)
-        } else {
-            Answer::Stuck
-        }
-    });
+    let stage = Stage::new(|hit| if hit.nth == 1 { Answer::Status(503) } else { Answer::Stuck });
     stage.webhook("a").await;
     let run = stage.start(quiet().grace(seconds(1)));
     stage.publish(3).await;
@@ -111,22 +102,12 @@ async fn what_a_call_leases_during_the_shutdown_is_given_back() {
         stage.webhook("a").await;
         let run = stage.start(quiet().grace(seconds(1)));
         tokio::time::sleep(seconds(1)).await;
-        stage.plan(move |call, _| {
-            if call == Call::Route {
-                fault
-            } else {
-                Fault::None
-            }
-        });
+        stage.plan(move |call, _| if call == Call::Route { fault } else { Fault::None });
         stage.publish(5).await;
         tokio::time::sleep(millis(100)).await;
         let begun = Instant::now();
         run.stop().await;
-        assert!(
-            begun.elapsed() < millis(1_100),
-            "{fault:?}: {:?}",
-            begun.elapsed()
-        );
+        assert!(begun.elapsed() < millis(1_100), "{fault:?}: {:?}", begun.elapsed());
         assert_eq!(stage.deliveries(&[StateKind::Leased]).await, []);
         assert_eq!(stage.receivers.hits().len(), 0);
         stage.plan(|_, _| Fault::None);
@@ -140,12 +121,7 @@ async fn what_a_call_leases_during_the_shutdown_is_given_back() {
 /// Stops while no call to the storage answers, or all fail: it ends soon after the grace time.
 #[tokio::test(start_paused = true)]
 async fn a_storage_in_trouble_does_not_hold_up_the_end() {
-    for fault in [
-        Fault::HangBefore,
-        Fault::HangAfter,
-        Fault::Before,
-        Fault::Panic,
-    ] {
+    for fault in [Fault::HangBefore, Fault::HangAfter, Fault::Before, Fault::Panic] {
         let stage = Stage::new(|_| Answer::Slow(millis(500), 200));
         stage.webhook("a").await;
         let run = stage.start(quiet().grace(seconds(2)));
@@ -154,11 +130,7 @@ async fn a_storage_in_trouble_does_not_hold_up_the_end() {
         stage.plan(move |_, _| fault);
         let begun = Instant::now();
         run.stop().await;
-        assert!(
-            begun.elapsed() <= millis(7_050),
-            "{fault:?}: {:?}",
-            begun.elapsed()
-        );
+        assert!(begun.elapsed() <= millis(7_050), "{fault:?}: {:?}", begun.elapsed());
     }
 }
 

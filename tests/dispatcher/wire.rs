@@ -37,10 +37,7 @@ async fn requests_carry_the_headers_that_were_asked_for() {
         assert_eq!(hit.body, events[0].payload());
     }
     let own = hits.iter().find(|hit| hit.host == "own").unwrap();
-    assert_eq!(
-        own.header("authorization"),
-        "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
-    );
+    assert_eq!(own.header("authorization"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
     assert_eq!((own.header("x-tenant"), own.header("x-other")), ("t1", "o"));
     assert_eq!(own.deadline, seconds(3));
     let plain = hits.iter().find(|hit| hit.host == "plain").unwrap();
@@ -51,13 +48,7 @@ async fn requests_carry_the_headers_that_were_asked_for() {
 /// Compares the bytes, the id and the signatures of three tries.
 #[tokio::test(start_paused = true)]
 async fn every_try_has_the_same_bytes_and_a_fresh_signature() {
-    let stage = Stage::new(|hit| {
-        if hit.nth < 3 {
-            Answer::Status(500)
-        } else {
-            FINE
-        }
-    });
+    let stage = Stage::new(|hit| if hit.nth < 3 { Answer::Status(500) } else { FINE });
     let webhook = stage.webhook("a").await;
     let run = stage.start(quiet());
     stage.publish(1).await;
@@ -70,14 +61,8 @@ async fn every_try_has_the_same_bytes_and_a_fresh_signature() {
     stage.until_ended(1).await;
     run.stop().await;
     let hits = stage.receivers.hits();
-    assert!(
-        hits.iter()
-            .all(|hit| hit.body == hits[0].body && hit.event == hits[0].event)
-    );
-    let mut times: Vec<_> = hits
-        .iter()
-        .map(|hit| hit.header("webhook-timestamp"))
-        .collect();
+    assert!(hits.iter().all(|hit| hit.body == hits[0].body && hit.event == hits[0].event));
+    let mut times: Vec<_> = hits.iter().map(|hit| hit.header("webhook-timestamp")).collect();
     times.dedup();
     assert_eq!(times.len(), 3);
 }
@@ -93,11 +78,7 @@ async fn signatures_are_made_with_the_present_secrets() {
     stage.until_hits(1).await;
     let typed = Confirmation::new("ada", "ada");
     let hour = Overlap::hours(1).unwrap();
-    let rotated = stage
-        .tidings
-        .rotate(webhook.id(), hour, &typed)
-        .await
-        .unwrap();
+    let rotated = stage.tidings.rotate(webhook.id(), hour, &typed).await.unwrap();
     let old = Verifier::standard_webhooks([webhook.secrets().current().clone()]).unwrap();
     let new = Verifier::standard_webhooks([rotated.current().clone()]).unwrap();
     for (nth, by_old, by_new) in [(2, true, true), (5, false, true)] {
@@ -117,12 +98,8 @@ async fn every_scheme_signs() {
     let name = |name| tidings::HeaderName::parse(name).unwrap();
     let schemes = [
         SignatureScheme::StandardWebhooks,
-        SignatureScheme::DigitalRiver {
-            header: name("x-river"),
-        },
-        SignatureScheme::TimestampedHex {
-            header: name("x-hex"),
-        },
+        SignatureScheme::DigitalRiver { header: name("x-river") },
+        SignatureScheme::TimestampedHex { header: name("x-hex") },
     ];
     let edit = Edit::new().schemes(schemes.clone());
     let registration = registration("a").secret(secret.clone()).with(edit);

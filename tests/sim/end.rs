@@ -39,17 +39,11 @@ impl Model {
 
     /// Compares the model with all that the store lists.
     pub fn check_end(&self, listed: &Listed) {
-        let stored: BTreeMap<DeliveryId, &DeliveryView> = listed
-            .deliveries
-            .iter()
-            .map(|view| (view.delivery.id, view))
-            .collect();
+        let stored: BTreeMap<DeliveryId, &DeliveryView> =
+            listed.deliveries.iter().map(|view| (view.delivery.id, view)).collect();
         for (event, webhook) in &self.owed {
             let id = DeliveryId::of(*event, *webhook, Cause::ROUTED);
-            assert!(
-                stored.contains_key(&id),
-                "I1: {event} is owed to {webhook} and lost"
-            );
+            assert!(stored.contains_key(&id), "I1: {event} is owed to {webhook} and lost");
         }
         for (id, life) in &self.lives {
             let Some(view) = stored.get(id) else {
@@ -57,10 +51,7 @@ impl Model {
             };
             self.check_delivery(&view.delivery, life);
             let numbers: BTreeSet<u32> = view.attempts.iter().map(|one| one.number).collect();
-            assert_eq!(
-                numbers, life.recorded,
-                "I8: {id}: the attempts that were written down"
-            );
+            assert_eq!(numbers, life.recorded, "I8: {id}: the attempts that were written down");
             assert!(
                 view.attempts.is_sorted_by_key(|attempt| attempt.number),
                 "I8: {id}: attempts in their order"
@@ -102,18 +93,9 @@ impl Model {
             State::Cancelled { .. } if waits => self.hooks[&delivery.webhook].deleted,
             state => ended(state.kind()),
         };
-        assert!(
-            agrees,
-            "I1: {id} is {:?}, and should be {:?}",
-            delivery.state, life.phase
-        );
+        assert!(agrees, "I1: {id} is {:?}, and should be {:?}", delivery.state, life.phase);
         assert_eq!(
-            (
-                delivery.attempt,
-                delivery.failures,
-                delivery.interruptions,
-                delivery.lapsed
-            ),
+            (delivery.attempt, delivery.failures, delivery.interruptions, delivery.lapsed),
             life.counters(),
             "I5: {id}: the counters in the end"
         );
@@ -160,11 +142,8 @@ impl Model {
     }
 
     fn check_webhooks(&self, listed: &Listed) {
-        let stored: BTreeMap<WebhookId, &Webhook> = listed
-            .webhooks
-            .iter()
-            .map(|hook| (hook.id(), hook))
-            .collect();
+        let stored: BTreeMap<WebhookId, &Webhook> =
+            listed.webhooks.iter().map(|hook| (hook.id(), hook)).collect();
         let expected: BTreeMap<WebhookId, &Webhook> =
             self.webhooks().map(|hook| (hook.id(), hook)).collect();
         assert_eq!(stored, expected, "the webhooks in the end");

@@ -74,14 +74,10 @@ impl Host {
 
     /// Enables everything that is left, so that all can end.
     pub async fn enable_all(&mut self) {
-        let count = self
-            .shared
-            .see(|model| model.webhooks().count())
-            .unwrap_or(0);
+        let count = self.shared.see(|model| model.webhooks().count()).unwrap_or(0);
         for at in 0..count {
             if let Some(id) = self.webhook(at as u64) {
-                self.insist(async |tidings| tidings.enable(id).await.map(drop))
-                    .await;
+                self.insist(async |tidings| tidings.enable(id).await.map(drop)).await;
             }
         }
     }
@@ -109,26 +105,17 @@ impl Host {
 
     /// One of two tenants.
     fn account(&mut self) -> Account {
-        if self.rng.once_in(4) {
-            Account::new("other").unwrap()
-        } else {
-            Account::default()
-        }
+        if self.rng.once_in(4) { Account::new("other").unwrap() } else { Account::default() }
     }
 
     /// Mostly the standard scheme, sometimes others, alone or beside it.
     fn schemes(&mut self) -> Vec<SignatureScheme> {
-        let hex = SignatureScheme::TimestampedHex {
-            header: HeaderName::parse("x-signature").unwrap(),
-        };
+        let hex =
+            SignatureScheme::TimestampedHex { header: HeaderName::parse("x-signature").unwrap() };
         match self.rng.below(6) {
             0 => vec![SignatureScheme::digital_river()],
             1 => vec![hex],
-            2 => vec![
-                SignatureScheme::StandardWebhooks,
-                SignatureScheme::digital_river(),
-                hex,
-            ],
+            2 => vec![SignatureScheme::StandardWebhooks, SignatureScheme::digital_river(), hex],
             _ => vec![SignatureScheme::StandardWebhooks],
         }
     }
@@ -138,32 +125,19 @@ impl Host {
         let number = self.rng.next();
         let before = json!({ "id": number.to_string(), "state": "draft", "total": 12.5 });
         let after = json!({ "id": number.to_string(), "state": "done", "total": 29.90 });
-        let mode = if self.rng.once_in(6) {
-            Mode::Test
-        } else {
-            Mode::Live
-        };
-        Change::updated(event_type, &before, &after)
-            .unwrap()
-            .account(self.account())
-            .mode(mode)
+        let mode = if self.rng.once_in(6) { Mode::Test } else { Mode::Live };
+        Change::updated(event_type, &before, &after).unwrap().account(self.account()).mode(mode)
     }
 
     async fn publish(&mut self) -> u64 {
-        let count = if self.rng.once_in(8) {
-            2 + self.rng.below(12)
-        } else {
-            1
-        };
+        let count = if self.rng.once_in(8) { 2 + self.rng.below(12) } else { 1 };
         let events: Vec<Event> = (0..count)
             .map(|_| {
                 let change = self.change();
                 self.tidings.event(change).unwrap()
             })
             .collect();
-        let done = self
-            .insist(async |tidings| tidings.publish_all(&events).await)
-            .await;
+        let done = self.insist(async |tidings| tidings.publish_all(&events).await).await;
         match done {
             Some(Ok(_)) => {}
             Some(Err(error)) => self.shared.fail(format!("a publish fails: {error}")),
@@ -172,10 +146,7 @@ impl Host {
         // Acknowledged means kept.
         self.shared.see(|model| {
             for event in &events {
-                assert!(
-                    model.event(event.id()).is_some(),
-                    "I1: acknowledged, but not kept"
-                );
+                assert!(model.event(event.id()).is_some(), "I1: acknowledged, but not kept");
             }
         });
         count
@@ -188,26 +159,20 @@ impl Host {
             return;
         };
         if self.rng.once_in(2) {
-            let again = self
-                .insist(async |tidings| tidings.publish(&event).await)
-                .await;
+            let again = self.insist(async |tidings| tidings.publish(&event).await).await;
             if let Some(Ok(published)) = again {
                 if published.new {
                     self.shared.fail("I2: a repeated publish is new".to_owned());
                 }
             } else if let Some(Err(error)) = again {
-                self.shared
-                    .fail(format!("a repeated publish fails: {error}"));
+                self.shared.fail(format!("a repeated publish fails: {error}"));
             }
         } else {
             let other = self.change().id(event.id());
             let other = self.tidings.event(other).unwrap();
-            let answer = self
-                .insist(async |tidings| tidings.publish(&other).await)
-                .await;
+            let answer = self.insist(async |tidings| tidings.publish(&other).await).await;
             if let Some(Ok(_)) = answer {
-                self.shared
-                    .fail("I2: other content under a known id is accepted".to_owned());
+                self.shared.fail("I2: other content under a known id is accepted".to_owned());
             } else if let Some(Err(error)) = answer
                 && error.kind() != ErrorKind::Conflict
             {
@@ -224,11 +189,7 @@ impl Host {
         for _ in 0..100 {
             self.made += 1;
             let address = format!("https://example.com/hook/{}", self.made);
-            let mode = if self.rng.once_in(5) {
-                Mode::Test
-            } else {
-                Mode::Live
-            };
+            let mode = if self.rng.once_in(5) { Mode::Test } else { Mode::Live };
             let registration = Registration::new(&address, *self.rng.pick(&WANTED))
                 .unwrap()
                 .account(self.account())
@@ -252,11 +213,9 @@ impl Host {
         let Some(id) = self.webhook(roll) else { return };
         if self.rng.once_in(3) {
             let confirmation = Confirmation::new("operator", "operator");
-            self.insist(async |tidings| tidings.disable(id, &confirmation).await.map(drop))
-                .await;
+            self.insist(async |tidings| tidings.disable(id, &confirmation).await.map(drop)).await;
         } else {
-            self.insist(async |tidings| tidings.enable(id).await.map(drop))
-                .await;
+            self.insist(async |tidings| tidings.enable(id).await.map(drop)).await;
         }
     }
 
@@ -265,8 +224,7 @@ impl Host {
         let Some(id) = self.webhook(roll) else { return };
         let types = Filters::parse(*self.rng.pick(&WANTED)).unwrap();
         let edit = Edit::new().types(types);
-        self.insist(async |tidings| tidings.edit(id, None, edit.clone()).await.map(drop))
-            .await;
+        self.insist(async |tidings| tidings.edit(id, None, edit.clone()).await.map(drop)).await;
     }
 
     async fn delete(&mut self) {
@@ -284,9 +242,8 @@ impl Host {
         let Some(id) = self.webhook(roll) else { return };
         let confirmation = Confirmation::new("operator", "operator");
         let overlap = Overlap::hours(*self.rng.pick(&[0, 1, 12])).unwrap();
-        let rotated = self
-            .insist(async |tidings| tidings.rotate(id, overlap, &confirmation).await)
-            .await;
+        let rotated =
+            self.insist(async |tidings| tidings.rotate(id, overlap, &confirmation).await).await;
         if let Some(Err(error)) = rotated
             && !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Limit)
         {

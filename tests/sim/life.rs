@@ -11,14 +11,8 @@ use super::rules::Before;
 /// Where a delivery stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    Waiting {
-        due: Timestamp,
-    },
-    Leased {
-        by: DispatcherId,
-        ticket: u64,
-        at: Timestamp,
-    },
+    Waiting { due: Timestamp },
+    Leased { by: DispatcherId, ticket: u64, at: Timestamp },
     Ended(StateKind),
 }
 

@@ -5,10 +5,7 @@
 //! Two dispatchers run the production code. Time is tokio's paused clock, which jumps to the next
 //! timer when nothing else is to be done.
 
-#![allow(
-    unreachable_pub,
-    reason = "a test is a crate of its own, into which nobody reaches"
-)]
+#![allow(unreachable_pub, reason = "a test is a crate of its own, into which nobody reaches")]
 
 pub mod end;
 pub mod faults;

@@ -117,9 +117,7 @@ impl Model {
     }
 
     fn note(&mut self, value: u64) {
-        self.digest = (self.digest ^ value)
-            .wrapping_mul(0x0000_0100_0000_01b3)
-            .rotate_left(23);
+        self.digest = (self.digest ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
     }
 
     pub fn event(&self, id: EventId) -> Option<&Event> {
@@ -164,8 +162,7 @@ impl Model {
 
     pub fn put(&mut self, stored: &Webhook, now: Timestamp) {
         let id = stored.id();
-        self.paths
-            .insert(stored.address().url().path().to_owned(), id);
+        self.paths.insert(stored.address().url().path().to_owned(), id);
         let Some(hook) = self.hooks.get_mut(&id) else {
             let hook = Hook {
                 webhook: stored.clone(),
@@ -260,11 +257,7 @@ impl Model {
 
     pub fn heartbeat(&mut self, heartbeat: &Heartbeat, alive: Alive) {
         let known = self.alive.contains_key(&heartbeat.dispatcher);
-        assert_eq!(
-            known,
-            alive == Alive::Known,
-            "a dispatcher is known until it is reaped"
-        );
+        assert_eq!(known, alive == Alive::Known, "a dispatcher is known until it is reaped");
         let ends = heartbeat.until <= heartbeat.now;
         self.take_back(heartbeat.dispatcher, |life, ticket| {
             let back = ends || heartbeat.abandoned.contains(&ticket);
@@ -347,10 +340,7 @@ impl Model {
     /// leased, so the model takes those that it did not know as made now.
     pub fn leased(&mut self, turn: &Turn, leased: &[Leased], routed: bool) {
         let alive = self.alive.get(&turn.dispatcher);
-        assert!(
-            alive.is_some_and(|until| *until > turn.now),
-            "I4: leases go to the living only"
-        );
+        assert!(alive.is_some_and(|until| *until > turn.now), "I4: leases go to the living only");
         for one in leased {
             self.lease(turn, one, routed);
         }
@@ -386,18 +376,12 @@ impl Model {
         let unsure = std::mem::take(&mut hook.unsure);
         match hook.paused {
             Some(until) => {
-                assert!(
-                    until <= turn.now,
-                    "I6: {id} is leased in a pause, until {until}"
-                );
+                assert!(until <= turn.now, "I6: {id} is leased in a pause, until {until}");
                 assert!(one.probe && !routed, "I6: after a pause comes a probe");
             }
             None => assert!(!one.probe || unsure, "I6: a probe without a pause"),
         }
-        assert_eq!(
-            one.failing_since, hook.failing,
-            "a lease carries the facts of its lane"
-        );
+        assert_eq!(one.failing_since, hook.failing, "a lease carries the facts of its lane");
         if one.probe {
             hook.paused = Some(turn.now + turn.probe);
         }
@@ -409,17 +393,9 @@ impl Model {
             other => panic!("I4: {id} is leased while it is {other:?}"),
         }
         life.lease(turn.dispatcher, turn.ticket, turn.now, one);
-        let said = (
-            delivery.attempt,
-            delivery.failures,
-            delivery.interruptions,
-            delivery.lapsed,
-        );
+        let said = (delivery.attempt, delivery.failures, delivery.interruptions, delivery.lapsed);
         assert_eq!(said, life.counters(), "I5: {id}: the counters of its lease");
-        assert_eq!(
-            delivery.published, life.published,
-            "{id}: when it was published"
-        );
+        assert_eq!(delivery.published, life.published, "{id}: when it was published");
         let leased = self.leased.entry(turn.dispatcher).or_default();
         leased.insert(id);
         self.leases += 1;
@@ -444,11 +420,7 @@ impl Model {
     // --- settlements -----------------------------------------------------------------------------
 
     pub fn settle(&mut self, settlements: &[Settlement], answers: &[Settled], now: Timestamp) {
-        assert_eq!(
-            settlements.len(),
-            answers.len(),
-            "one answer for each settlement"
-        );
+        assert_eq!(settlements.len(), answers.len(), "one answer for each settlement");
         for (settlement, answer) in settlements.iter().zip(answers) {
             self.settle_one(settlement, *answer, now);
         }
@@ -490,24 +462,13 @@ impl Model {
         life.settled_by = Some(fence.dispatcher);
         life.acknowledged = false;
         if gone {
-            assert_eq!(
-                answer,
-                Settled::Gone,
-                "the delivery of a deleted webhook is gone"
-            );
+            assert_eq!(answer, Settled::Gone, "the delivery of a deleted webhook is gone");
             let to = &settlement.transition;
             life.failures = to.failures;
             life.interruptions = to.interruptions;
             life.lapsed = to.lapsed;
             let delivered = to.next == Next::Delivered;
-            self.end(
-                id,
-                if delivered {
-                    StateKind::Delivered
-                } else {
-                    StateKind::Cancelled
-                },
-            );
+            self.end(id, if delivered { StateKind::Delivered } else { StateKind::Cancelled });
         } else {
             let Settled::Applied { disabled } = answer else {
                 panic!("I4: the holder's settlement is {answer:?}");
@@ -519,11 +480,7 @@ impl Model {
 
     /// The holder's settlement of a webhook that is there.
     fn apply(&mut self, settlement: &Settlement, disabled: bool, now: Timestamp) {
-        let Settlement {
-            fence,
-            attempt,
-            transition,
-        } = settlement;
+        let Settlement { fence, attempt, transition } = settlement;
         let (id, at) = (fence.delivery, transition.at);
         let life = self.lives.get_mut(&id).unwrap();
         let hook = self.hooks.get_mut(&life.webhook).unwrap();
@@ -549,10 +506,7 @@ impl Model {
             && (attempt.outcome != Outcome::Interrupted
                 || must_account(&leased.delivery, &self.policy))
         {
-            let seen = Seen {
-                failing_since: leased.failing_since,
-                probe: leased.probe,
-            };
+            let seen = Seen { failing_since: leased.failing_since, probe: leased.probe };
             let (delivery, webhook) = (&leased.delivery, &leased.webhook);
             let expected = advance(delivery, webhook, seen, &attempt.outcome, &self.policy, at);
             assert_eq!(*transition, expected, "the decision of {attempt:?}");
@@ -601,10 +555,7 @@ impl Model {
             Next::Delivered => {
                 let pair = self.pairs.get_mut(&life.pair()).unwrap();
                 pair.delivered += 1;
-                assert!(
-                    pair.delivered <= pair.acknowledged,
-                    "I1: {id} is delivered without a 2xx"
-                );
+                assert!(pair.delivered <= pair.acknowledged, "I1: {id} is delivered without a 2xx");
                 self.end(id, StateKind::Delivered);
             }
             Next::Exhausted => self.end(id, StateKind::Exhausted),
@@ -653,18 +604,11 @@ impl Model {
             "I5: {id} is sent before its interruptions are accounted for"
         );
         if alone {
-            assert!(
-                !life.acknowledged,
-                "I3: {id} is sent again after a 2xx, without a fault"
-            );
+            assert!(!life.acknowledged, "I3: {id} is sent again after a 2xx, without a fault");
             assert!(!life.requested, "I3: {id} is sent twice with one lease");
         }
         life.requested = true;
-        let request = Request {
-            delivery: id,
-            number: life.attempt,
-            by,
-        };
+        let request = Request { delivery: id, number: life.attempt, by };
         self.requests.push(request);
         (request, life.leased.as_ref().unwrap().webhook.clone())
     }

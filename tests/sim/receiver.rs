@@ -62,11 +62,7 @@ impl Temper {
         let mut at = Duration::ZERO;
         while at < end {
             spells.push((at, *rng.pick(&MOODS)));
-            let longest = if rng.once_in(5) {
-                7 * 86_400
-            } else {
-                12 * 3_600
-            };
+            let longest = if rng.once_in(5) { 7 * 86_400 } else { 12 * 3_600 };
             at += rng.time(Duration::from_secs(600), Duration::from_secs(longest));
         }
         Self { spells }
@@ -74,9 +70,7 @@ impl Temper {
 
     fn mood(&self, at: Duration) -> Mood {
         let next = self.spells.partition_point(|(from, _)| *from <= at);
-        self.spells
-            .get(next.saturating_sub(1))
-            .map_or(Mood::Well, |(_, mood)| *mood)
+        self.spells.get(next.saturating_sub(1)).map_or(Mood::Well, |(_, mood)| *mood)
     }
 }
 
@@ -124,10 +118,7 @@ impl Transport for SimTransport {
             self.stop.notify_one();
         }
         let Some(seen) = seen else {
-            return Err(TransportError::new(
-                FailureKind::Local,
-                "the model has failed",
-            ));
+            return Err(TransportError::new(FailureKind::Local, "the model has failed"));
         };
         let number: usize = path.rsplit('/').next().unwrap().parse().unwrap();
         let index = number % self.temper.len();
@@ -162,18 +153,12 @@ impl Transport for SimTransport {
             Mood::Hanging => {
                 fire(Fault::Timeout);
                 tokio::time::sleep(request.deadline).await;
-                Err(TransportError::new(
-                    FailureKind::Timeout,
-                    "no answer in time",
-                ))
+                Err(TransportError::new(FailureKind::Timeout, "no answer in time"))
             }
             Mood::LosingAnswers if flaky => {
                 fire(Fault::AnswerLost);
                 tokio::time::sleep(latency).await;
-                Err(TransportError::new(
-                    FailureKind::Protocol,
-                    "the connection was reset",
-                ))
+                Err(TransportError::new(FailureKind::Protocol, "the connection was reset"))
             }
             Mood::Broken => {
                 fire(Fault::ServerError);
@@ -192,9 +177,7 @@ impl Transport for SimTransport {
                 let (text, wait) = asked.at(now);
                 shared.see(|model| model.answered(seen, throttled, wait));
                 let mut response = Response::new(throttled);
-                response
-                    .headers
-                    .insert("retry-after", text.parse().unwrap());
+                response.headers.insert("retry-after", text.parse().unwrap());
                 Ok(response)
             }
             Mood::Redirecting => {
@@ -255,10 +238,7 @@ fn check_signatures(http: &http::Request<Bytes>, event: &Event, webhook: &Webhoo
     let secret = webhook.secrets().current().clone();
     for scheme in webhook.schemes() {
         let verifier = Verifier::new(scheme.clone(), [secret.clone()]).unwrap();
-        let headers = http
-            .headers()
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let headers = http.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let verified = verifier.verify(headers, http.body(), now);
         let verified = verified.unwrap_or_else(|error| panic!("I9: {scheme:?}: {error}"));
         let behind = now.timestamp() - verified.timestamp.timestamp();

@@ -133,9 +133,7 @@ impl Rules {
             Some(Outcome::Unanswered(FailureKind::Local | FailureKind::Panic)) => {
                 self.own_fault(before, before.interruptions + 1, to)
             }
-            Some(Outcome::Answered {
-                status: 200..=299, ..
-            }) => {
+            Some(Outcome::Answered { status: 200..=299, .. }) => {
                 assert_eq!(to.next, Next::Delivered, "I1: a 2xx delivers");
                 assert_eq!(
                     (to.failures, to.interruptions, to.lapsed),
@@ -146,24 +144,16 @@ impl Rules {
                 assert_eq!(to.lane, open, "I6: the probe opens the lane");
                 Verdict::Success
             }
-            Some(Outcome::Answered {
-                status,
-                retry_after,
-            }) => {
+            Some(Outcome::Answered { status, retry_after }) => {
                 let asked = retry_after.map(|asked| asked.min(self.retry_after_max));
                 self.failed(before, to, asked.unwrap_or_default());
                 if matches!(status, 429 | 502 | 503 | 504) {
                     self.paused(to, asked);
                 } else {
                     let open = [LaneChange::None, LaneChange::Open][usize::from(before.probe)];
-                    assert_eq!(
-                        to.lane, open,
-                        "I6: only what throttles pauses, not {status}"
-                    );
+                    assert_eq!(to.lane, open, "I6: only what throttles pauses, not {status}");
                 }
-                Verdict::Failure {
-                    gone: status == 410,
-                }
+                Verdict::Failure { gone: status == 410 }
             }
             Some(Outcome::Unanswered(_)) => {
                 self.failed(before, to, Duration::ZERO);
@@ -231,12 +221,7 @@ impl Rules {
                 let latest = self.with_jitter(*delay).max(asked);
                 self.due(before, to, (*delay).max(asked), latest);
             }
-            None => assert_eq!(
-                to.next,
-                Next::Exhausted,
-                "I5: {} tries are all",
-                to.failures
-            ),
+            None => assert_eq!(to.next, Next::Exhausted, "I5: {} tries are all", to.failures),
         }
     }
 
@@ -276,13 +261,7 @@ impl Rules {
 /// Whether the record of an attempt agrees with what the receiver said.
 pub fn agrees(said: Option<(u16, Option<Duration>)>, outcome: &Outcome) -> bool {
     match (said, outcome) {
-        (
-            Some((answered, asked)),
-            Outcome::Answered {
-                status,
-                retry_after,
-            },
-        ) => {
+        (Some((answered, asked)), Outcome::Answered { status, retry_after }) => {
             let close = match (asked, retry_after) {
                 (Some(asked), Some(heard)) => asked.abs_diff(*heard) <= SLACK,
                 (None, None) => true,

@@ -84,10 +84,7 @@ impl Shared {
 
     /// Looks at the model; a broken promise is kept for the end.
     pub fn see<T>(&self, look: impl FnOnce(&mut Model) -> T) -> Option<T> {
-        let mut model = self
-            .model
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut model = self.model.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| look(&mut model))) {
             Ok(value) => Some(value),
             Err(panic) => {
@@ -182,11 +179,7 @@ impl SimStore {
         let odds = &shared.odds;
         let refused = || Error::new(ErrorKind::Unavailable, "planted");
         if shared.roll(Fault::StorageSlow, odds.storage_slow) {
-            let time = shared
-                .rng
-                .lock()
-                .unwrap()
-                .time(Duration::ZERO, Duration::from_secs(30));
+            let time = shared.rng.lock().unwrap().time(Duration::ZERO, Duration::from_secs(30));
             tokio::time::sleep(time).await;
         }
         if shared.roll(Fault::StorageBefore, odds.storage_before) {
@@ -205,9 +198,7 @@ impl SimStore {
                 let _gate = shared.gate.lock().await;
                 // A blocking task holds the paused clock while threads work.
                 let (done, wait) = std::sync::mpsc::channel::<()>();
-                let held = shared
-                    .threads
-                    .then(|| tokio::task::spawn_blocking(move || wait.recv()));
+                let held = shared.threads.then(|| tokio::task::spawn_blocking(move || wait.recv()));
                 let result = call.await;
                 drop(done);
                 drop(held);
@@ -369,7 +360,6 @@ impl DeliveryQueue for SimStore {
 
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
         let sweep = *sweep;
-        self.call(move |shared| Box::pin(async move { shared.inner.sweep(&sweep).await }))
-            .await
+        self.call(move |shared| Box::pin(async move { shared.inner.sweep(&sweep).await })).await
     }
 }

@@ -35,10 +35,7 @@ pub struct SimClock {
 impl SimClock {
     fn new() -> Self {
         let base = Timestamp::from_timestamp(1_767_225_600, 0).unwrap();
-        Self {
-            start: Instant::now(),
-            base,
-        }
+        Self { start: Instant::now(), base }
     }
 
     pub fn elapsed(&self) -> Duration {
@@ -95,10 +92,8 @@ where
     F: FnOnce() -> Fut,
     Fut: Future<Output = Arc<dyn Storage>>,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(world(seed, size, make))
 }
 
@@ -124,13 +119,7 @@ where
         .sweep_every(Some(Duration::from_secs(12 * 3_600)));
     let model = Model::new(rules, in_flight, each);
     let inner = make().await;
-    let shared = Arc::new(Shared::new(
-        inner,
-        size.threads,
-        model,
-        odds.clone(),
-        rng.fork(),
-    ));
+    let shared = Arc::new(Shared::new(inner, size.threads, model, odds.clone(), rng.fork()));
     let clock = SimClock::new();
     let tidings = Tidings::builder(SimStore(shared.clone()))
         .policy(policy)
@@ -153,12 +142,7 @@ where
         stops.push(stop);
         nodes.push(tokio::spawn(node().live(rng.fork(), stopped)));
     }
-    let host = |rng| Host {
-        tidings: tidings.clone(),
-        shared: shared.clone(),
-        rng,
-        made: 0,
-    };
+    let host = |rng| Host { tidings: tidings.clone(), shared: shared.clone(), rng, made: 0 };
     host(rng.fork()).live(size.events, size.days).await;
 
     // The faults stop; all must end in bounded time.
@@ -191,10 +175,7 @@ where
     });
     if let Some(failure) = shared.failure.lock().unwrap().take() {
         let rules = shared.see(|model| format!("{:?}", model.rules()));
-        return Err(format!(
-            "{failure}\n{odds:?}\n{}",
-            rules.unwrap_or_default()
-        ));
+        return Err(format!("{failure}\n{odds:?}\n{}", rules.unwrap_or_default()));
     }
     let model = shared.model.lock().unwrap();
     let fired = Fired::default();
@@ -233,10 +214,8 @@ impl Node {
                 dispatcher: OnceLock::new(),
                 temper: self.temper.clone(),
             });
-            let dispatcher = self
-                .tidings
-                .dispatcher_with(transport.clone(), self.options.clone())
-                .unwrap();
+            let dispatcher =
+                self.tidings.dispatcher_with(transport.clone(), self.options.clone()).unwrap();
             let id = dispatcher.id();
             transport.dispatcher.set(id).unwrap();
             let (shut, shutdown) = oneshot::channel::<()>();
@@ -311,8 +290,5 @@ async fn list(store: &Arc<dyn Storage>) -> Listed {
     }
     let page = PageRequest::first(100).unwrap();
     let webhooks = store.webhooks(&WebhookQuery::default(), &page).await;
-    Listed {
-        deliveries,
-        webhooks: webhooks.unwrap().items,
-    }
+    Listed { deliveries, webhooks: webhooks.unwrap().items }
 }

@@ -51,20 +51,11 @@ async fn one_bad_address_refuses_all_of_them() {
     let receiver = Receiver::answering(OK).await;
     let port = receiver.address.port();
     let good = IpAddr::from(Ipv4Addr::LOCALHOST);
-    for bad in [
-        "10.0.0.1",
-        "169.254.169.254",
-        "::1",
-        "::ffff:10.0.0.1",
-        "fd00::1",
-    ] {
+    for bad in ["10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1", "fd00::1"] {
         let bad: IpAddr = bad.parse().unwrap();
-        for answer in [
-            vec![bad],
-            vec![good, bad],
-            vec![bad, good],
-            [vec![good; 20], vec![bad]].concat(),
-        ] {
+        for answer in
+            [vec![bad], vec![good, bad], vec![bad, good], [vec![good; 20], vec![bad]].concat()]
+        {
             let network = NetworkPolicy::public_only().allow("127.0.0.0/8".parse().unwrap());
             let options = HyperOptions::default()
                 .with_network(network)
@@ -73,10 +64,7 @@ async fn one_bad_address_refuses_all_of_them() {
             let url = format!("http://hooks.example:{port}/");
             let error = send(&transport, &url).await.expect_err("dialled");
             assert_eq!(error.kind(), FailureKind::Blocked, "{error}");
-            assert!(
-                !error.message().contains(&bad.to_string()),
-                "{error} tells the address"
-            );
+            assert!(!error.message().contains(&bad.to_string()), "{error} tells the address");
         }
     }
     assert_eq!(receiver.connections(), 0);
@@ -121,9 +109,8 @@ async fn a_private_name_needs_an_allowed_network() {
     let inside = options().with_resolver(Answers(|_: &str| Ok(vec![Ipv4Addr::LOCALHOST.into()])));
     let inside = HyperTransport::new(inside).unwrap();
     assert_eq!(send(&inside, &url).await.unwrap().status, 200);
-    let outside = options().with_resolver(Answers(|_: &str| {
-        Ok(vec![Ipv4Addr::new(8, 8, 8, 8).into()])
-    }));
+    let outside =
+        options().with_resolver(Answers(|_: &str| Ok(vec![Ipv4Addr::new(8, 8, 8, 8).into()])));
     let outside = HyperTransport::new(outside).unwrap();
     let error = send(&outside, &url).await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::Blocked, "{error}");
@@ -146,32 +133,22 @@ async fn look_ups_and_dials_fail_with_their_kinds() {
     drop(closed);
     let url = |port: u16| format!("http://hooks.example:{port}/");
 
-    let failing = options().with_resolver(Answers(|_: &str| {
-        Err(std::io::Error::other("no such\r\nname"))
-    }));
-    let error = send(&HyperTransport::new(failing).unwrap(), &url(80))
-        .await
-        .unwrap_err();
+    let failing =
+        options().with_resolver(Answers(|_: &str| Err(std::io::Error::other("no such\r\nname"))));
+    let error = send(&HyperTransport::new(failing).unwrap(), &url(80)).await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::Dns);
     assert!(error.message().ends_with("no such  name"), "{error}");
 
     let empty = options().with_resolver(Answers(|_: &str| Ok(Vec::new())));
-    let error = send(&HyperTransport::new(empty).unwrap(), &url(80))
-        .await
-        .unwrap_err();
+    let error = send(&HyperTransport::new(empty).unwrap(), &url(80)).await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::Dns);
 
-    let error = send(&transport(), &format!("http://127.0.0.1:{closed_port}/"))
-        .await
-        .unwrap_err();
+    let error = send(&transport(), &format!("http://127.0.0.1:{closed_port}/")).await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::Connect);
 
     if cfg!(target_os = "linux") {
         let second = options().with_resolver(Answers(|_: &str| {
-            Ok(vec![
-                Ipv4Addr::new(127, 0, 0, 9).into(),
-                Ipv4Addr::LOCALHOST.into(),
-            ])
+            Ok(vec![Ipv4Addr::new(127, 0, 0, 9).into(), Ipv4Addr::LOCALHOST.into()])
         }));
         let second = HyperTransport::new(second).unwrap();
         let response = send(&second, &url(receiver.address.port())).await.unwrap();
@@ -193,10 +170,7 @@ async fn the_deadline_covers_the_look_up() {
     let transport = HyperTransport::new(options().with_resolver(Hangs)).unwrap();
     let mut request = post("http://hooks.example/", "");
     request.deadline = Duration::from_millis(50);
-    let error = tokio::time::timeout(CEILING, transport.send(request))
-        .await
-        .unwrap()
-        .unwrap_err();
+    let error = tokio::time::timeout(CEILING, transport.send(request)).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), FailureKind::Timeout);
     assert!(error.message().contains("looking up"), "{error}");
 }
@@ -205,15 +179,10 @@ async fn the_deadline_covers_the_look_up() {
 #[tokio::test]
 async fn https_can_be_required() {
     let receiver = Receiver::answering(OK).await;
-    let network = NetworkPolicy::public_only()
-        .allow_loopback()
-        .require_https(true);
+    let network = NetworkPolicy::public_only().allow_loopback().require_https(true);
     let transport = HyperTransport::new(HyperOptions::default().with_network(network)).unwrap();
     let error = send(&transport, &receiver.url()).await.unwrap_err();
-    assert_eq!(
-        (error.kind(), receiver.connections()),
-        (FailureKind::Blocked, 0)
-    );
+    assert_eq!((error.kind(), receiver.connections()), (FailureKind::Blocked, 0));
 }
 
 /// Starts itself again with proxies in the environment, each variable in turn.
@@ -223,20 +192,12 @@ fn proxies_of_the_environment_are_ignored() {
     let address = proxy.local_addr().unwrap();
     proxy.set_nonblocking(true).unwrap();
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-    child.args([
-        "--exact",
-        "addresses::child_sends_past_proxies",
-        "--ignored",
-    ]);
+    child.args(["--exact", "addresses::child_sends_past_proxies", "--ignored"]);
     for name in ["http_proxy", "https_proxy", "all_proxy", "socks_proxy"] {
         child.env(name, format!("http://{address}"));
         child.env(name.to_uppercase(), format!("http://{address}"));
     }
-    let output = child
-        .env("no_proxy", "")
-        .env("NO_PROXY", "")
-        .output()
-        .unwrap();
+    let output = child.env("no_proxy", "").env("NO_PROXY", "").output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
     assert!(proxy.accept().is_err(), "the proxy was dialled");
@@ -247,9 +208,6 @@ fn proxies_of_the_environment_are_ignored() {
 #[ignore = "a part of proxies_of_the_environment_are_ignored"]
 async fn child_sends_past_proxies() {
     let receiver = Receiver::answering(OK).await;
-    assert_eq!(
-        send(&transport(), &receiver.url()).await.unwrap().status,
-        200
-    );
+    assert_eq!(send(&transport(), &receiver.url()).await.unwrap().status, 200);
     assert_eq!(receiver.connections(), 1);
 }

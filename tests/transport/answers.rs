@@ -45,20 +45,12 @@ async fn requests_and_answers_arrive_as_they_are() {
     let host = format!("host: {}", receiver.address);
     assert_eq!(
         lines,
-        [
-            "accept-encoding: identity",
-            "content-length: 7",
-            &host,
-            "webhook-id: msg_1"
-        ]
+        ["accept-encoding: identity", "content-length: 7", &host, "webhook-id: msg_1"]
     );
     assert_eq!(response.status, 202);
     let twice: Vec<_> = response.headers.get_all("x-twice").iter().collect();
     assert_eq!(twice, ["a", "b"]);
-    assert_eq!(
-        (&response.body[..], response.truncated),
-        (&b"\xff\0\r\n"[..], false)
-    );
+    assert_eq!((&response.body[..], response.truncated), (&b"\xff\0\r\n"[..], false));
 }
 
 /// Answers with every code from 200 to 999 and reads them all back.
@@ -74,9 +66,7 @@ async fn every_status_is_an_answer() {
     .await;
     let transport = transport();
     for status in 200..=999 {
-        let response = send(&transport, &format!("{}?{status}", receiver.url()))
-            .await
-            .unwrap();
+        let response = send(&transport, &format!("{}?{status}", receiver.url())).await.unwrap();
         assert_eq!(response.status, status);
     }
 }
@@ -117,11 +107,7 @@ async fn send_briefly(receiver: &Receiver) -> Result<Response, TransportError> {
     request.deadline = Duration::from_millis(200);
     let begun = Instant::now();
     let outcome = transport().send(request).await;
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     outcome
 }
 
@@ -149,10 +135,7 @@ async fn the_deadline_ends_every_wait_for_an_answer() {
         let receiver = dripping(begin, drip).await;
         let error = send_briefly(&receiver).await.expect_err("answered");
         assert_eq!(error.kind(), FailureKind::Timeout, "{drip:?}: {error}");
-        assert!(
-            error.message().contains("200ms, waiting for the head"),
-            "{error}"
-        );
+        assert!(error.message().contains("200ms, waiting for the head"), "{error}");
     }
 }
 
@@ -166,10 +149,7 @@ async fn a_flood_of_interim_answers_ends_at_the_deadline() {
     })
     .await;
     let error = send_briefly(&receiver).await.expect_err("answered");
-    assert!(
-        matches!(error.kind(), FailureKind::Timeout | FailureKind::Protocol),
-        "{error}"
-    );
+    assert!(matches!(error.kind(), FailureKind::Timeout | FailureKind::Protocol), "{error}");
 }
 
 /// Drips the body, with a length, in chunks, and until the end of the connection (table).
@@ -177,10 +157,7 @@ async fn a_flood_of_interim_answers_ends_at_the_deadline() {
 async fn a_status_counts_though_its_body_never_ends() {
     for (begin, drip) in [
         ("HTTP/1.1 201 A\r\ncontent-length: 100000\r\n\r\nbegin", "a"),
-        (
-            "HTTP/1.1 201 A\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegin\r\n",
-            "1\r\na\r\n",
-        ),
+        ("HTTP/1.1 201 A\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegin\r\n", "1\r\na\r\n"),
         ("HTTP/1.1 201 A\r\n\r\nbegin", "a"),
     ] {
         let receiver = dripping(begin, drip).await;
@@ -195,14 +172,8 @@ async fn a_status_counts_though_its_body_never_ends() {
 async fn a_status_counts_though_its_body_breaks_off() {
     for (answer, body) in [
         ("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf", "half"),
-        (
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
-            "half",
-        ),
-        (
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n",
-            "half",
-        ),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n", "half"),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n", "half"),
     ] {
         let receiver = Receiver::start(move |mut peer: Peer| async move {
             peer.request().await;
@@ -210,11 +181,7 @@ async fn a_status_counts_though_its_body_breaks_off() {
         })
         .await;
         let response = send(&transport(), &receiver.url()).await.unwrap();
-        assert_eq!(
-            (response.status, response.truncated),
-            (200, true),
-            "{answer:?}"
-        );
+        assert_eq!((response.status, response.truncated), (200, true), "{answer:?}");
         assert_eq!(response.body, body, "{answer:?}");
     }
 }
@@ -242,10 +209,7 @@ async fn an_endless_body_is_cut_and_its_connection_closed() {
     let response = send(&transport, &receiver.url()).await.unwrap();
     assert_eq!((response.status, response.truncated), (200, true));
     assert_eq!(response.body, vec![b'a'; 16 * 1024]);
-    let written = tokio::time::timeout(CEILING, closed)
-        .await
-        .unwrap()
-        .unwrap();
+    let written = tokio::time::timeout(CEILING, closed).await.unwrap().unwrap();
     assert!(written < 64 * 1024 * 1024, "{written} bytes were taken");
 }
 
@@ -257,12 +221,9 @@ async fn the_body_is_whole_up_to_the_very_cap() {
         "transfer-encoding: chunked\r\n\r\n2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n",
     ] {
         let receiver = Receiver::answering(format!("HTTP/1.1 200 OK\r\n{framing}")).await;
-        for (keep, body, truncated) in [
-            (6, "abcde", false),
-            (5, "abcde", false),
-            (4, "abcd", true),
-            (0, "", true),
-        ] {
+        for (keep, body, truncated) in
+            [(6, "abcde", false), (5, "abcde", false), (4, "abcd", true), (0, "", true)]
+        {
             let mut request = post(&receiver.url(), "");
             request.keep = keep;
             let response = transport().send(request).await.unwrap();
@@ -289,10 +250,7 @@ async fn nothing_is_decompressed() {
 /// Answers with what is not HTTP, or too much of it (table).
 #[tokio::test]
 async fn what_is_not_http_is_a_protocol_failure() {
-    let long = format!(
-        "HTTP/1.1 200 OK\r\nx-long: {}\r\n\r\n",
-        "a".repeat(1024 * 1024)
-    );
+    let long = format!("HTTP/1.1 200 OK\r\nx-long: {}\r\n\r\n", "a".repeat(1024 * 1024));
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x-many: a\r\n".repeat(10_000));
     for answer in [
         "hello\n",
@@ -329,8 +287,7 @@ async fn what_is_not_http_is_a_protocol_failure() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_before_the_request_was_read_counts() {
     let receiver = Receiver::start(|mut peer: Peer| async move {
-        peer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-            .await;
+        peer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
     })
     .await;
     let transport: HyperTransport = transport();

@@ -75,9 +75,7 @@ async fn a_request_of_which_a_byte_was_written_is_not_repeated() {
             count.fetch_add(1, Ordering::SeqCst);
             peer.write(OK).await;
             let mut some = [0; 10];
-            tokio::io::AsyncReadExt::read_exact(&mut peer.stream, &mut some)
-                .await
-                .unwrap();
+            tokio::io::AsyncReadExt::read_exact(&mut peer.stream, &mut some).await.unwrap();
             count.fetch_add(1, Ordering::SeqCst);
             // Closing with bytes unread resets the connection.
         }
@@ -100,8 +98,7 @@ async fn an_unasked_answer_is_never_taken_for_the_next_one() {
         async move {
             while peer.request().await.is_some() {
                 peer.write(OK).await;
-                peer.write(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n")
-                    .await;
+                peer.write(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n").await;
                 let _ = writing.send(());
             }
         }
@@ -175,10 +172,7 @@ async fn waiting_for_a_connection_ends_at_the_deadline() {
     request.deadline = Duration::from_millis(50);
     let error = transport.send(request).await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::Timeout);
-    assert!(
-        error.message().contains("waiting for a free connection"),
-        "{error}"
-    );
+    assert!(error.message().contains("waiting for a free connection"), "{error}");
     first.abort();
     assert!(first.await.unwrap_err().is_cancelled());
     assert_eq!(send(&transport, &receiver.url()).await.unwrap().status, 200);
@@ -202,19 +196,13 @@ async fn noticing(answer: &'static [u8]) -> (Receiver, mpsc::UnboundedReceiver<&
 }
 
 async fn next(notices: &mut mpsc::UnboundedReceiver<&'static str>) -> &'static str {
-    tokio::time::timeout(CEILING, notices.recv())
-        .await
-        .unwrap()
-        .unwrap()
+    tokio::time::timeout(CEILING, notices.recv()).await.unwrap().unwrap()
 }
 
 /// Drops the future of a send while the receiver thinks, and in the middle of the body (table).
 #[tokio::test]
 async fn dropping_the_future_closes_its_connection() {
-    for answer in [
-        &b""[..],
-        b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
-    ] {
+    for answer in [&b""[..], b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"] {
         let (receiver, mut notices) = noticing(answer).await;
         let transport = Arc::new(transport());
         let (sender, url) = (Arc::clone(&transport), receiver.url());
@@ -274,10 +262,7 @@ async fn no_more_connections_are_kept_than_allowed() {
         assert_eq!(outcome.unwrap().status, 200);
     }
     for _ in 0..3 {
-        tokio::time::timeout(CEILING, closed.recv())
-            .await
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(CEILING, closed.recv()).await.unwrap().unwrap();
     }
     settle().await;
     assert!(closed.try_recv().is_err(), "a kept connection was closed");

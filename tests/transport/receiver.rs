@@ -49,18 +49,10 @@ impl Receiver {
             while let Ok((stream, _)) = listener.accept().await {
                 let number = count.fetch_add(1, Ordering::SeqCst) + 1;
                 let read = Vec::new();
-                serving.spawn(serve(Peer {
-                    stream,
-                    read,
-                    number,
-                }));
+                serving.spawn(serve(Peer { stream, read, number }));
             }
         });
-        Self {
-            address,
-            connections,
-            task,
-        }
+        Self { address, connections, task }
     }
 
     /// Answers each request with `answer`.

@@ -42,10 +42,7 @@ impl Authority {
                 key.serialize_der().try_into().unwrap(),
             )
             .unwrap();
-        config.alpn_protocols = protocols
-            .iter()
-            .map(|name| name.as_bytes().to_vec())
-            .collect();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         TlsAcceptor::from(Arc::new(config))
     }
 
@@ -83,10 +80,7 @@ async fn secure(acceptor: TlsAcceptor) -> (Receiver, Arc<Seen>) {
                     if request.uri().path() == "/hang" {
                         std::future::pending::<()>().await;
                     }
-                    let host = request
-                        .headers()
-                        .get("host")
-                        .map(|host| host.to_str().unwrap());
+                    let host = request.headers().get("host").map(|host| host.to_str().unwrap());
                     let authority = request.uri().authority().map(|name| name.as_str());
                     let text = format!("{:?} {:?} {host:?}", request.version(), authority);
                     let sent = request.into_body().collect().await.unwrap().to_bytes();
@@ -131,9 +125,7 @@ async fn a_self_signed_certificate_is_refused() {
     let authority = Authority::new();
     let (receiver, seen) = secure(authority.acceptor("127.0.0.1", &[])).await;
     let url = format!("https://127.0.0.1:{}/", receiver.address.port());
-    let error = send(&HyperTransport::new(options()).unwrap(), &url)
-        .await
-        .unwrap_err();
+    let error = send(&HyperTransport::new(options()).unwrap(), &url).await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::Tls, "{error}");
     assert_eq!(seen.requests.load(Ordering::SeqCst), 0);
     let trusting = HyperTransport::new(authority.options().without_public_roots()).unwrap();
@@ -143,11 +135,9 @@ async fn a_self_signed_certificate_is_refused() {
 /// Sends https to receivers that speak plain HTTP, close, or stall in the handshake (table).
 #[tokio::test]
 async fn what_is_not_tls_is_a_tls_failure() {
-    for (answer, stalls) in [
-        ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", false),
-        ("", false),
-        ("", true),
-    ] {
+    for (answer, stalls) in
+        [("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", false), ("", false), ("", true)]
+    {
         let receiver = Receiver::start(move |mut peer: Peer| async move {
             peer.more().await;
             peer.write(answer.as_bytes()).await;
@@ -179,10 +169,7 @@ async fn http2_requests_share_one_connection() {
     });
     for outcome in futures_util::future::join_all(all).await {
         let response = outcome.unwrap();
-        assert_eq!(
-            response.body,
-            format!("HTTP/2.0 Some({host:?}) None 100000")
-        );
+        assert_eq!(response.body, format!("HTTP/2.0 Some({host:?}) None 100000"));
     }
     assert_eq!(receiver.connections(), 1);
     assert_eq!(seen.requests.load(Ordering::SeqCst), 100);
@@ -192,11 +179,9 @@ async fn http2_requests_share_one_connection() {
 #[tokio::test]
 async fn http2_needs_both_sides() {
     let authority = Authority::new();
-    for (protocols, offered) in [
-        (&["http/1.1"][..], true),
-        (&["h2", "http/1.1"], false),
-        (&[], true),
-    ] {
+    for (protocols, offered) in
+        [(&["http/1.1"][..], true), (&["h2", "http/1.1"], false), (&[], true)]
+    {
         let (receiver, _) = secure(authority.acceptor("hooks.example", protocols)).await;
         let host = format!("hooks.example:{}", receiver.address.port());
         let transport = HyperTransport::new(authority.options().with_http2(offered)).unwrap();
@@ -215,22 +200,14 @@ async fn an_http2_connection_that_did_not_answer_is_not_used_again() {
     let (receiver, _) = secure(authority.acceptor("hooks.example", &["h2"])).await;
     let url = format!("https://hooks.example:{}", receiver.address.port());
     let transport = HyperTransport::new(authority.options()).unwrap();
-    assert_eq!(
-        send(&transport, &format!("{url}/")).await.unwrap().status,
-        200
-    );
+    assert_eq!(send(&transport, &format!("{url}/")).await.unwrap().status, 200);
     let mut request = post(&format!("{url}/hang"), "");
     request.deadline = Duration::from_millis(100);
-    let error = tokio::time::timeout(CEILING, transport.send(request))
-        .await
-        .unwrap();
+    let error = tokio::time::timeout(CEILING, transport.send(request)).await.unwrap();
     assert_eq!(error.unwrap_err().kind(), FailureKind::Timeout);
     assert_eq!(receiver.connections(), 1);
     for _ in 0..3 {
-        assert_eq!(
-            send(&transport, &format!("{url}/")).await.unwrap().status,
-            200
-        );
+        assert_eq!(send(&transport, &format!("{url}/")).await.unwrap().status, 200);
     }
     assert_eq!(receiver.connections(), 2);
 }
@@ -260,10 +237,7 @@ async fn dropping_the_transport_ends_its_tasks() {
     assert_eq!(send(&transport, &url).await.unwrap().status, 200);
     assert!(ended.try_recv().is_err(), "the connection was not kept");
     drop(transport);
-    tokio::time::timeout(CEILING, ended.recv())
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(CEILING, ended.recv()).await.unwrap().unwrap();
 }
 
 /// Hands over a root certificate that is none.

@@ -6,24 +6,14 @@ use super::fixtures::*;
 
 async fn append(store: &dyn Storage, events: &[NewEvent], now: Timestamp) -> Vec<Appended> {
     let answers = store.append(events, now).await.expect("append");
-    assert_eq!(
-        answers.len(),
-        events.len(),
-        "append answers once for each event"
-    );
+    assert_eq!(answers.len(), events.len(), "append answers once for each event");
     answers
 }
 
 /// The event of this number with other content.
 fn other(number: u64) -> Event {
     let id = event_id(number);
-    event_with(
-        id,
-        "order.paid",
-        Account::default(),
-        Mode::Live,
-        r#"{"other":true}"#,
-    )
+    event_with(id, "order.paid", Account::default(), Mode::Live, r#"{"other":true}"#)
 }
 
 /// Appends nothing.
@@ -35,68 +25,32 @@ pub(super) async fn an_empty_append_is_answered(store: &dyn Storage) {
 pub(super) async fn a_repeated_event_is_a_duplicate(store: &dyn Storage) {
     let webhook = registered(store, 1, &["order.*"]).await;
     let event = event(1, "order.paid");
-    assert_eq!(
-        append(store, &[new(&event)], start()).await,
-        [Appended::Stored]
-    );
+    assert_eq!(append(store, &[new(&event)], start()).await, [Appended::Stored]);
     for second in 1..3 {
         let answer = append(store, &[new(&event)], at(second)).await;
-        assert_eq!(
-            answer,
-            [Appended::Duplicate],
-            "the same id with the same digest"
-        );
+        assert_eq!(answer, [Appended::Duplicate], "the same id with the same digest");
     }
     let worker = Worker::start(store, 1, at(3)).await;
     let routed = worker.route(at(3)).await;
-    assert_eq!(
-        routed.leased.len() + routed.waiting,
-        1,
-        "a duplicate leaves no second mark"
-    );
+    assert_eq!(routed.leased.len() + routed.waiting, 1, "a duplicate leaves no second mark");
     let again = append(store, &[new(&event)], at(4)).await;
-    assert_eq!(
-        again,
-        [Appended::Duplicate],
-        "also when it was routed already"
-    );
+    assert_eq!(again, [Appended::Duplicate], "also when it was routed already");
     let nothing = worker.route(at(5)).await;
-    assert_eq!(
-        nothing.leased.len() + nothing.waiting,
-        0,
-        "a duplicate leaves no mark"
-    );
+    assert_eq!(nothing.leased.len() + nothing.waiting, 0, "a duplicate leaves no mark");
     assert_eq!(all_deliveries(store).await.len(), 1);
-    assert_eq!(
-        all_deliveries(store).await[0].delivery.webhook,
-        webhook.id()
-    );
+    assert_eq!(all_deliveries(store).await[0].delivery.webhook, webhook.id());
 }
 
 /// Appends the same content in another order of keys: the first bytes stay.
 pub(super) async fn a_rebuilt_event_is_a_duplicate(store: &dyn Storage) {
-    let build = |object| {
-        event_with(
-            event_id(1),
-            "order.paid",
-            Account::default(),
-            Mode::Live,
-            object,
-        )
-    };
+    let build =
+        |object| event_with(event_id(1), "order.paid", Account::default(), Mode::Live, object);
     let (first, second) = (build(r#"{"a":1,"b":2}"#), build(r#"{ "b":2, "a":1 }"#));
     assert_eq!(first.digest(), second.digest());
     publish(store, from_ref(&first), start()).await;
-    assert_eq!(
-        append(store, &[new(&second)], at(1)).await,
-        [Appended::Duplicate]
-    );
+    assert_eq!(append(store, &[new(&second)], at(1)).await, [Appended::Duplicate]);
     let events = all_events(store, &EventQuery::default()).await;
-    assert_eq!(
-        events,
-        [first],
-        "the bytes that were published first are the event's bytes"
-    );
+    assert_eq!(events, [first], "the bytes that were published first are the event's bytes");
 }
 
 /// Appends one id with other data, type, account and mode.
@@ -106,28 +60,14 @@ pub(super) async fn other_content_under_an_id_is_a_conflict(store: &dyn Storage)
     let others = [
         ("data", other(1)),
         ("type", event(1, "order.refunded")),
-        (
-            "account",
-            event_of(1, "order.paid", account("other"), Mode::Live),
-        ),
-        (
-            "mode",
-            event_of(1, "order.paid", Account::default(), Mode::Test),
-        ),
+        ("account", event_of(1, "order.paid", account("other"), Mode::Live)),
+        ("mode", event_of(1, "order.paid", Account::default(), Mode::Test)),
     ];
     for (what, other) in others {
         let answer = append(store, &[new(&other)], at(1)).await;
-        assert_eq!(
-            answer,
-            [Appended::Conflict],
-            "another {what} under the same id"
-        );
+        assert_eq!(answer, [Appended::Conflict], "another {what} under the same id");
     }
-    assert_eq!(
-        all_events(store, &EventQuery::default()).await,
-        [first],
-        "the first one stays"
-    );
+    assert_eq!(all_events(store, &EventQuery::default()).await, [first], "the first one stays");
 }
 
 /// Appends one id several times in one call, then mixed with an id that was there before.
@@ -136,45 +76,19 @@ pub(super) async fn a_call_is_compared_with_itself(store: &dyn Storage) {
     let answers = append(store, &[new(&one), new(&two), new(&one)], start()).await;
     let expected = [Appended::Stored, Appended::Stored, Appended::Duplicate];
     assert_eq!(answers, expected, "answers come in the order of the events");
-    let answers = append(
-        store,
-        &[new(&two), new(&three), new(&three), new(&one)],
-        at(1),
-    )
-    .await;
-    let expected = [
-        Appended::Duplicate,
-        Appended::Stored,
-        Appended::Duplicate,
-        Appended::Duplicate,
-    ];
+    let answers = append(store, &[new(&two), new(&three), new(&three), new(&one)], at(1)).await;
+    let expected =
+        [Appended::Duplicate, Appended::Stored, Appended::Duplicate, Appended::Duplicate];
     assert_eq!(answers, expected, "answers come in the order of the events");
-    assert_eq!(
-        all_events(store, &EventQuery::default()).await.len(),
-        3,
-        "each id is kept once"
-    );
+    assert_eq!(all_events(store, &EventQuery::default()).await.len(), 3, "each id is kept once");
 }
 
 /// Appends an id with two contents in one call.
 pub(super) async fn a_call_conflicts_with_itself(store: &dyn Storage) {
-    let answers = append(
-        store,
-        &[new(&event(1, "order.paid")), new(&other(1))],
-        start(),
-    )
-    .await;
-    assert_eq!(
-        answers[1],
-        Appended::Conflict,
-        "the other one stands earlier in the same call"
-    );
+    let answers = append(store, &[new(&event(1, "order.paid")), new(&other(1))], start()).await;
+    assert_eq!(answers[1], Appended::Conflict, "the other one stands earlier in the same call");
     let events = all_events(store, &EventQuery::default()).await;
-    assert_eq!(
-        events,
-        [],
-        "if any event conflicts, nothing of the call is kept"
-    );
+    assert_eq!(events, [], "if any event conflicts, nothing of the call is kept");
 }
 
 /// Appends good events around one that conflicts, then the good ones alone.
@@ -184,54 +98,26 @@ pub(super) async fn a_conflict_keeps_nothing_of_its_call(store: &dyn Storage) {
     publish(store, from_ref(&one), start()).await;
     let call = [new(&two), new(&one), new(&other(1)), new(&three)];
     let answers = append(store, &call, at(1)).await;
-    let expected = [
-        Appended::Stored,
-        Appended::Duplicate,
-        Appended::Conflict,
-        Appended::Stored,
-    ];
+    let expected = [Appended::Stored, Appended::Duplicate, Appended::Conflict, Appended::Stored];
     assert_eq!(answers, expected, "the answer still tells of each event");
     let events = all_events(store, &EventQuery::default()).await;
     assert_eq!(events, [one], "nothing of a call with a conflict is kept");
     let worker = Worker::start(store, 1, at(2)).await;
-    assert_eq!(
-        worker.route(at(2)).await.leased.len(),
-        1,
-        "nor a mark of it"
-    );
+    assert_eq!(worker.route(at(2)).await.leased.len(), 1, "nor a mark of it");
     publish(store, &[two, three], at(3)).await;
-    assert_eq!(
-        worker.route(at(3)).await.leased.len(),
-        2,
-        "what was not kept can be published"
-    );
+    assert_eq!(worker.route(at(3)).await.leased.len(), 2, "what was not kept can be published");
 }
 
 /// Publishes one id from thirty-two callers at once, with the same content.
 pub(super) async fn of_concurrent_publishes_one_is_stored(store: &dyn Storage) {
     registered(store, 1, &["*"]).await;
     let call = [new(&event(1, "order.paid"))];
-    let answers = join_all((0..32).map(|_| append(store, &call, start())))
-        .await
-        .concat();
-    let stored = answers
-        .iter()
-        .filter(|answer| **answer == Appended::Stored)
-        .count();
-    assert_eq!(
-        stored, 1,
-        "exactly one of the callers stored it: {answers:?}"
-    );
-    assert!(
-        !answers.contains(&Appended::Conflict),
-        "the content is the same: {answers:?}"
-    );
+    let answers = join_all((0..32).map(|_| append(store, &call, start()))).await.concat();
+    let stored = answers.iter().filter(|answer| **answer == Appended::Stored).count();
+    assert_eq!(stored, 1, "exactly one of the callers stored it: {answers:?}");
+    assert!(!answers.contains(&Appended::Conflict), "the content is the same: {answers:?}");
     let worker = Worker::start(store, 1, at(1)).await;
-    assert_eq!(
-        worker.route(at(1)).await.leased.len(),
-        1,
-        "one event, one mark"
-    );
+    assert_eq!(worker.route(at(1)).await.leased.len(), 1, "one event, one mark");
 }
 
 /// Publishes one id from thirty-two callers at once, half of them with other content.
@@ -239,30 +125,12 @@ pub(super) async fn of_concurrent_contents_one_is_stored(store: &dyn Storage) {
     let contents = [event(1, "order.paid"), other(1)];
     let calls: Vec<_> = (0..32).map(|number| [new(&contents[number % 2])]).collect();
     let answers = join_all(calls.iter().map(|call| append(store, call, start()))).await;
-    let stored: Vec<_> = (0..32)
-        .filter(|number| answers[*number] == [Appended::Stored])
-        .collect();
-    assert_eq!(
-        stored.len(),
-        1,
-        "exactly one of the callers stored it: {answers:?}"
-    );
+    let stored: Vec<_> = (0..32).filter(|number| answers[*number] == [Appended::Stored]).collect();
+    assert_eq!(stored.len(), 1, "exactly one of the callers stored it: {answers:?}");
     let winner = stored[0] % 2;
-    for (number, answer) in answers
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| *number != stored[0])
-    {
-        let expected = if number % 2 == winner {
-            Appended::Duplicate
-        } else {
-            Appended::Conflict
-        };
-        assert_eq!(
-            *answer,
-            [expected],
-            "the answer to a loser follows from the content kept"
-        );
+    for (number, answer) in answers.iter().enumerate().filter(|(number, _)| *number != stored[0]) {
+        let expected = if number % 2 == winner { Appended::Duplicate } else { Appended::Conflict };
+        assert_eq!(*answer, [expected], "the answer to a loser follows from the content kept");
     }
     let events = all_events(store, &EventQuery::default()).await;
     assert_eq!(events, [contents[winner].clone()]);
@@ -270,14 +138,11 @@ pub(super) async fn of_concurrent_contents_one_is_stored(store: &dyn Storage) {
 
 /// Publishes the same twenty ids from eight callers at once, in rising and in falling order.
 pub(super) async fn batches_that_cross_do_not_fail(store: &dyn Storage) {
-    let rising: Vec<_> = (1..=20)
-        .map(|number| new(&event(number, "order.paid")))
-        .collect();
+    let rising: Vec<_> = (1..=20).map(|number| new(&event(number, "order.paid"))).collect();
     let mut falling = rising.clone();
     falling.reverse();
-    let calls: Vec<_> = (0..8)
-        .map(|number| if number % 2 == 0 { &rising } else { &falling })
-        .collect();
+    let calls: Vec<_> =
+        (0..8).map(|number| if number % 2 == 0 { &rising } else { &falling }).collect();
     let answers = join_all(calls.iter().map(|call| append(store, call, start()))).await;
     let mut stored = HashMap::new();
     for (call, answer) in calls.iter().zip(&answers) {
@@ -287,10 +152,7 @@ pub(super) async fn batches_that_cross_do_not_fail(store: &dyn Storage) {
             *count += u32::from(*answer == Appended::Stored);
         }
     }
-    assert!(
-        stored.values().all(|count| *count == 1),
-        "each id is stored once: {stored:?}"
-    );
+    assert!(stored.values().all(|count| *count == 1), "each id is stored once: {stored:?}");
     assert_eq!(all_events(store, &EventQuery::default()).await.len(), 20);
 }
 
@@ -315,31 +177,17 @@ pub(super) async fn one_callers_error_is_his_alone(store: &dyn Storage) {
                 answer.expect("a conflict is an answer, not an error"),
                 [Appended::Stored, Appended::Conflict]
             ),
-            3 => refused(
-                answer,
-                ErrorKind::NotFound,
-                "an only webhook that does not exist",
-            ),
-            _ => assert_eq!(
-                answer.expect("a good call beside bad ones"),
-                [Appended::Stored]
-            ),
+            3 => refused(answer, ErrorKind::NotFound, "an only webhook that does not exist"),
+            _ => assert_eq!(answer.expect("a good call beside bad ones"), [Appended::Stored]),
         }
     }
     let kept = all_events(store, &EventQuery::default()).await;
     let kept: HashSet<_> = kept.iter().map(Event::id).collect();
-    let expected: HashSet<_> = (0..40)
-        .filter(|number| number % 2 == 0)
-        .chain([1_000])
-        .map(event_id)
-        .collect();
+    let expected: HashSet<_> =
+        (0..40).filter(|number| number % 2 == 0).chain([1_000]).map(event_id).collect();
     assert_eq!(kept, expected, "each call is kept or dropped for itself");
     let worker = Worker::start(store, 1, at(2)).await;
-    assert_eq!(
-        worker.route(at(2)).await.leased.len(),
-        21,
-        "and so are the marks"
-    );
+    assert_eq!(worker.route(at(2)).await.leased.len(), 21, "and so are the marks");
 }
 
 fn event_for(number: u64) -> Event {
@@ -359,13 +207,7 @@ pub(super) async fn payloads_are_kept_byte_for_byte(store: &dyn Storage) {
     let events: Vec<_> = (1..)
         .zip(objects)
         .map(|(number, object)| {
-            event_with(
-                event_id(number),
-                "a.b",
-                Account::default(),
-                Mode::Live,
-                object,
-            )
+            event_with(event_id(number), "a.b", Account::default(), Mode::Live, object)
         })
         .collect();
     assert!(events[3].payload().len() > 1_048_000);
@@ -379,26 +221,13 @@ pub(super) async fn payloads_are_kept_byte_for_byte(store: &dyn Storage) {
     for ((event, listed), leased) in events.iter().zip(&listed).zip(&leased) {
         for (place, found) in [("listed", listed), ("leased", &leased.event)] {
             let same = found.payload() == event.payload();
-            assert!(
-                same,
-                "{:?} is {place} with other bytes than were published",
-                event.id()
-            );
-            assert!(
-                found == event,
-                "{:?} is {place} with another column",
-                event.id()
-            );
+            assert!(same, "{:?} is {place} with other bytes than were published", event.id());
+            assert!(found == event, "{:?} is {place} with another column", event.id());
         }
     }
     for view in all_deliveries(store).await {
-        let event = events
-            .iter()
-            .find(|event| event.id() == view.delivery.event);
-        assert!(
-            Some(&view.event) == event,
-            "a delivery is listed with another event"
-        );
+        let event = events.iter().find(|event| event.id() == view.delivery.event);
+        assert!(Some(&view.event) == event, "a delivery is listed with another event");
     }
 }
 
@@ -424,16 +253,9 @@ pub(super) async fn a_delivery_knows_when_its_event_was_published(store: &dyn St
     let worker = Worker::start(store, 1, at(3_600)).await;
     worker.route_waiting(at(3_600)).await;
     let view = &all_deliveries(store).await[0];
-    assert_eq!(
-        view.delivery.published,
-        at(10),
-        "expiry counts from the publish"
-    );
+    assert_eq!(view.delivery.published, at(10), "expiry counts from the publish");
     let waiting = State::Waiting { due: at(3_600) };
-    assert_eq!(
-        view.delivery.state, waiting,
-        "it is born waiting, due when it was routed"
-    );
+    assert_eq!(view.delivery.state, waiting, "it is born waiting, due when it was routed");
 }
 
 // --- for one webhook alone ---------------------------------------------------------------------
@@ -443,28 +265,18 @@ pub(super) async fn an_event_for_one_webhook_reaches_it_alone(store: &dyn Storag
     let webhook = registered(store, 1, &["invoice.*"]).await;
     registered(store, 2, &["order.*"]).await;
     let event = event(1, "order.paid");
-    assert_eq!(
-        append(store, &[only(&event, webhook.id())], at(5)).await,
-        [Appended::Stored]
-    );
+    assert_eq!(append(store, &[only(&event, webhook.id())], at(5)).await, [Appended::Stored]);
     let deliveries = all_deliveries(store).await;
     assert_eq!(deliveries.len(), 1, "one delivery is made at once");
     let expected = Delivery::owed(event.id(), webhook.id(), Cause::ROUTED, at(5), at(5));
-    assert_eq!(
-        deliveries[0].delivery, expected,
-        "it is routed, waiting, due at the publish"
-    );
+    assert_eq!(deliveries[0].delivery, expected, "it is routed, waiting, due at the publish");
     let worker = Worker::start(store, 1, at(5)).await;
     let routed = worker.route(at(5)).await;
     let found = (routed.leased.len(), routed.waiting, routed.unmatched);
     assert_eq!(found, (0, 0, 0), "it has no mark");
     let leased = worker.claim_one(at(5)).await;
     assert_eq!(leased.delivery.id, expected.id, "its lane was lowered");
-    assert_eq!(
-        all_events(store, &EventQuery::default()).await,
-        [event],
-        "the event is listed"
-    );
+    assert_eq!(all_events(store, &EventQuery::default()).await, [event], "the event is listed");
 }
 
 /// Repeats such a publish, before and after it was delivered.
@@ -476,17 +288,13 @@ pub(super) async fn an_event_for_one_webhook_is_stored_once(store: &dyn Storage)
     let worker = Worker::start(store, 1, at(2)).await;
     assert_eq!(worker.drain(at(2)).await.len(), 1);
     assert_eq!(append(store, &call, at(3)).await, [Appended::Duplicate]);
-    worker
-        .claims_nothing(at(4), "a duplicate makes no delivery")
-        .await;
+    worker.claims_nothing(at(4), "a duplicate makes no delivery").await;
     assert_eq!(all_deliveries(store).await.len(), 1);
 }
 
 /// Publishes for a webhook that is not there, of another account, of another mode, and deleted.
 pub(super) async fn an_event_for_a_strangers_webhook_is_refused(store: &dyn Storage) {
-    let of_account = hook_of(1, &["*"], |registration| {
-        registration.account(account("other"))
-    });
+    let of_account = hook_of(1, &["*"], |registration| registration.account(account("other")));
     let of_mode = hook_of(2, &["*"], |registration| registration.mode(Mode::Test));
     for webhook in [&of_account, &of_mode] {
         put(store, webhook, start()).await;
@@ -500,26 +308,15 @@ pub(super) async fn an_event_for_a_strangers_webhook_is_refused(store: &dyn Stor
         ("was deleted", deleted.id()),
     ];
     for (why, webhook) in strangers {
-        let call = [
-            new(&event(1, "order.paid")),
-            only(&event(2, "order.paid"), webhook),
-        ];
+        let call = [new(&event(1, "order.paid")), only(&event(2, "order.paid"), webhook)];
         refused(store.append(&call, at(1)).await, ErrorKind::NotFound, why);
         let events = all_events(store, &EventQuery::default()).await;
         assert_eq!(events, [], "the webhook {why}: nothing of the call is kept");
-        assert_eq!(
-            all_deliveries(store).await,
-            [],
-            "the webhook {why}: nothing is owed"
-        );
+        assert_eq!(all_deliveries(store).await, [], "the webhook {why}: nothing is owed");
     }
     let worker = Worker::start(store, 1, at(2)).await;
     let routed = worker.route(at(2)).await;
-    assert_eq!(
-        routed.unmatched + routed.waiting + routed.leased.len(),
-        0,
-        "no mark is left"
-    );
+    assert_eq!(routed.unmatched + routed.waiting + routed.leased.len(), 0, "no mark is left");
 }
 
 /// Publishes for a disabled webhook: the delivery waits until it is enabled.
@@ -528,9 +325,7 @@ pub(super) async fn an_event_for_a_disabled_webhook_waits(store: &dyn Storage) {
     disabled(store, webhook.id(), at(1)).await;
     append(store, &[only(&event(1, "order.paid"), webhook.id())], at(2)).await;
     let worker = Worker::start(store, 1, at(3)).await;
-    worker
-        .claims_nothing(at(3), "a disabled webhook gets nothing")
-        .await;
+    worker.claims_nothing(at(3), "a disabled webhook gets nothing").await;
     enabled(store, webhook.id(), at(4)).await;
     worker.claim_one(at(4)).await;
 }

@@ -16,17 +16,10 @@ async fn due_at(
     let events: Vec<_> = numbers.map(|(number, _)| event(number, &name)).collect();
     publish(store, &events, start()).await;
     let leased = worker.route(start()).await.leased;
-    assert_eq!(
-        leased.len(),
-        seconds.len(),
-        "what a plain webhook is owed is born leased"
-    );
+    assert_eq!(leased.len(), seconds.len(), "what a plain webhook is owed is born leased");
     let mut found = Vec::new();
     for (event, second) in events.iter().zip(seconds) {
-        let leased = leased
-            .iter()
-            .find(|leased| leased.event == *event)
-            .expect("its lease");
+        let leased = leased.iter().find(|leased| leased.event == *event).expect("its lease");
         settle(store, failed(leased, at(*second), start()), start()).await;
         found.push(leased.delivery.id);
     }
@@ -37,26 +30,14 @@ async fn due_at(
 pub(super) async fn nothing_is_claimed_before_its_due_time(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
     let due = due_at(store, &worker, 1, &[60]).await;
-    let next_due = worker
-        .claims_nothing(at(1), "it is due a minute later")
-        .await;
+    let next_due = worker.claims_nothing(at(1), "it is due a minute later").await;
     assert_eq!(next_due, Some(at(60)));
-    worker
-        .claims_nothing(at_millis(59_999), "it is due a millisecond later")
-        .await;
+    worker.claims_nothing(at_millis(59_999), "it is due a millisecond later").await;
     let leased = worker.claim_one(at(60)).await;
     assert_eq!((leased.delivery.id, leased.delivery.attempt), (due[0], 2));
     assert_eq!((leased.delivery.failures, leased.probe), (1, false));
-    assert_eq!(
-        leased.failing_since,
-        Some(start()),
-        "the claim sees the lane"
-    );
-    assert_eq!(
-        view(store, due[0]).await.delivery,
-        leased.delivery,
-        "as listed, so answered"
-    );
+    assert_eq!(leased.failing_since, Some(start()), "the claim sees the lane");
+    assert_eq!(view(store, due[0]).await.delivery, leased.delivery, "as listed, so answered");
 }
 
 /// Claims one by one from a lane whose deliveries became due in another order than they were made.
@@ -69,11 +50,7 @@ pub(super) async fn a_lane_is_claimed_in_due_order(store: &dyn Storage) {
         assert_eq!(leased.len(), 1, "one permit, and something is due");
         order.push(leased[0].delivery.id);
     }
-    assert_eq!(
-        order,
-        [due[1], due[3], due[0], due[2]],
-        "what has been due for longest goes first"
-    );
+    assert_eq!(order, [due[1], due[3], due[0], due[2]], "what has been due for longest goes first");
 }
 
 /// Claims one by one from lanes that became ready in another order than their ids.
@@ -85,30 +62,15 @@ pub(super) async fn the_lane_that_was_ready_first_goes_first(store: &dyn Storage
     }
     let mut order = Vec::new();
     for _ in 0..4 {
-        order.extend(
-            worker
-                .claim_of(at(60), 1)
-                .await
-                .leased
-                .iter()
-                .map(|l| l.delivery.id),
-        );
+        order.extend(worker.claim_of(at(60), 1).await.leased.iter().map(|l| l.delivery.id));
     }
-    assert_eq!(
-        order,
-        [lanes[1], lanes[3], lanes[0], lanes[2]],
-        "longest ready first"
-    );
+    assert_eq!(order, [lanes[1], lanes[3], lanes[0], lanes[2]], "longest ready first");
 }
 
 /// Reads `next_due` while the deliveries of three lanes are claimed one after the other.
 pub(super) async fn next_due_is_the_least_moment_that_is_left(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
-    assert_eq!(
-        worker.claim(start()).await.next_due,
-        None,
-        "there is nothing"
-    );
+    assert_eq!(worker.claim(start()).await.next_due, None, "there is nothing");
     due_at(store, &worker, 1, &[50, 20]).await;
     due_at(store, &worker, 2, &[30]).await;
     due_at(store, &worker, 3, &[40, 90]).await;
@@ -122,11 +84,7 @@ pub(super) async fn next_due_is_the_least_moment_that_is_left(store: &dyn Storag
     ] {
         let claimed = worker.claim(at(now)).await;
         assert_eq!(claimed.leased.len(), leases, "what is due at second {now}");
-        assert_eq!(
-            claimed.next_due,
-            next.map(at),
-            "next_due as of second {now}"
-        );
+        assert_eq!(claimed.next_due, next.map(at), "next_due as of second {now}");
     }
 }
 
@@ -162,11 +120,7 @@ pub(super) async fn whatever_makes_a_delivery_wait_lowers_next_due(store: &dyn S
     let leased = worker.claim_one(at(9)).await;
     settle(store, failed(&leased, at(800), at(10)), at(10)).await;
     next(at(11), "a failure", Some(at(800))).await;
-    let owed = Owed {
-        event: event_id(1),
-        webhook: webhook_id(1),
-        cause: cause(1),
-    };
+    let owed = Owed { event: event_id(1), webhook: webhook_id(1), cause: cause(1) };
     store.enqueue(&[owed], at(12)).await.expect("enqueue");
     next(at(13), "an enqueue", Some(at(12))).await;
     let turn = worker.turn(at(14));
@@ -186,10 +140,7 @@ pub(super) async fn whatever_makes_a_delivery_wait_lowers_next_due(store: &dyn S
     worker.claim_one(at(25)).await;
     store.append(&call, at(26)).await.expect("append");
     next(at(27), "an event for this webhook alone", Some(at(26))).await;
-    assert_eq!(
-        view(store, due[0]).await.delivery.state,
-        State::Waiting { due: at(900) }
-    );
+    assert_eq!(view(store, due[0]).await.delivery.state, State::Waiting { due: at(900) });
 }
 
 /// Claims with few permits, room and busy webhooks, over several lanes.
@@ -201,12 +152,7 @@ pub(super) async fn leases_never_exceed_the_permits(store: &dyn Storage) {
     let mut busy: HashMap<WebhookId, u32> = HashMap::from([(webhook_id(1), 3), (webhook_id(2), 9)]);
     let mut leased = Vec::new();
     for _ in 0..40 {
-        let turn = Turn {
-            total: 5,
-            each: 9,
-            busy: busy.clone(),
-            ..worker.turn(at(20))
-        };
+        let turn = Turn { total: 5, each: 9, busy: busy.clone(), ..worker.turn(at(20)) };
         let claimed = worker.claim_in(&turn).await;
         if claimed.leased.is_empty() {
             break;
@@ -219,11 +165,7 @@ pub(super) async fn leases_never_exceed_the_permits(store: &dyn Storage) {
     let counts = by_webhook(&leased);
     let count = |number| counts.get(&webhook_id(number)).copied().unwrap_or_default();
     let found = [1, 2, 3, 4].map(count);
-    assert_eq!(
-        found,
-        [6, 0, 9, 9],
-        "each webhook is served up to its room and not beyond"
-    );
+    assert_eq!(found, [6, 0, 9, 9], "each webhook is served up to its room and not beyond");
     ids(&leased);
 }
 
@@ -235,19 +177,10 @@ pub(super) async fn a_lane_without_room_does_not_hold_up_the_others(store: &dyn 
     }
     due_at(store, &worker, 31, &[20; 3]).await;
     let busy = (1..=30).map(|number| (webhook_id(number), 2)).collect();
-    let turn = Turn {
-        total: 3,
-        each: 2,
-        busy,
-        ..worker.turn(at(30))
-    };
+    let turn = Turn { total: 3, each: 2, busy, ..worker.turn(at(30)) };
     let leased = worker.claim_in(&turn).await.leased;
     let counts = by_webhook(&leased);
-    assert_eq!(
-        counts.get(&webhook_id(31)),
-        Some(&2),
-        "the lane that has room is served"
-    );
+    assert_eq!(counts.get(&webhook_id(31)), Some(&2), "the lane that has room is served");
 }
 
 /// Two thousand due deliveries of one webhook, and one each of twenty that became due later.
@@ -261,11 +194,7 @@ pub(super) async fn a_long_lane_does_not_starve_the_others(store: &dyn Storage) 
     let mut leased = HashSet::new();
     for _ in 0..10 {
         let claimed = worker.claim_of(at(20), 100).await;
-        assert_eq!(
-            claimed.leased.len(),
-            100,
-            "there is enough for every permit"
-        );
+        assert_eq!(claimed.leased.len(), 100, "there is enough for every permit");
         leased.extend(ids(&claimed.leased));
     }
     let served = others.iter().filter(|id| leased.contains(id)).count();
@@ -275,10 +204,7 @@ pub(super) async fn a_long_lane_does_not_starve_the_others(store: &dyn Storage) 
 
 /// Claims with two dispatchers in turns, and again what is leased.
 pub(super) async fn what_is_leased_is_not_claimed_again(store: &dyn Storage) {
-    let workers = [
-        Worker::start(store, 1, start()).await,
-        Worker::start(store, 2, start()).await,
-    ];
+    let workers = [Worker::start(store, 1, start()).await, Worker::start(store, 2, start()).await];
     waiting_orders(store, &workers[0], 1, 1..=40, start()).await;
     let mut leased = Vec::new();
     for round in 0..20 {
@@ -286,9 +212,7 @@ pub(super) async fn what_is_leased_is_not_claimed_again(store: &dyn Storage) {
     }
     assert_eq!(ids(&leased).len(), 40, "each delivery is leased once");
     for view in all_deliveries(store).await {
-        let held = leased
-            .iter()
-            .find(|leased| leased.delivery.id == view.delivery.id);
+        let held = leased.iter().find(|leased| leased.delivery.id == view.delivery.id);
         assert_eq!(Some(&view.delivery), held.map(|leased| &leased.delivery));
     }
 }
@@ -306,17 +230,9 @@ pub(super) async fn only_a_living_dispatcher_claims(store: &dyn Storage) {
         ("ended", ended),
     ] {
         let answer = store.claim(&worker.turn(at(10))).await;
-        refused(
-            answer,
-            ErrorKind::NotAlive,
-            &format!("claim for a dispatcher that is {why}"),
-        );
+        refused(answer, ErrorKind::NotAlive, &format!("claim for a dispatcher that is {why}"));
     }
-    assert_eq!(
-        worker.claim_one(at(10)).await.delivery.attempt,
-        1,
-        "nothing was leased"
-    );
+    assert_eq!(worker.claim_one(at(10)).await.delivery.attempt, 1, "nothing was leased");
 }
 
 /// Disables a webhook with deliveries waiting, and enables it again.
@@ -324,18 +240,14 @@ pub(super) async fn a_disabled_webhooks_deliveries_wait(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
     let (webhook, _) = waiting_orders(store, &worker, 1, 1..=4, start()).await;
     disabled(store, webhook.id(), at(1)).await;
-    let next_due = worker
-        .claims_nothing(at(2), "a disabled webhook gets nothing")
-        .await;
+    let next_due = worker.claims_nothing(at(2), "a disabled webhook gets nothing").await;
     assert_eq!(next_due, None, "the lane of a disabled webhook is not due");
     let enabled = enabled(store, webhook.id(), at(10)).await;
     let probe = worker.claim_one(at(10)).await;
     assert!(probe.probe, "the first one after enabling is a probe");
     assert_eq!(probe.failing_since, None, "it starts with a clean record");
     is_webhook(&probe, &enabled);
-    worker
-        .claims_nothing(at(11), "the probe is still out")
-        .await;
+    worker.claims_nothing(at(11), "the probe is still out").await;
     settle(store, delivered(&probe, at(12)), at(12)).await;
     let rest = worker.claim(at(12)).await.leased;
     assert_eq!(rest.len(), 3, "the probe opened the lane");
@@ -353,13 +265,6 @@ pub(super) async fn enabling_an_empty_lane_needs_no_probe(store: &dyn Storage) {
     enabled(store, leased.webhook.id(), at(3)).await;
     publish(store, &[event(2, "order.number1")], at(4)).await;
     let routed = worker.route(at(4)).await;
-    assert_eq!(
-        routed.leased.len(),
-        1,
-        "enabling ends the pause of an empty lane"
-    );
-    assert_eq!(
-        routed.leased[0].failing_since, None,
-        "and its stretch of failure"
-    );
+    assert_eq!(routed.leased.len(), 1, "enabling ends the pause of an empty lane");
+    assert_eq!(routed.leased[0].failing_since, None, "and its stretch of failure");
 }

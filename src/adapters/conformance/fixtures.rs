@@ -126,31 +126,21 @@ pub(super) async fn registered(store: &dyn Storage, number: u64, patterns: &[&st
 
 /// The stored webhook.
 pub(super) async fn stored_webhook(store: &dyn Storage, id: WebhookId) -> Option<Webhook> {
-    let query = WebhookQuery {
-        id: Some(id),
-        ..WebhookQuery::default()
-    };
-    let page = store
-        .webhooks(&query, &PageRequest::default())
-        .await
-        .expect("list webhooks");
+    let query = WebhookQuery { id: Some(id), ..WebhookQuery::default() };
+    let page = store.webhooks(&query, &PageRequest::default()).await.expect("list webhooks");
     assert!(page.items.len() <= 1, "an id names one webhook");
     page.items.into_iter().next()
 }
 
 /// Stores the disabled form of what is stored.
 pub(super) async fn disabled(store: &dyn Storage, id: WebhookId, now: Timestamp) -> Webhook {
-    let webhook = stored_webhook(store, id)
-        .await
-        .expect("the webhook is there");
+    let webhook = stored_webhook(store, id).await.expect("the webhook is there");
     put(store, &webhook.disable(DisabledReason::Person), now).await
 }
 
 /// Stores the enabled form of what is stored.
 pub(super) async fn enabled(store: &dyn Storage, id: WebhookId, now: Timestamp) -> Webhook {
-    let webhook = stored_webhook(store, id)
-        .await
-        .expect("the webhook is there");
+    let webhook = stored_webhook(store, id).await.expect("the webhook is there");
     put(store, &webhook.enable(), now).await
 }
 
@@ -161,9 +151,7 @@ pub(super) async fn edited(
     patterns: &[&str],
     now: Timestamp,
 ) -> Webhook {
-    let webhook = stored_webhook(store, id)
-        .await
-        .expect("the webhook is there");
+    let webhook = stored_webhook(store, id).await.expect("the webhook is there");
     let edit = Edit::new().types(filters(patterns));
     put(store, &webhook.edit(edit).expect("an edit"), now).await
 }
@@ -177,13 +165,7 @@ pub(super) fn event(number: u64, event_type: &str) -> Event {
 
 /// An event of an account and a mode.
 pub(super) fn event_of(number: u64, event_type: &str, account: Account, mode: Mode) -> Event {
-    event_with(
-        event_id(number),
-        event_type,
-        account,
-        mode,
-        &format!(r#"{{"number":{number}}}"#),
-    )
+    event_with(event_id(number), event_type, account, mode, &format!(r#"{{"number":{number}}}"#))
 }
 
 /// An event with this resource.
@@ -203,29 +185,19 @@ pub(super) fn event_with(
 
 /// For everyone who wants it.
 pub(super) fn new(event: &Event) -> NewEvent {
-    NewEvent {
-        event: event.clone(),
-        only: None,
-    }
+    NewEvent { event: event.clone(), only: None }
 }
 
 /// For this webhook alone.
 pub(super) fn only(event: &Event, webhook: WebhookId) -> NewEvent {
-    NewEvent {
-        event: event.clone(),
-        only: Some(webhook),
-    }
+    NewEvent { event: event.clone(), only: Some(webhook) }
 }
 
 /// Publishes events that nobody has published before.
 pub(super) async fn publish(store: &dyn Storage, events: &[Event], now: Timestamp) {
     let new: Vec<_> = events.iter().map(new).collect();
     let answers = store.append(&new, now).await.expect("append");
-    assert_eq!(
-        answers,
-        vec![Appended::Stored; events.len()],
-        "each of these events is new"
-    );
+    assert_eq!(answers, vec![Appended::Stored; events.len()], "each of these events is new");
 }
 
 /// Publishes `order.paid` events of these numbers, and returns them.
@@ -234,10 +206,7 @@ pub(super) async fn orders(
     numbers: impl IntoIterator<Item = u64>,
     now: Timestamp,
 ) -> Vec<Event> {
-    let events: Vec<_> = numbers
-        .into_iter()
-        .map(|number| event(number, "order.paid"))
-        .collect();
+    let events: Vec<_> = numbers.into_iter().map(|number| event(number, "order.paid")).collect();
     publish(store, &events, now).await;
     events
 }
@@ -263,10 +232,7 @@ pub(super) async fn deliveries_of(store: &dyn Storage, query: &DeliveryQuery) ->
     let mut request = PageRequest::first(100).expect("a limit");
     let mut found = Vec::new();
     loop {
-        let page = store
-            .deliveries(query, &request)
-            .await
-            .expect("list deliveries");
+        let page = store.deliveries(query, &request).await.expect("list deliveries");
         found.extend(page.items);
         match page.next {
             Some(cursor) => request = request.after(cursor),
@@ -282,23 +248,15 @@ pub(super) async fn all_deliveries(store: &dyn Storage) -> Vec<DeliveryView> {
 
 /// One delivery, if it is there.
 pub(super) async fn find(store: &dyn Storage, id: DeliveryId) -> Option<DeliveryView> {
-    let query = DeliveryQuery {
-        id: Some(id),
-        ..DeliveryQuery::default()
-    };
-    let page = store
-        .deliveries(&query, &PageRequest::default())
-        .await
-        .expect("list deliveries");
+    let query = DeliveryQuery { id: Some(id), ..DeliveryQuery::default() };
+    let page = store.deliveries(&query, &PageRequest::default()).await.expect("list deliveries");
     assert!(page.items.len() <= 1, "an id names one delivery");
     page.items.into_iter().next()
 }
 
 /// One delivery, which must be there.
 pub(super) async fn view(store: &dyn Storage, id: DeliveryId) -> DeliveryView {
-    find(store, id)
-        .await
-        .unwrap_or_else(|| panic!("{id:?} is not (or no longer) listed"))
+    find(store, id).await.unwrap_or_else(|| panic!("{id:?} is not (or no longer) listed"))
 }
 
 /// The one delivery that routing makes of these two.
@@ -309,11 +267,7 @@ pub(super) fn routed(event: &Event, webhook: &Webhook) -> DeliveryId {
 /// The ids of what was leased.
 pub(super) fn ids(leased: &[Leased]) -> BTreeSet<DeliveryId> {
     let ids: BTreeSet<_> = leased.iter().map(|leased| leased.delivery.id).collect();
-    assert_eq!(
-        ids.len(),
-        leased.len(),
-        "one answer leases a delivery twice"
-    );
+    assert_eq!(ids.len(), leased.len(), "one answer leases a delivery twice");
     ids
 }
 
@@ -338,11 +292,7 @@ pub(super) async fn waiting_orders(
 ) -> (Webhook, Vec<Event>) {
     let webhook = registered(store, webhook, &["order.*"]).await;
     let events = orders(store, numbers, now).await;
-    assert_eq!(
-        worker.route_waiting(now).await.waiting,
-        events.len(),
-        "each order is owed"
-    );
+    assert_eq!(worker.route_waiting(now).await.waiting, events.len(), "each order is owed");
     (webhook, events)
 }
 
@@ -357,11 +307,7 @@ pub(super) async fn leased_order(
     registered(store, number, &[&only]).await;
     publish(store, &[event(number, &only)], now).await;
     let mut leased = worker.route(now).await.leased;
-    assert_eq!(
-        leased.len(),
-        1,
-        "what a plain webhook is owed is born leased"
-    );
+    assert_eq!(leased.len(), 1, "what a plain webhook is owed is born leased");
     leased.remove(0)
 }
 
@@ -370,16 +316,10 @@ pub(super) async fn sweep_all(store: &dyn Storage, sweep: &Sweep) -> Swept {
     let mut all = Swept::default();
     for _ in 0..10_000 {
         let swept = store.sweep(sweep).await.expect("sweep");
-        for (kind, count) in [
-            ("expired", swept.expired),
-            ("cancelled", swept.cancelled),
-            ("pruned", swept.pruned),
-        ] {
-            assert!(
-                count <= sweep.limit,
-                "{count} {kind} in one step of {}",
-                sweep.limit
-            );
+        for (kind, count) in
+            [("expired", swept.expired), ("cancelled", swept.cancelled), ("pruned", swept.pruned)]
+        {
+            assert!(count <= sweep.limit, "{count} {kind} in one step of {}", sweep.limit);
         }
         all.expired += swept.expired;
         all.cancelled += swept.cancelled;
@@ -394,12 +334,7 @@ pub(super) async fn sweep_all(store: &dyn Storage, sweep: &Sweep) -> Swept {
 /// A sweep that only cancels.
 pub(super) fn sweep(now: Timestamp) -> Sweep {
     let never = Timestamp::UNIX_EPOCH;
-    Sweep {
-        now,
-        limit: 100,
-        expire_before: never,
-        prune_before: never,
-    }
+    Sweep { now, limit: 100, expire_before: never, prune_before: never }
 }
 
 // --- looks -------------------------------------------------------------------------------------
@@ -414,9 +349,5 @@ pub(super) fn refused<T: Debug>(result: Result<T>, kind: ErrorKind, rule: &str) 
 
 /// The webhook, shared as leases have it.
 pub(super) fn is_webhook(leased: &Leased, webhook: &Webhook) {
-    assert_eq!(
-        leased.webhook,
-        Arc::new(webhook.clone()),
-        "a lease has its webhook as it is now"
-    );
+    assert_eq!(leased.webhook, Arc::new(webhook.clone()), "a lease has its webhook as it is now");
 }

@@ -14,31 +14,18 @@ pub(super) async fn a_stretch_of_failure_begins_once_and_ends_with_a_success(sto
     let worker = Worker::start(store, 1, start()).await;
     waiting_orders(store, &worker, 1, 1..=4, start()).await;
     let leased = worker.claim_of(at(1), 3).await.leased;
-    assert!(
-        leased.iter().all(|leased| leased.failing_since.is_none()),
-        "nothing has failed"
-    );
+    assert!(leased.iter().all(|leased| leased.failing_since.is_none()), "nothing has failed");
     settle(store, failed(&leased[0], at(50), at(2)), at(2)).await;
     settle(store, failed(&leased[1], at(50), at(3)), at(3)).await;
     let next = worker.claim_one(at(4)).await;
-    assert_eq!(
-        next.failing_since,
-        Some(at(2)),
-        "the first failure begins the stretch"
-    );
+    assert_eq!(next.failing_since, Some(at(2)), "the first failure begins the stretch");
     settle(store, delivered(&leased[2], at(5)), at(5)).await;
     let after = worker.claim(at(50)).await.leased;
     assert_eq!(after.len(), 2);
-    assert!(
-        after.iter().all(|leased| leased.failing_since.is_none()),
-        "a success ends it"
-    );
+    assert!(after.iter().all(|leased| leased.failing_since.is_none()), "a success ends it");
     settle(store, given_back(&after[0], at(51)), at(51)).await;
     let unchanged = worker.claim_one(at(52)).await;
-    assert_eq!(
-        unchanged.failing_since, None,
-        "a lease given back says nothing of health"
-    );
+    assert_eq!(unchanged.failing_since, None, "a lease given back says nothing of health");
 }
 
 /// Disables a webhook whose stretch is the one that was observed.
@@ -49,31 +36,19 @@ pub(super) async fn a_settlement_disables_the_webhook(store: &dyn Storage) {
     settle(store, failed(&leased[0], at(9), at(2)), at(2)).await;
     let settlement = disable(&leased[1], at(2), at(3));
     let answer = settle(store, settlement.clone(), at(3)).await;
-    assert_eq!(
-        answer,
-        Settled::Applied { disabled: true },
-        "this call disabled it"
-    );
+    assert_eq!(answer, Settled::Applied { disabled: true }, "this call disabled it");
     let expected = webhook.disable(DisabledReason::Failing).stored(at(3));
     let found = stored_webhook(store, webhook.id()).await;
     assert_eq!(found, Some(expected), "Webhook::disable, one version more");
     let delivery = view(store, leased[1].delivery.id).await.delivery;
-    assert_eq!(
-        delivery,
-        applied(&leased[1], &settlement),
-        "the delivery is settled as well"
-    );
+    assert_eq!(delivery, applied(&leased[1], &settlement), "the delivery is settled as well");
     let again = settle(store, settlement, at(4)).await;
     assert_eq!(again, APPLIED, "the repetition did not disable it");
-    let next = worker
-        .claims_nothing(at(200_000 - 150_000), "its deliveries wait")
-        .await;
+    let next = worker.claims_nothing(at(200_000 - 150_000), "its deliveries wait").await;
     assert_eq!(next, None);
     settle(store, failed(&leased[2], at(10), at(5)), at(5)).await;
     settle(store, delivered(&leased[3], at(5)), at(5)).await;
-    let found = stored_webhook(store, webhook.id())
-        .await
-        .expect("it is there");
+    let found = stored_webhook(store, webhook.id()).await.expect("it is there");
     assert_eq!(found.version(), 2, "what was in flight changes it no more");
     assert_eq!(found.status(), Status::Disabled(DisabledReason::Failing));
 }
@@ -86,28 +61,12 @@ pub(super) async fn a_disable_needs_the_stretch_that_it_saw(store: &dyn Storage)
     settle(store, failed(&leased[0], at(9), at(2)), at(2)).await;
     settle(store, delivered(&leased[1], at(3)), at(3)).await;
     let ended = disable(&leased[2], at(2), at(4));
-    assert_eq!(
-        settle(store, ended, at(4)).await,
-        APPLIED,
-        "a success ended the stretch"
-    );
+    assert_eq!(settle(store, ended, at(4)).await, APPLIED, "a success ended the stretch");
     let other = disable(&leased[3], at(2), at(5));
-    assert_eq!(
-        settle(store, other, at(5)).await,
-        APPLIED,
-        "another stretch has begun"
-    );
-    assert_eq!(
-        stored_webhook(store, webhook.id()).await,
-        Some(webhook),
-        "it stays enabled"
-    );
+    assert_eq!(settle(store, other, at(5)).await, APPLIED, "another stretch has begun");
+    assert_eq!(stored_webhook(store, webhook.id()).await, Some(webhook), "it stays enabled");
     let next = worker.claim_one(at(9)).await;
-    assert_eq!(
-        next.failing_since,
-        Some(at(4)),
-        "the failure counts, from when it came"
-    );
+    assert_eq!(next.failing_since, Some(at(4)), "the failure counts, from when it came");
 }
 
 /// Answers 410 for three deliveries in flight, two of them in one call.
@@ -115,20 +74,10 @@ pub(super) async fn a_webhook_is_disabled_once(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
     let (webhook, _) = waiting_orders(store, &worker, 1, 1..=3, start()).await;
     let leased = worker.claim(start()).await.leased;
-    let settlements = [
-        gone(&leased[0], at(60), at(1)),
-        gone(&leased[1], at(60), at(1)),
-    ];
+    let settlements = [gone(&leased[0], at(60), at(1)), gone(&leased[1], at(60), at(1))];
     let answers = store.settle(&settlements, at(1)).await.expect("settle");
-    assert_eq!(
-        answers,
-        [Settled::Applied { disabled: true }, APPLIED],
-        "the first one did it"
-    );
-    assert_eq!(
-        settle(store, gone(&leased[2], at(60), at(2)), at(2)).await,
-        APPLIED
-    );
+    assert_eq!(answers, [Settled::Applied { disabled: true }, APPLIED], "the first one did it");
+    assert_eq!(settle(store, gone(&leased[2], at(60), at(2)), at(2)).await, APPLIED);
     let expected = webhook.disable(DisabledReason::Gone).stored(at(1));
     let found = stored_webhook(store, webhook.id()).await;
     assert_eq!(found, Some(expected), "one version more, once");
@@ -138,18 +87,10 @@ pub(super) async fn a_webhook_is_disabled_once(store: &dyn Storage) {
 pub(super) async fn an_older_edit_does_not_undo_a_disable(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
     let leased = leased_order(store, &worker, 1, start()).await;
-    let seen = stored_webhook(store, leased.webhook.id())
-        .await
-        .expect("it is there");
+    let seen = stored_webhook(store, leased.webhook.id()).await.expect("it is there");
     settle(store, gone(&leased, at(60), at(1)), at(1)).await;
-    let edit = seen
-        .edit(Edit::new().description("older"))
-        .expect("an edit");
-    refused(
-        store.put(&edit, at(2)).await,
-        ErrorKind::Stale,
-        "the disable came between",
-    );
+    let edit = seen.edit(Edit::new().description("older")).expect("an edit");
+    refused(store.put(&edit, at(2)).await, ErrorKind::Stale, "the disable came between");
     let found = stored_webhook(store, seen.id()).await.expect("it is there");
     assert_eq!(found.status(), Status::Disabled(DisabledReason::Gone));
 }
@@ -165,21 +106,11 @@ pub(super) async fn filters_end_with_a_disable_by_settlement(store: &dyn Storage
     enabled(store, webhook.id(), at(4)).await;
     orders(store, [4], at(5)).await;
     let routed = worker.route(at(6)).await;
-    assert_eq!(
-        routed.unmatched, 1,
-        "what was published while it was disabled"
-    );
-    let mut found: Vec<_> = all_deliveries(store)
-        .await
-        .iter()
-        .map(|view| view.delivery.event)
-        .collect();
+    assert_eq!(routed.unmatched, 1, "what was published while it was disabled");
+    let mut found: Vec<_> =
+        all_deliveries(store).await.iter().map(|view| view.delivery.event).collect();
     found.sort_unstable();
-    assert_eq!(
-        found,
-        [1, 2, 4].map(event_id),
-        "those published while it was enabled"
-    );
+    assert_eq!(found, [1, 2, 4].map(event_id), "those published while it was enabled");
 }
 
 /// Enables a webhook that a settlement disabled: probe first, clean record, and another stretch.
@@ -194,14 +125,8 @@ pub(super) async fn enabling_begins_a_clean_record(store: &dyn Storage) {
     assert!(probe.probe, "the first one after enabling is a probe");
     assert_eq!(probe.failing_since, None, "the record is clean");
     let stale = disable(&probe, at(1), at(11));
-    assert_eq!(
-        settle(store, stale, at(11)).await,
-        APPLIED,
-        "the old stretch is forgotten"
-    );
-    let found = stored_webhook(store, webhook.id())
-        .await
-        .expect("it is there");
+    assert_eq!(settle(store, stale, at(11)).await, APPLIED, "the old stretch is forgotten");
+    let found = stored_webhook(store, webhook.id()).await.expect("it is there");
     assert!(found.is_enabled());
 }
 
@@ -216,8 +141,5 @@ pub(super) async fn the_lane_is_changed_before_the_health(store: &dyn Storage) {
     assert_eq!(answer, Settled::Applied { disabled: true });
     worker.claims_nothing(at(2), "it is disabled").await;
     enabled(store, webhook.id(), at(3)).await;
-    assert!(
-        worker.claim_one(at(3)).await.probe,
-        "enabling puts a probe in a pause's place"
-    );
+    assert!(worker.claim_one(at(3)).await.probe, "enabling puts a probe in a pause's place");
 }

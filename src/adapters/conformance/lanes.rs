@@ -24,18 +24,10 @@ pub(super) async fn a_paused_lane_is_left_in_peace(store: &dyn Storage) {
     let claimed = worker.claim(at(3)).await;
     assert_eq!(by_webhook(&claimed.leased).get(&webhook_id(2)), Some(&1));
     assert_eq!(claimed.leased.len(), 1, "nothing of the paused lane");
-    assert_eq!(
-        claimed.next_due,
-        Some(at(60)),
-        "ready when the pause is over"
-    );
+    assert_eq!(claimed.next_due, Some(at(60)), "ready when the pause is over");
     let why = "the pause is not over";
     worker.claims_nothing(at_millis(59_999), why).await;
-    assert_eq!(
-        worker.claim(at(60)).await.leased.len(),
-        1,
-        "then there is a probe"
-    );
+    assert_eq!(worker.claim(at(60)).await.leased.len(), 1, "then there is a probe");
 }
 
 /// Claims with two dispatchers while the probe is out, and after it should have come back.
@@ -44,31 +36,18 @@ pub(super) async fn after_a_pause_one_probe_is_out_at_a_time(store: &dyn Storage
     let other = Worker::start(store, 2, start()).await;
     behind_a_pause(store, &worker, 5).await;
     let claimed = worker.claim(at(70)).await;
-    assert_eq!(
-        claimed.leased.len(),
-        1,
-        "a lane that was paused gives one delivery"
-    );
+    assert_eq!(claimed.leased.len(), 1, "a lane that was paused gives one delivery");
     let probe = &claimed.leased[0];
     assert!(probe.probe, "it is marked as the probe");
     assert_eq!(probe.failing_since, Some(at(1)));
-    assert_eq!(
-        claimed.next_due,
-        Some(at(100)),
-        "the pause moved to the end of the probe"
-    );
+    assert_eq!(claimed.next_due, Some(at(100)), "the pause moved to the end of the probe");
     for worker in [&worker, &other] {
         worker.claims_nothing(at(71), "a probe is out").await;
-        worker
-            .claims_nothing(at_millis(99_999), "a probe is out")
-            .await;
+        worker.claims_nothing(at_millis(99_999), "a probe is out").await;
     }
     let next = other.claim_one(at(100)).await;
     assert!(next.probe, "the probe never came back: another one");
-    assert_ne!(
-        next.delivery.id, probe.delivery.id,
-        "the first one is still leased"
-    );
+    assert_ne!(next.delivery.id, probe.delivery.id, "the first one is still leased");
 }
 
 /// Lets sixteen claims by two dispatchers meet at the end of a pause.
@@ -77,11 +56,8 @@ pub(super) async fn of_concurrent_claims_one_gets_the_probe(store: &dyn Storage)
     let other = Worker::start(store, 2, start()).await;
     behind_a_pause(store, &worker, 20).await;
     let claims = (0..16).map(|number| [&worker, &other][number % 2].claim(at(60)));
-    let leased: Vec<_> = join_all(claims)
-        .await
-        .into_iter()
-        .flat_map(|claimed| claimed.leased)
-        .collect();
+    let leased: Vec<_> =
+        join_all(claims).await.into_iter().flat_map(|claimed| claimed.leased).collect();
     assert_eq!(leased.len(), 1, "exactly one probe is claimed");
     assert!(leased[0].probe);
 }
@@ -96,18 +72,11 @@ pub(super) async fn a_probe_that_arrives_opens_the_lane(store: &dyn Storage) {
     assert_eq!(claimed.leased.len(), 4, "as many as the limits allow");
     for leased in &claimed.leased {
         assert!(!leased.probe, "an open lane has no probes");
-        assert_eq!(
-            leased.failing_since, None,
-            "a success ends the stretch of failure"
-        );
+        assert_eq!(leased.failing_since, None, "a success ends the stretch of failure");
     }
     settle_all(store, &claimed.leased, at(62)).await;
     orders(store, [50], at(63)).await;
-    assert_eq!(
-        worker.route(at(63)).await.leased.len(),
-        1,
-        "the lane is plain again"
-    );
+    assert_eq!(worker.route(at(63)).await.leased.len(), 1, "the lane is plain again");
 }
 
 /// Settles the probe with a failure and a longer pause.
@@ -120,11 +89,7 @@ pub(super) async fn a_probe_that_fails_pauses_on(store: &dyn Storage) {
     assert_eq!(next_due, Some(at(200)));
     let next = worker.claim_one(at(200)).await;
     assert!(next.probe, "then there is another probe");
-    assert_eq!(
-        next.failing_since,
-        Some(at(1)),
-        "the stretch of failure goes on"
-    );
+    assert_eq!(next.failing_since, Some(at(1)), "the stretch of failure goes on");
 }
 
 /// Settles the probe unused.
@@ -134,11 +99,7 @@ pub(super) async fn a_probe_that_was_not_sent_is_taken_again(store: &dyn Storage
     let probe = worker.claim_one(at(60)).await;
     settle(store, given_back(&probe, at(61)), at(61)).await;
     let claimed = worker.claim(at(61)).await;
-    assert_eq!(
-        claimed.leased.len(),
-        1,
-        "another probe at once, and one only"
-    );
+    assert_eq!(claimed.leased.len(), 1, "another probe at once, and one only");
     assert!(claimed.leased[0].probe);
     worker.claims_nothing(at(62), "a probe is out").await;
 }
@@ -169,19 +130,10 @@ pub(super) async fn a_pause_and_a_probe_combine(store: &dyn Storage) {
     let probe = worker.claim_one(at(60)).await;
     assert!(probe.probe);
     settle(store, paused(&leased[1], at(70), at(61)), at(61)).await;
-    let next_due = worker
-        .claims_nothing(at(80), "the probe has until second 90")
-        .await;
-    assert_eq!(
-        next_due,
-        Some(at(90)),
-        "an earlier pause does not cut the probe short"
-    );
+    let next_due = worker.claims_nothing(at(80), "the probe has until second 90").await;
+    assert_eq!(next_due, Some(at(90)), "an earlier pause does not cut the probe short");
     settle(store, failed(&probe, at(500), at(81)), at(81)).await;
-    assert!(
-        worker.claim_one(at(90)).await.probe,
-        "only a settlement opens the lane"
-    );
+    assert!(worker.claim_one(at(90)).await.probe, "only a settlement opens the lane");
 }
 
 /// A probe whose dispatcher dies: reaped, and the next probe is the only one again.
@@ -191,19 +143,10 @@ pub(super) async fn a_dead_dispatchers_probe_is_taken_again(store: &dyn Storage)
     behind_a_pause(store, &worker, 3).await;
     let probe = dying.claim_one(at(60)).await;
     assert!(probe.probe);
-    worker
-        .claims_nothing(at(81), "the probe has until second 90")
-        .await;
+    worker.claims_nothing(at(81), "the probe has until second 90").await;
     let state = view(store, probe.delivery.id).await.delivery.state;
-    assert_eq!(
-        state,
-        State::Waiting { due: at(81) },
-        "it was reaped all the same"
-    );
-    assert!(
-        worker.claim_one(at(90)).await.probe,
-        "one probe, after the first one's end"
-    );
+    assert_eq!(state, State::Waiting { due: at(81) }, "it was reaped all the same");
+    assert!(worker.claim_one(at(90)).await.probe, "one probe, after the first one's end");
 }
 
 /// Settles an ordinary delivery of a lane that has been paused meanwhile.
@@ -213,13 +156,8 @@ pub(super) async fn a_success_that_was_no_probe_does_not_open(store: &dyn Storag
     let leased = worker.claim_of(start(), 2).await.leased;
     settle(store, paused(&leased[0], at(60), at(1)), at(1)).await;
     settle(store, delivered(&leased[1], at(2)), at(2)).await;
-    let next_due = worker
-        .claims_nothing(at(3), "only the probe's settlement opens")
-        .await;
+    let next_due = worker.claims_nothing(at(3), "only the probe's settlement opens").await;
     assert_eq!(next_due, Some(at(60)));
     let probe = worker.claim_one(at(60)).await;
-    assert_eq!(
-        probe.failing_since, None,
-        "but it ended the stretch of failure"
-    );
+    assert_eq!(probe.failing_since, None, "but it ended the stretch of failure");
 }

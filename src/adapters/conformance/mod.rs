@@ -82,12 +82,7 @@ impl Case {
     pub async fn run(&self, store: Arc<dyn Storage>) {
         let outcome = AssertUnwindSafe((self.run)(store)).catch_unwind().await;
         if let Err(panic) = outcome {
-            panic!(
-                "storage conformance: {}::{}: {}",
-                self.topic,
-                self.name,
-                text(&*panic)
-            );
+            panic!("storage conformance: {}::{}: {}", self.topic, self.name, text(&*panic));
         }
     }
 }
@@ -100,8 +95,7 @@ impl fmt::Debug for Case {
 
 fn text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("a panic without a text")
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text")
 }
 
 /// Runs every case, each on a store of its own that `make` makes.

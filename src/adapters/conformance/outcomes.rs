@@ -7,29 +7,13 @@ pub(super) fn fence(leased: &Leased) -> Fence {
     let State::Leased { dispatcher, .. } = leased.delivery.state else {
         panic!("{:?} was answered as leased", leased.delivery);
     };
-    let Delivery {
-        id: delivery,
-        attempt,
-        ..
-    } = leased.delivery;
-    Fence {
-        delivery,
-        attempt,
-        dispatcher,
-    }
+    let Delivery { id: delivery, attempt, .. } = leased.delivery;
+    Fence { delivery, attempt, dispatcher }
 }
 
 fn answered(leased: &Leased, status: u16, now: Timestamp) -> Attempt {
-    let outcome = Outcome::Answered {
-        status,
-        retry_after: None,
-    };
-    Attempt::new(
-        leased.delivery.attempt,
-        now,
-        Duration::from_millis(12),
-        outcome,
-    )
+    let outcome = Outcome::Answered { status, retry_after: None };
+    Attempt::new(leased.delivery.attempt, now, Duration::from_millis(12), outcome)
 }
 
 fn transition(leased: &Leased, next: Next, now: Timestamp) -> Transition {
@@ -46,11 +30,7 @@ fn transition(leased: &Leased, next: Next, now: Timestamp) -> Transition {
 
 /// A 204.
 pub(super) fn delivered(leased: &Leased, now: Timestamp) -> Settlement {
-    let lane = if leased.probe {
-        LaneChange::Open
-    } else {
-        LaneChange::None
-    };
+    let lane = if leased.probe { LaneChange::Open } else { LaneChange::None };
     Settlement {
         fence: fence(leased),
         attempt: Some(answered(leased, 204, now)),
@@ -99,24 +79,15 @@ pub(super) fn gone(leased: &Leased, due: Timestamp, now: Timestamp) -> Settlemen
 
 /// The lease was not used.
 pub(super) fn given_back(leased: &Leased, now: Timestamp) -> Settlement {
-    let seen = Seen {
-        failing_since: leased.failing_since,
-        probe: leased.probe,
-    };
+    let seen = Seen { failing_since: leased.failing_since, probe: leased.probe };
     let transition = Transition::given_back(&leased.delivery, seen, now);
-    Settlement {
-        fence: fence(leased),
-        attempt: None,
-        transition,
-    }
+    Settlement { fence: fence(leased), attempt: None, transition }
 }
 
 /// The delivery as this settlement leaves it.
 pub(super) fn applied(leased: &Leased, settlement: &Settlement) -> Delivery {
     let mut delivery = leased.delivery.clone();
-    settlement
-        .transition
-        .apply(&mut delivery, settlement.fence.dispatcher);
+    settlement.transition.apply(&mut delivery, settlement.fence.dispatcher);
     delivery
 }
 
@@ -135,10 +106,6 @@ pub(super) async fn settle_all(store: &dyn Storage, leased: &[Leased], now: Time
     for some in leased.chunks(256) {
         let settlements: Vec<_> = some.iter().map(|leased| delivered(leased, now)).collect();
         let answers = store.settle(&settlements, now).await.expect("settle");
-        assert_eq!(
-            answers,
-            vec![APPLIED; some.len()],
-            "a lease that holds is settled"
-        );
+        assert_eq!(answers, vec![APPLIED; some.len()], "a lease that holds is settled");
     }
 }

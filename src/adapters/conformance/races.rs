@@ -43,11 +43,7 @@ pub(super) async fn no_delivery_is_stranded_by_a_settle_and_a_claim(store: &dyn 
             assert!(next <= now, "the other one is due at {now}, not at {next}");
         }
         leased.extend(worker.claim(now).await.leased);
-        assert_eq!(
-            ids(&leased).len(),
-            2,
-            "round {round}: a delivery is stranded in its lane"
-        );
+        assert_eq!(ids(&leased).len(), 2, "round {round}: a delivery is stranded in its lane");
         let other = leased.remove(0);
         let parked = failed(&other, at(round + 1), now);
         assert_eq!(settle(store, parked, now).await, APPLIED);
@@ -64,11 +60,7 @@ pub(super) async fn no_delivery_is_stranded_by_those_who_add(store: &dyn Storage
     let mut leased = Vec::new();
     for round in 1..=50 {
         let now = at(round);
-        let owed = [Owed {
-            event: first.id(),
-            webhook: webhook.id(),
-            cause: cause(round),
-        }];
+        let owed = [Owed { event: first.id(), webhook: webhook.id(), cause: cause(round) }];
         let call = [only(&event(round, "a.b"), webhook.id())];
         orders(store, [500 + round], now).await;
         let turn = worker.turn_of(now, 0);
@@ -85,20 +77,13 @@ pub(super) async fn no_delivery_is_stranded_by_those_who_add(store: &dyn Storage
         leased.extend(two.leased);
         leased.extend(worker.claim(now).await.leased);
         let expected = usize::try_from(round * 3).expect("a small number");
-        assert_eq!(
-            ids(&leased).len(),
-            expected,
-            "round {round}: a delivery is stranded"
-        );
+        assert_eq!(ids(&leased).len(), expected, "round {round}: a delivery is stranded");
     }
 }
 
 /// Lets two dispatchers route the same marks at the same time.
 pub(super) async fn two_dispatchers_route_each_event_once(store: &dyn Storage) {
-    let workers = [
-        Worker::start(store, 1, start()).await,
-        Worker::start(store, 2, start()).await,
-    ];
+    let workers = [Worker::start(store, 1, start()).await, Worker::start(store, 2, start()).await];
     for number in 1..=5 {
         registered(store, number, &["order.*", "*"]).await;
     }
@@ -107,10 +92,7 @@ pub(super) async fn two_dispatchers_route_each_event_once(store: &dyn Storage) {
     let mut waiting = 0;
     for _ in 0..200 {
         let turns: Vec<_> = (0..6)
-            .map(|number| Turn {
-                deliveries: 17,
-                ..workers[number % 2].turn_of(at(2), 3)
-            })
+            .map(|number| Turn { deliveries: 17, ..workers[number % 2].turn_of(at(2), 3) })
             .collect();
         let answers = join_all(turns.iter().map(|turn| store.route(turn))).await;
         let mut more = false;
@@ -125,23 +107,13 @@ pub(super) async fn two_dispatchers_route_each_event_once(store: &dyn Storage) {
             break;
         }
     }
-    assert_eq!(
-        ids(&leased).len() + waiting,
-        300,
-        "each delivery is made once"
-    );
+    assert_eq!(ids(&leased).len() + waiting, 300, "each delivery is made once");
     let all = all_deliveries(store).await;
     assert_eq!(all.len(), 300, "sixty events for five webhooks");
     for view in all {
-        let held = leased
-            .iter()
-            .find(|leased| leased.delivery.id == view.delivery.id);
+        let held = leased.iter().find(|leased| leased.delivery.id == view.delivery.id);
         let expected = held.map_or(StateKind::Waiting, |_| StateKind::Leased);
-        assert_eq!(
-            view.delivery.state.kind(),
-            expected,
-            "what was answered is what is kept"
-        );
+        assert_eq!(view.delivery.state.kind(), expected, "what was answered is what is kept");
     }
 }
 
@@ -160,11 +132,7 @@ pub(super) async fn several_dispatchers_share_the_work(store: &dyn Storage) {
     for round in 1..=400 {
         let now = at(round);
         let claims = workers.iter().map(|worker| worker.claim_of(now, 7));
-        let leased: Vec<_> = join_all(claims)
-            .await
-            .into_iter()
-            .map(|c| c.leased)
-            .collect();
+        let leased: Vec<_> = join_all(claims).await.into_iter().map(|c| c.leased).collect();
         let all: Vec<_> = leased.iter().flatten().cloned().collect();
         ids(&all);
         if all.is_empty() {
@@ -183,11 +151,7 @@ pub(super) async fn several_dispatchers_share_the_work(store: &dyn Storage) {
             .collect();
         let answers = join_all(batches.iter().map(|batch| store.settle(batch, now))).await;
         for (batch, answer) in batches.iter().zip(answers) {
-            assert_eq!(
-                answer.expect("settle"),
-                vec![APPLIED; batch.len()],
-                "the leases hold"
-            );
+            assert_eq!(answer.expect("settle"), vec![APPLIED; batch.len()], "the leases hold");
             for settlement in batch {
                 if settlement.transition.next == Next::Delivered {
                     *sent.entry(settlement.fence.delivery).or_insert(0) += 1;
@@ -196,10 +160,7 @@ pub(super) async fn several_dispatchers_share_the_work(store: &dyn Storage) {
         }
     }
     assert_eq!(sent.len(), 200, "everything is delivered");
-    assert!(
-        sent.values().all(|count| *count == 1),
-        "nothing is delivered twice: {sent:?}"
-    );
+    assert!(sent.values().all(|count| *count == 1), "nothing is delivered twice: {sent:?}");
 }
 
 /// Lets a late settlement meet the claim that reaps its dispatcher: one of the two wins.
@@ -238,83 +199,41 @@ pub(super) async fn calls_of_every_kind_meet_without_harm(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
     let stranger = Worker::unknown(store, 9);
     let webhook = registered(store, 1, &["order.*"]).await;
-    put(
-        store,
-        &hook(2, &["a.b"]).disable(DisabledReason::Person),
-        start(),
-    )
-    .await;
+    put(store, &hook(2, &["a.b"]).disable(DisabledReason::Person), start()).await;
     let mut sent = 0;
     for round in 1..=30 {
         let now = at(round);
         let doomed = put(store, &hook(100 + round, &["a.b"]), now).await;
-        let other = stored_webhook(store, webhook_id(2))
-            .await
-            .expect("it is there");
-        let edit = other
-            .edit(Edit::new().description(format!("{round}")))
-            .expect("an edit");
+        let other = stored_webhook(store, webhook_id(2)).await.expect("it is there");
+        let edit = other.edit(Edit::new().description(format!("{round}"))).expect("an edit");
         let stale = webhook.stored(now);
         let event = [new(&event(round, "order.paid"))];
         let refunded = event_of(1, "order.refunded", Account::default(), Mode::Live);
         let conflict = [new(&refunded)];
         if round == 1 {
-            publish(
-                store,
-                &[event_of(1, "order.paid", Account::default(), Mode::Live)],
-                now,
-            )
-            .await;
+            publish(store, &[event_of(1, "order.paid", Account::default(), Mode::Live)], now).await;
         }
-        let owed = [Owed {
-            event: event_id(1),
-            webhook: webhook.id(),
-            cause: cause(round),
-        }];
-        let missing = [Owed {
-            event: event_id(999),
-            webhook: webhook.id(),
-            cause: cause(round),
-        }];
+        let owed = [Owed { event: event_id(1), webhook: webhook.id(), cause: cause(round) }];
+        let missing = [Owed { event: event_id(999), webhook: webhook.id(), cause: cause(round) }];
         let dead = stranger.turn(now);
         let puts = join(store.put(&edit, now), store.put(&stale, now));
         let appends = join(store.append(&event, now), store.append(&conflict, now));
         let enqueues = join(store.enqueue(&owed, now), store.enqueue(&missing, now));
         let claims = join(worker.claim(now), store.claim(&dead));
-        let deletes = join(
-            store.delete(doomed.id(), now),
-            store.delete(webhook_id(99), now),
-        );
+        let deletes = join(store.delete(doomed.id(), now), store.delete(webhook_id(99), now));
         let beats = join(worker.beat(now, at(100_000)), store.settle(&[], now));
         let first = join(join(puts, appends), join(enqueues, claims));
         let (((puts, appends), (enqueues, claims)), (deletes, beats)) =
             join(first, join(deletes, beats)).await;
-        assert_eq!(
-            puts.0.expect("a good edit beside bad calls"),
-            edit.stored(now)
-        );
+        assert_eq!(puts.0.expect("a good edit beside bad calls"), edit.stored(now));
         refused(puts.1, ErrorKind::Stale, "a stale edit beside good calls");
-        let expected = if round == 1 {
-            Appended::Duplicate
-        } else {
-            Appended::Stored
-        };
-        assert_eq!(
-            appends.0.expect("a good publish beside bad calls"),
-            [expected]
-        );
+        let expected = if round == 1 { Appended::Duplicate } else { Appended::Stored };
+        assert_eq!(appends.0.expect("a good publish beside bad calls"), [expected]);
         assert_eq!(appends.1.expect("an answer"), [Appended::Conflict]);
         assert!(matches!(enqueues.0.expect("enqueue")[0], Enqueued::Made(_)));
         assert_eq!(enqueues.1.expect("enqueue"), [Enqueued::NoEvent]);
-        refused(
-            claims.1,
-            ErrorKind::NotAlive,
-            "a stranger beside good calls",
-        );
-        assert_eq!(
-            (deletes.0.expect("delete"), deletes.1.expect("delete")),
-            (true, false)
-        );
+        refused(claims.1, ErrorKind::NotAlive, "a stranger beside good calls");
+        assert_eq!((deletes.0.expect("delete"), deletes.1.expect("delete")), (true, false));
         assert_eq!((beats.0, beats.1.expect("settle")), (Alive::Known, vec![]));
         let mut leased = claims.0.leased;
         leased.extend(worker.route(now).await.leased);
@@ -322,15 +241,9 @@ pub(super) async fn calls_of_every_kind_meet_without_harm(store: &dyn Storage) {
         sent += ids(&leased).len();
         settle_all(store, &leased, now).await;
     }
-    assert_eq!(
-        sent, 60,
-        "each round publishes one event and redelivers one"
-    );
+    assert_eq!(sent, 60, "each round publishes one event and redelivers one");
     let done = vec![StateKind::Delivered];
-    let query = DeliveryQuery {
-        states: done,
-        ..DeliveryQuery::default()
-    };
+    let query = DeliveryQuery { states: done, ..DeliveryQuery::default() };
     assert_eq!(deliveries_of(store, &query).await.len(), 60);
 }
 
@@ -338,21 +251,14 @@ pub(super) async fn calls_of_every_kind_meet_without_harm(store: &dyn Storage) {
 pub(super) async fn a_dropped_publish_can_be_repeated(store: &dyn Storage) {
     registered(store, 1, &["order.*"]).await;
     for number in 0..30 {
-        let call = [
-            new(&event(number, "order.paid")),
-            new(&event(100 + number, "order.paid")),
-        ];
+        let call = [new(&event(number, "order.paid")), new(&event(100 + number, "order.paid"))];
         drop_after(store.append(&call, start()), number as usize % 3);
         let answers = store.append(&call, at(1)).await.expect("append");
         assert_eq!(answers[0], answers[1], "it happened whole or not at all");
         assert_ne!(answers[0], Appended::Conflict);
     }
     let worker = Worker::start(store, 1, at(2)).await;
-    assert_eq!(
-        worker.route(at(2)).await.leased.len(),
-        60,
-        "each event once"
-    );
+    assert_eq!(worker.route(at(2)).await.leased.len(), 60, "each event once");
 }
 
 /// Drops calls of every kind after some polls; what they leased is abandoned, and all is delivered.
@@ -368,11 +274,7 @@ pub(super) async fn a_dropped_call_strands_nothing(store: &dyn Storage) {
         abandoned.extend(turns.iter().map(|turn| turn.ticket));
         drop_after(store.route(&turns[0]), polls);
         drop_after(store.claim(&turns[1]), polls);
-        let owed = [Owed {
-            event: event_id(round),
-            webhook: webhook.id(),
-            cause: cause(1),
-        }];
+        let owed = [Owed { event: event_id(round), webhook: webhook.id(), cause: cause(1) }];
         drop_after(store.enqueue(&owed, now), polls);
         worker.heartbeat(now, at(100_000), &abandoned).await;
         drop_after(
@@ -403,20 +305,10 @@ pub(super) async fn a_dropped_call_strands_nothing(store: &dyn Storage) {
             "{:?} is stuck",
             view.delivery
         );
-        assert_eq!(
-            view.attempts.len(),
-            1,
-            "a repeated settlement is one attempt"
-        );
-        assert_eq!(
-            view.delivery.interruptions, 0,
-            "an abandoned lease is not charged"
-        );
+        assert_eq!(view.attempts.len(), 1, "a repeated settlement is one attempt");
+        assert_eq!(view.delivery.interruptions, 0, "an abandoned lease is not charged");
     }
-    let routed = all
-        .iter()
-        .filter(|view| view.delivery.cause == Cause::ROUTED)
-        .count();
+    let routed = all.iter().filter(|view| view.delivery.cause == Cause::ROUTED).count();
     assert_eq!(routed, 30, "each event has reached the webhook once");
 }
 
@@ -430,9 +322,7 @@ pub(super) async fn a_dropped_edit_is_whole_or_nothing(store: &dyn Storage) {
             Ok(stored) => assert_eq!(stored.version(), 1),
             Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict),
         }
-        let stored = stored_webhook(store, first.id())
-            .await
-            .expect("it is stored by now");
+        let stored = stored_webhook(store, first.id()).await.expect("it is stored by now");
         assert_eq!(stored, first.stored(start()));
         let off = stored.disable(DisabledReason::Person);
         drop_after(store.put(&off, at(1)), polls);
@@ -448,9 +338,5 @@ pub(super) async fn a_dropped_edit_is_whole_or_nothing(store: &dyn Storage) {
     }
     orders(store, [1], at(3)).await;
     let worker = Worker::start(store, 1, at(3)).await;
-    assert_eq!(
-        worker.route(at(3)).await.unmatched,
-        1,
-        "no filter is left behind"
-    );
+    assert_eq!(worker.route(at(3)).await.unmatched, 1, "no filter is left behind");
 }

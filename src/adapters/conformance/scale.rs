@@ -19,21 +19,14 @@ async fn everything_arrives(store: &dyn Storage, events: u64, webhooks: u64) {
     let mut sent: HashMap<(EventId, WebhookId), u32> = HashMap::new();
     let mut deliver = async |leased: Vec<Leased>| {
         for leased in &leased {
-            *sent
-                .entry((leased.delivery.event, leased.delivery.webhook))
-                .or_default() += 1;
+            *sent.entry((leased.delivery.event, leased.delivery.webhook)).or_default() += 1;
         }
         settle_all(store, &leased, at(2)).await;
     };
     let mut waiting = 0;
     loop {
-        let turn = Turn {
-            marks: 512,
-            deliveries: 1_024,
-            total: 512,
-            each: 64,
-            ..worker.turn(at(2))
-        };
+        let turn =
+            Turn { marks: 512, deliveries: 1_024, total: 512, each: 64, ..worker.turn(at(2)) };
         let routed = store.route(&turn).await.expect("route");
         within(&turn, &routed.leased);
         assert_eq!(routed.unmatched, 0, "every event matches");
@@ -42,11 +35,7 @@ async fn everything_arrives(store: &dyn Storage, events: u64, webhooks: u64) {
         waiting += routed.waiting;
         deliver(routed.leased).await;
         loop {
-            let turn = Turn {
-                total: 1_024,
-                each: 64,
-                ..worker.turn(at(2))
-            };
+            let turn = Turn { total: 1_024, each: 64, ..worker.turn(at(2)) };
             let claimed = worker.claim_in(&turn).await.leased;
             if claimed.is_empty() {
                 break;
@@ -63,15 +52,8 @@ async fn everything_arrives(store: &dyn Storage, events: u64, webhooks: u64) {
     assert_eq!(sent.len(), pairs, "each event reaches each webhook");
     assert!(sent.values().all(|count| *count == 1), "and none twice");
     let waiting = vec![StateKind::Waiting, StateKind::Leased];
-    let open = DeliveryQuery {
-        states: waiting,
-        ..DeliveryQuery::default()
-    };
-    assert_eq!(
-        deliveries_of(store, &open).await,
-        [],
-        "nothing is left open"
-    );
+    let open = DeliveryQuery { states: waiting, ..DeliveryQuery::default() };
+    assert_eq!(deliveries_of(store, &open).await, [], "nothing is left open");
 }
 
 /// 10,000 events for three webhooks.
@@ -92,9 +74,7 @@ pub async fn heavy(store: Arc<dyn Storage>) {
 
 /// Publishes 10,000 events in one call, repeats it, and repeats it with one other content.
 pub(super) async fn ten_thousand_events_are_one_call(store: &dyn Storage) {
-    let mut events: Vec<_> = (1..=10_000)
-        .map(|number| new(&event(number, "order.paid")))
-        .collect();
+    let mut events: Vec<_> = (1..=10_000).map(|number| new(&event(number, "order.paid"))).collect();
     let answers = store.append(&events, at(1)).await.expect("append");
     assert_eq!(answers, vec![Appended::Stored; 10_000]);
     let answers = store.append(&events, at(2)).await.expect("append");
@@ -103,9 +83,7 @@ pub(super) async fn ten_thousand_events_are_one_call(store: &dyn Storage) {
     events.push(new(&event(10_000, "order.other")));
     let answers = store.append(&events, at(3)).await.expect("append");
     assert_eq!(answers.last(), Some(&Appended::Conflict));
-    let page = store
-        .events(&EventQuery::default(), &PageRequest::default())
-        .await;
+    let page = store.events(&EventQuery::default(), &PageRequest::default()).await;
     assert_eq!(page.expect("list events").items.len(), 10);
 }
 
@@ -120,26 +98,14 @@ pub(super) async fn a_long_lane_is_one_value(store: &dyn Storage) {
     assert_eq!(worker.route_waiting(at(1)).await.waiting, 5_000);
     let first = worker.claim_of(at(2), 1).await.leased.remove(0);
     settle(store, paused(&first, at(60), at(2)), at(2)).await;
-    assert_eq!(
-        worker.claims_nothing(at(3), "the lane is paused").await,
-        Some(at(60))
-    );
+    assert_eq!(worker.claims_nothing(at(3), "the lane is paused").await, Some(at(60)));
     disabled(store, webhook.id(), at(4)).await;
     enabled(store, webhook.id(), at(5)).await;
     let probe = worker.claim_one(at(5)).await;
     settle(store, delivered(&probe, at(6)), at(6)).await;
     assert_eq!(worker.claim_of(at(61), 500).await.leased.len(), 500);
     store.delete(webhook.id(), at(62)).await.expect("delete");
-    worker
-        .claims_nothing(at(63), "the webhook was deleted")
-        .await;
-    let step = Sweep {
-        limit: 500,
-        ..sweep(at(64))
-    };
-    assert_eq!(
-        sweep_all(store, &step).await.cancelled,
-        4_499,
-        "500 are leased, one is delivered"
-    );
+    worker.claims_nothing(at(63), "the webhook was deleted").await;
+    let step = Sweep { limit: 500, ..sweep(at(64)) };
+    assert_eq!(sweep_all(store, &step).await.cancelled, 4_499, "500 are leased, one is delivered");
 }

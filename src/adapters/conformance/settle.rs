@@ -35,33 +35,18 @@ pub(super) async fn a_settlement_is_applied_whole(store: &dyn Storage) {
         let found = view(store, leased.delivery.id).await;
         let expected = applied(leased, settlement);
         assert_eq!(found.delivery, expected, "as Transition::apply says");
-        assert_eq!(
-            found.attempts.as_slice(),
-            settlement.attempt.as_slice(),
-            "one attempt"
-        );
+        assert_eq!(found.attempts.as_slice(), settlement.attempt.as_slice(), "one attempt");
     }
 }
 
 /// Keeps every kind of outcome, response and error text.
 pub(super) async fn every_field_of_an_attempt_survives(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
-    let mut outcomes: Vec<_> = FailureKind::ALL
-        .into_iter()
-        .map(Outcome::Unanswered)
-        .collect();
+    let mut outcomes: Vec<_> = FailureKind::ALL.into_iter().map(Outcome::Unanswered).collect();
     outcomes.push(Outcome::Interrupted);
-    for (status, retry_after) in [
-        (100, None),
-        (204, None),
-        (503, Some(0)),
-        (999, Some(86_400)),
-    ] {
+    for (status, retry_after) in [(100, None), (204, None), (503, Some(0)), (999, Some(86_400))] {
         let retry_after = retry_after.map(Duration::from_secs);
-        outcomes.push(Outcome::Answered {
-            status,
-            retry_after,
-        });
+        outcomes.push(Outcome::Answered { status, retry_after });
     }
     let count = outcomes.len() as u64;
     waiting_orders(store, &worker, 1, 1..=count, start()).await;
@@ -79,20 +64,13 @@ pub(super) async fn every_field_of_an_attempt_survives(store: &dyn Storage) {
         settlement.attempt = Some(attempt);
         settlements.push(settlement);
     }
-    settlements[0]
-        .attempt
-        .as_mut()
-        .expect("an attempt")
-        .response = vec![0xff, 0, 0xfe, b'\'', 0xc3];
+    settlements[0].attempt.as_mut().expect("an attempt").response =
+        vec![0xff, 0, 0xfe, b'\'', 0xc3];
     let answers = store.settle(&settlements, at(2)).await.expect("settle");
     assert_eq!(answers, vec![APPLIED; settlements.len()]);
     for settlement in &settlements {
         let found = view(store, settlement.fence.delivery).await.attempts;
-        assert_eq!(
-            found.as_slice(),
-            settlement.attempt.as_slice(),
-            "the attempt is kept whole"
-        );
+        assert_eq!(found.as_slice(), settlement.attempt.as_slice(), "the attempt is kept whole");
     }
 }
 
@@ -102,11 +80,7 @@ pub(super) async fn attempts_are_listed_in_order(store: &dyn Storage) {
     let (webhook, events) = waiting_orders(store, &worker, 1, [1], start()).await;
     for second in 1..=5 {
         let leased = worker.claim_one(at(second)).await;
-        assert_eq!(
-            u64::from(leased.delivery.attempt),
-            second,
-            "each lease raises the attempt"
-        );
+        assert_eq!(u64::from(leased.delivery.attempt), second, "each lease raises the attempt");
         let settlement = if second % 2 == 0 {
             given_back(&leased, at(second))
         } else {
@@ -115,16 +89,8 @@ pub(super) async fn attempts_are_listed_in_order(store: &dyn Storage) {
         assert_eq!(settle(store, settlement, at(second)).await, APPLIED);
     }
     let found = view(store, routed(&events[0], &webhook)).await;
-    let numbers: Vec<_> = found
-        .attempts
-        .iter()
-        .map(|attempt| attempt.number)
-        .collect();
-    assert_eq!(
-        numbers,
-        [1, 3, 5],
-        "a lease that was given back leaves none"
-    );
+    let numbers: Vec<_> = found.attempts.iter().map(|attempt| attempt.number).collect();
+    assert_eq!(numbers, [1, 3, 5], "a lease that was given back leaves none");
     assert_eq!(found.delivery.failures, 3);
 }
 
@@ -135,11 +101,7 @@ pub(super) async fn a_lease_given_back_is_not_charged(store: &dyn Storage) {
     let settlement = given_back(&leased, at(5));
     assert_eq!(settle(store, settlement.clone(), at(5)).await, APPLIED);
     let found = view(store, leased.delivery.id).await;
-    assert_eq!(
-        found.delivery,
-        applied(&leased, &settlement),
-        "due at once, uncharged"
-    );
+    assert_eq!(found.delivery, applied(&leased, &settlement), "due at once, uncharged");
     assert_eq!(found.attempts, [], "nothing was tried");
     let again = worker.claim_one(at(5)).await;
     assert_eq!((again.delivery.attempt, again.delivery.failures), (2, 0));
@@ -162,19 +124,9 @@ pub(super) async fn a_repeated_settlement_changes_nothing(store: &dyn Storage) {
     let before = all_deliveries(store).await;
     let answers = store.settle(&settlements, at(50)).await.expect("settle");
     assert_eq!(answers, [APPLIED; 3], "also by a later call");
-    assert_eq!(
-        all_deliveries(store).await,
-        before,
-        "a repetition changes nothing"
-    );
-    assert!(
-        before.iter().all(|view| view.attempts.len() == 1),
-        "nor does it repeat the attempt"
-    );
-    assert_eq!(
-        worker.claims_nothing(at(51), "one waits").await,
-        Some(at(600))
-    );
+    assert_eq!(all_deliveries(store).await, before, "a repetition changes nothing");
+    assert!(before.iter().all(|view| view.attempts.len() == 1), "nor does it repeat the attempt");
+    assert_eq!(worker.claims_nothing(at(51), "one waits").await, Some(at(600)));
 }
 
 /// Repeats a failure and a pause after a success has ended the stretch and the probe has opened.
@@ -192,17 +144,10 @@ pub(super) async fn a_repetition_does_not_touch_the_lane(store: &dyn Storage) {
     settle(store, delivered(&probe, at(61)), at(61)).await;
     let mut longer = pause;
     longer.transition.lane = LaneChange::Pause { until: at(900) };
-    assert_eq!(
-        settle(store, longer, at(62)).await,
-        APPLIED,
-        "a repetition, late"
-    );
+    assert_eq!(settle(store, longer, at(62)).await, APPLIED, "a repetition, late");
     let leased = worker.claim_one(at(63)).await;
     assert!(!leased.probe, "a repetition does not pause again");
-    assert_eq!(
-        leased.failing_since, None,
-        "nor begin a stretch of failure again"
-    );
+    assert_eq!(leased.failing_since, None, "nor begin a stretch of failure again");
 }
 
 /// Settles after the lease was given to another dispatcher: rule 7.
@@ -213,49 +158,20 @@ pub(super) async fn a_late_settlement_is_lost(store: &dyn Storage) {
     let again = quick.claim_one(at(10)).await;
     assert_eq!(again.delivery.attempt, 2);
     let late = delivered(&leased, at(11));
-    assert_eq!(
-        settle(store, late.clone(), at(11)).await,
-        Settled::Lost,
-        "the lease moved on"
-    );
+    assert_eq!(settle(store, late.clone(), at(11)).await, Settled::Lost, "the lease moved on");
     let found = view(store, leased.delivery.id).await;
-    assert_eq!(
-        found.delivery, again.delivery,
-        "a late settlement leaves the delivery alone"
-    );
-    assert_eq!(
-        found.attempts.as_slice(),
-        late.attempt.as_slice(),
-        "its attempt is recorded"
-    );
+    assert_eq!(found.delivery, again.delivery, "a late settlement leaves the delivery alone");
+    assert_eq!(found.attempts.as_slice(), late.attempt.as_slice(), "its attempt is recorded");
     assert_eq!(settle(store, late.clone(), at(12)).await, Settled::Lost);
     let found = view(store, leased.delivery.id).await;
-    assert_eq!(
-        found.attempts.len(),
-        1,
-        "unless one with its number is already"
-    );
+    assert_eq!(found.attempts.len(), 1, "unless one with its number is already");
     let on_time = failed(&again, at(60), at(13));
-    assert_eq!(
-        settle(store, on_time.clone(), at(13)).await,
-        APPLIED,
-        "the holder settles"
-    );
+    assert_eq!(settle(store, on_time.clone(), at(13)).await, APPLIED, "the holder settles");
     assert_eq!(settle(store, late.clone(), at(14)).await, Settled::Lost);
     let found = view(store, leased.delivery.id).await;
-    assert_eq!(
-        found.delivery,
-        applied(&again, &on_time),
-        "only the holder's word counts"
-    );
-    let attempts: Vec<_> = [late.attempt, on_time.attempt]
-        .into_iter()
-        .flatten()
-        .collect();
-    assert_eq!(
-        found.attempts, attempts,
-        "both attempts are recorded, in order"
-    );
+    assert_eq!(found.delivery, applied(&again, &on_time), "only the holder's word counts");
+    let attempts: Vec<_> = [late.attempt, on_time.attempt].into_iter().flatten().collect();
+    assert_eq!(found.attempts, attempts, "both attempts are recorded, in order");
 }
 
 /// Settles after the lease was reaped and nobody has it.
@@ -264,28 +180,13 @@ pub(super) async fn a_settlement_after_a_reap_is_lost(store: &dyn Storage) {
     let leased = leased_order(store, &slow, 1, start()).await;
     let other = Worker::start(store, 2, at(10)).await;
     other.claim_of(at(10), 0).await;
-    assert_eq!(
-        slow.beat(at(11), at(100)).await,
-        Alive::New,
-        "it was given up"
-    );
+    assert_eq!(slow.beat(at(11), at(100)).await, Alive::New, "it was given up");
     let late = delivered(&leased, at(12));
-    assert_eq!(
-        settle(store, late, at(12)).await,
-        Settled::Lost,
-        "the lease is over"
-    );
+    assert_eq!(settle(store, late, at(12)).await, Settled::Lost, "the lease is over");
     let found = view(store, leased.delivery.id).await;
-    assert_eq!(
-        found.delivery.state,
-        State::Waiting { due: at(10) },
-        "it still waits"
-    );
+    assert_eq!(found.delivery.state, State::Waiting { due: at(10) }, "it still waits");
     assert_eq!(found.attempts.len(), 1, "the attempt is recorded");
-    assert!(
-        slow.claim_one(at(13)).await.delivery.lapsed,
-        "and is still to be accounted for"
-    );
+    assert!(slow.claim_one(at(13)).await.delivery.lapsed, "and is still to be accounted for");
 }
 
 /// Settles late with everything that could be said of the webhook and its lane.
@@ -298,11 +199,7 @@ pub(super) async fn a_lost_settlement_touches_neither_lane_nor_webhook(store: &d
     late.transition.lane = LaneChange::Pause { until: at(900) };
     assert_eq!(settle(store, late, at(11)).await, Settled::Lost);
     let webhook = stored_webhook(store, leased.webhook.id()).await;
-    assert_eq!(
-        webhook.as_ref(),
-        Some(&*leased.webhook),
-        "a lost 410 disables nothing"
-    );
+    assert_eq!(webhook.as_ref(), Some(&*leased.webhook), "a lost 410 disables nothing");
     let back = given_back(&again, at(12));
     settle(store, back, at(12)).await;
     let third = quick.claim_one(at(12)).await;
@@ -315,27 +212,9 @@ pub(super) async fn every_part_of_the_fence_counts(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
     let leased = leased_order(store, &worker, 1, start()).await;
     let wrong = [
-        (
-            "attempt before",
-            Fence {
-                attempt: 0,
-                ..fence(&leased)
-            },
-        ),
-        (
-            "attempt to come",
-            Fence {
-                attempt: 2,
-                ..fence(&leased)
-            },
-        ),
-        (
-            "dispatcher",
-            Fence {
-                dispatcher: dispatcher_id(9),
-                ..fence(&leased)
-            },
-        ),
+        ("attempt before", Fence { attempt: 0, ..fence(&leased) }),
+        ("attempt to come", Fence { attempt: 2, ..fence(&leased) }),
+        ("dispatcher", Fence { dispatcher: dispatcher_id(9), ..fence(&leased) }),
     ];
     for (part, fence) in wrong {
         let mut settlement = delivered(&leased, at(1));
@@ -344,16 +223,10 @@ pub(super) async fn every_part_of_the_fence_counts(store: &dyn Storage) {
         let answer = settle(store, settlement, at(1)).await;
         assert_eq!(answer, Settled::Lost, "another {part} than the lease's");
         let found = view(store, leased.delivery.id).await;
-        assert_eq!(
-            found.delivery, leased.delivery,
-            "it leaves the delivery alone"
-        );
+        assert_eq!(found.delivery, leased.delivery, "it leaves the delivery alone");
         assert_eq!(found.attempts, [], "no attempt came with it");
     }
-    assert_eq!(
-        settle(store, delivered(&leased, at(2)), at(2)).await,
-        APPLIED
-    );
+    assert_eq!(settle(store, delivered(&leased, at(2)), at(2)).await, APPLIED);
 }
 
 /// Settles a hundred leases of which some are lost and some are gone, in one call.
@@ -366,17 +239,11 @@ pub(super) async fn what_is_lost_or_gone_does_not_touch_the_others(store: &dyn S
     quick.claim_of(at(10), 0).await;
     let lost = leased.drain(..10).collect::<Vec<_>>();
     let held = quick.claim_of(at(10), 60).await.leased;
-    assert!(
-        held.iter()
-            .all(|leased| leased.delivery.webhook == lost_to.id())
-    );
+    assert!(held.iter().all(|leased| leased.delivery.webhook == lost_to.id()));
     publish(store, &[event(500, "a.b")], at(10)).await;
     let of_deleted = quick.route(at(10)).await.leased.remove(0);
     store.delete(doomed.id(), at(11)).await.expect("delete");
-    let mut settlements: Vec<_> = held
-        .iter()
-        .map(|leased| delivered(leased, at(12)))
-        .collect();
+    let mut settlements: Vec<_> = held.iter().map(|leased| delivered(leased, at(12))).collect();
     let mut expected = vec![APPLIED; settlements.len()];
     for (place, leased) in lost.iter().enumerate() {
         settlements.insert(place * 3, delivered(leased, at(12)));
@@ -389,17 +256,10 @@ pub(super) async fn what_is_lost_or_gone_does_not_touch_the_others(store: &dyn S
     settlements.push(failed(&of_deleted, at(60), at(12)));
     expected.push(Settled::Gone);
     let answers = store.settle(&settlements, at(12)).await.expect("settle");
-    assert_eq!(
-        answers, expected,
-        "answers come in the order of the settlements"
-    );
+    assert_eq!(answers, expected, "answers come in the order of the settlements");
     for leased in &held {
         let state = view(store, leased.delivery.id).await.delivery.state;
-        assert_eq!(
-            state,
-            State::Delivered { at: at(12) },
-            "the others are settled"
-        );
+        assert_eq!(state, State::Delivered { at: at(12) }, "the others are settled");
     }
 }
 
@@ -433,32 +293,15 @@ pub(super) async fn what_a_deleted_webhook_had_in_flight_ends(store: &dyn Storag
     let expected = [State::Delivered { at: at_3 }, ended, ended, ended];
     for ((leased, settlement), state) in leased.iter().zip(&settlements).zip(expected) {
         let found = view(store, leased.delivery.id).await;
-        assert_eq!(
-            found.delivery.state, state,
-            "delivered if the transition says so"
-        );
-        assert_eq!(
-            found.attempts.as_slice(),
-            settlement.attempt.as_slice(),
-            "recorded"
-        );
+        assert_eq!(found.delivery.state, state, "delivered if the transition says so");
+        assert_eq!(found.attempts.as_slice(), settlement.attempt.as_slice(), "recorded");
     }
     let before = all_deliveries(store).await;
     let answers = store.settle(&settlements, at(4)).await.expect("settle");
     assert_eq!(answers, [Settled::Gone; 4], "so is its repetition");
-    assert_eq!(
-        sweep_all(store, &sweep(at(5))).await.cancelled,
-        0,
-        "nothing waits"
-    );
-    assert_eq!(
-        all_deliveries(store).await,
-        before,
-        "and nothing changes any more"
-    );
-    worker
-        .claims_nothing(at(100), "the webhook was deleted")
-        .await;
+    assert_eq!(sweep_all(store, &sweep(at(5))).await.cancelled, 0, "nothing waits");
+    assert_eq!(all_deliveries(store).await, before, "and nothing changes any more");
+    worker.claims_nothing(at(100), "the webhook was deleted").await;
 }
 
 /// Settles sixty leases from twenty callers at once, each of them twice.
@@ -478,11 +321,7 @@ pub(super) async fn concurrent_settlements_are_each_applied_once(store: &dyn Sto
         .collect();
     let answers = join_all(batches.iter().map(|batch| store.settle(batch, at(2)))).await;
     for answer in answers {
-        assert_eq!(
-            answer.expect("settle"),
-            [APPLIED; 6],
-            "each caller gets the same answer"
-        );
+        assert_eq!(answer.expect("settle"), [APPLIED; 6], "each caller gets the same answer");
     }
     for view in all_deliveries(store).await {
         assert_eq!(view.delivery.state, State::Delivered { at: at(2) });

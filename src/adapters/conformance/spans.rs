@@ -11,19 +11,13 @@ async fn reached(store: &dyn Storage, webhook: WebhookId) -> BTreeSet<u64> {
     let worker = Worker::unknown(store, 99);
     worker.beat(at(3_600), at(7_200)).await;
     worker.route(at(3_600)).await;
-    let query = DeliveryQuery {
-        webhook: Some(webhook),
-        ..DeliveryQuery::default()
-    };
+    let query = DeliveryQuery { webhook: Some(webhook), ..DeliveryQuery::default() };
     let mut numbers = BTreeSet::new();
     for view in deliveries_of(store, &query).await {
         assert_eq!(view.delivery.cause, Cause::ROUTED, "routing has one cause");
         let number = (0..100_000).find(|number| event_id(*number) == view.delivery.event);
         let number = number.expect("an event of this case");
-        assert!(
-            numbers.insert(number),
-            "event {number} reached the webhook twice"
-        );
+        assert!(numbers.insert(number), "event {number} reached the webhook twice");
     }
     numbers
 }
@@ -65,11 +59,7 @@ pub(super) async fn no_clock_decides_who_gets_an_event(store: &dyn Storage) {
     orders(store, [5], now).await;
     store.delete(webhook.id(), now).await.expect("delete");
     orders(store, [6], now).await;
-    assert_eq!(
-        reached(store, webhook.id()).await,
-        set([1, 3, 5]),
-        "numbers decide, not clocks"
-    );
+    assert_eq!(reached(store, webhook.id()).await, set([1, 3, 5]), "numbers decide, not clocks");
 }
 
 /// Enables and disables several times between two publishes.
@@ -83,11 +73,7 @@ pub(super) async fn spans_without_an_event_change_nothing(store: &dyn Storage) {
     orders(store, [2], at(7)).await;
     disabled(store, webhook.id(), at(8)).await;
     enabled(store, webhook.id(), at(8)).await;
-    assert_eq!(
-        reached(store, webhook.id()).await,
-        set([1, 2]),
-        "each of them once"
-    );
+    assert_eq!(reached(store, webhook.id()).await, set([1, 2]), "each of them once");
 }
 
 /// Publishes before a registration, and before a webhook that was registered disabled is enabled.
@@ -108,10 +94,7 @@ pub(super) async fn an_edit_of_patterns_holds_from_the_next_publish(store: &dyn 
     let webhook = registered(store, 1, &["order.*"]).await;
     let three = |first| {
         let types = ["order.paid", "invoice.paid", "refund.paid"];
-        (first..)
-            .zip(types)
-            .map(|(number, name)| event(number, name))
-            .collect::<Vec<_>>()
+        (first..).zip(types).map(|(number, name)| event(number, name)).collect::<Vec<_>>()
     };
     publish(store, &three(1), at(1)).await;
     edited(store, webhook.id(), &["invoice.*"], at(2)).await;
@@ -121,11 +104,7 @@ pub(super) async fn an_edit_of_patterns_holds_from_the_next_publish(store: &dyn 
     edited(store, webhook.id(), &["*"], at(6)).await;
     publish(store, &three(10), at(7)).await;
     let expected = set([1, 5, 7, 8, 10, 11, 12]);
-    assert_eq!(
-        reached(store, webhook.id()).await,
-        expected,
-        "the patterns that held then"
-    );
+    assert_eq!(reached(store, webhook.id()).await, expected, "the patterns that held then");
 }
 
 /// Edits what is not a pattern, around publishes.
@@ -133,17 +112,11 @@ pub(super) async fn an_edit_of_anything_else_changes_nothing(store: &dyn Storage
     let webhook = registered(store, 1, &["order.*", "*"]).await;
     for number in 1..=4 {
         orders(store, [number], at(number)).await;
-        let stored = stored_webhook(store, webhook.id())
-            .await
-            .expect("it is there");
+        let stored = stored_webhook(store, webhook.id()).await.expect("it is there");
         let edit = Edit::new().address(address(&format!("https://n{number}.example.com/")));
         put(store, &stored.edit(edit).expect("an edit"), at(number)).await;
     }
-    assert_eq!(
-        reached(store, webhook.id()).await,
-        set(1..=4),
-        "each of them once"
-    );
+    assert_eq!(reached(store, webhook.id()).await, set(1..=4), "each of them once");
 }
 
 /// Edits the patterns of a disabled webhook: nothing holds before it is enabled.
@@ -164,20 +137,10 @@ pub(super) async fn a_status_and_its_patterns_change_together(store: &dyn Storag
     let edit = |patterns| Edit::new().types(filters(patterns));
     let other = webhook.edit(edit(&["invoice.*"])).expect("an edit");
     let stored = put(store, &other.disable(DisabledReason::Person), at(2)).await;
-    publish(
-        store,
-        &[event(2, "order.paid"), event(3, "invoice.paid")],
-        at(3),
-    )
-    .await;
+    publish(store, &[event(2, "order.paid"), event(3, "invoice.paid")], at(3)).await;
     let third = stored.edit(edit(&["refund.*"])).expect("an edit");
     put(store, &third.enable(), at(4)).await;
-    publish(
-        store,
-        &[event(4, "invoice.paid"), event(5, "refund.paid")],
-        at(5),
-    )
-    .await;
+    publish(store, &[event(4, "invoice.paid"), event(5, "refund.paid")], at(5)).await;
     assert_eq!(reached(store, webhook.id()).await, set([1, 5]));
 }
 
@@ -190,21 +153,12 @@ pub(super) async fn what_a_deleted_webhook_was_owed_is_cancelled(store: &dyn Sto
     let worker = Worker::start(store, 1, at(4)).await;
     let routed = worker.route(at(4)).await;
     assert_eq!(routed.leased.len(), 0, "a deleted webhook is not enabled");
-    assert_eq!(
-        (routed.waiting, routed.unmatched),
-        (2, 1),
-        "its filters held for two of them"
-    );
-    worker
-        .claims_nothing(at(5), "a deleted webhook is sent nothing")
-        .await;
+    assert_eq!((routed.waiting, routed.unmatched), (2, 1), "its filters held for two of them");
+    worker.claims_nothing(at(5), "a deleted webhook is sent nothing").await;
     assert_eq!(sweep_all(store, &sweep(at(6))).await.cancelled, 2);
     for view in all_deliveries(store).await {
         let cancelled = State::Cancelled { at: at(6) };
-        assert_eq!(
-            view.delivery.state, cancelled,
-            "what is not sent has a recorded end"
-        );
+        assert_eq!(view.delivery.state, cancelled, "what is not sent has a recorded end");
     }
 }
 
@@ -234,11 +188,7 @@ pub(super) async fn accounts_and_modes_are_apart(store: &dyn Storage) {
     for (number, webhook) in (1..).zip(&webhooks) {
         let found = reached(store, webhook.id()).await;
         let place = (webhook.account(), webhook.mode());
-        assert_eq!(
-            found,
-            set([number]),
-            "an event reaches its own account and mode: {place:?}"
-        );
+        assert_eq!(found, set([number]), "an event reaches its own account and mode: {place:?}");
     }
 }
 
@@ -266,10 +216,7 @@ pub(super) async fn patterns_match_whole_segments_exactly(store: &dyn Storage) {
         "Order.*",
         "order-item.paid",
     ];
-    let events: Vec<_> = (1..)
-        .zip(types)
-        .map(|(number, name)| event(number, name))
-        .collect();
+    let events: Vec<_> = (1..).zip(types).map(|(number, name)| event(number, name)).collect();
     let mut webhooks = Vec::new();
     for (number, pattern) in (1..).zip(patterns) {
         webhooks.push(registered(store, number, &[pattern]).await);
@@ -282,19 +229,13 @@ pub(super) async fn patterns_match_whole_segments_exactly(store: &dyn Storage) {
             })
         };
         let expected = (1..10).filter(wanted).collect();
-        assert_eq!(
-            reached(store, webhook.id()).await,
-            expected,
-            "what {pattern} matches"
-        );
+        assert_eq!(reached(store, webhook.id()).await, expected, "what {pattern} matches");
     }
 }
 
 /// Gives one webhook every pattern that fits an event, and a hundred more.
 pub(super) async fn overlapping_patterns_make_one_delivery(store: &dyn Storage) {
-    let more: Vec<_> = (0..100)
-        .map(|number| format!("order.charge.n{number}"))
-        .collect();
+    let more: Vec<_> = (0..100).map(|number| format!("order.charge.n{number}")).collect();
     let mut patterns = vec!["*", "order.*", "order.charge.*", "order.charge.paid"];
     patterns.extend(more.iter().map(String::as_str));
     let webhook = registered(store, 1, &patterns).await;
@@ -315,11 +256,7 @@ pub(super) async fn what_was_answered_before_a_disable_is_owed(store: &dyn Stora
     });
     join_all(answers).await;
     disabled(store, webhook.id(), at(2)).await;
-    assert_eq!(
-        reached(store, webhook.id()).await,
-        set(1..=20),
-        "they were published before"
-    );
+    assert_eq!(reached(store, webhook.id()).await, set(1..=20), "they were published before");
 }
 
 /// Lets publishes and a disable pass each other: either side will do, but nothing in between.
@@ -340,9 +277,5 @@ pub(super) async fn a_publish_that_overlaps_a_disable_falls_on_one_side(store: &
     }
     reached(store, webhook.id()).await;
     let found = reached(store, other.id()).await;
-    assert_eq!(
-        found,
-        set(0..20),
-        "the webhook that nobody touched gets all of them once"
-    );
+    assert_eq!(found, set(0..20), "the webhook that nobody touched gets all of them once");
 }

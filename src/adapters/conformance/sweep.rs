@@ -4,17 +4,11 @@
 use super::fixtures::*;
 
 fn expire(now: Timestamp, before: Timestamp) -> Sweep {
-    Sweep {
-        expire_before: before,
-        ..sweep(now)
-    }
+    Sweep { expire_before: before, ..sweep(now) }
 }
 
 fn prune(now: Timestamp, before: Timestamp) -> Sweep {
-    Sweep {
-        prune_before: before,
-        ..sweep(now)
-    }
+    Sweep { prune_before: before, ..sweep(now) }
 }
 
 /// Sweeps a store in which nothing is to be done.
@@ -26,11 +20,7 @@ pub(super) async fn a_sweep_may_find_nothing(store: &dyn Storage) {
     worker.claim_of(at(1), 1).await;
     let before = all_deliveries(store).await;
     let swept = store.sweep(&sweep(at(2))).await.expect("sweep");
-    assert_eq!(
-        swept,
-        Swept::default(),
-        "none is old, none is of a deleted webhook"
-    );
+    assert_eq!(swept, Swept::default(), "none is old, none is of a deleted webhook");
     assert_eq!(all_deliveries(store).await, before);
 }
 
@@ -47,31 +37,12 @@ pub(super) async fn waiting_deliveries_expire_by_their_publish(store: &dyn Stora
     disabled(store, off.webhook.id(), at(12)).await;
     assert_eq!(sweep_all(store, &expire(at(20), at(10))).await.expired, 2);
     let state = async |leased: &Leased| view(store, leased.delivery.id).await.delivery.state;
-    assert_eq!(
-        state(&old).await,
-        State::Expired { at: at(20) },
-        "published at second 1"
-    );
-    assert_eq!(
-        state(&off).await,
-        State::Expired { at: at(20) },
-        "published at second 9"
-    );
-    assert_eq!(
-        state(&held).await,
-        held.delivery.state,
-        "what is leased is being sent"
-    );
+    assert_eq!(state(&old).await, State::Expired { at: at(20) }, "published at second 1");
+    assert_eq!(state(&off).await, State::Expired { at: at(20) }, "published at second 9");
+    assert_eq!(state(&held).await, held.delivery.state, "what is leased is being sent");
     let waiting = State::Waiting { due: at(9_000) };
-    assert_eq!(
-        state(&young).await,
-        waiting,
-        "published at second 10, not before it"
-    );
-    assert_eq!(
-        settle(store, delivered(&held, at(21)), at(21)).await,
-        APPLIED
-    );
+    assert_eq!(state(&young).await, waiting, "published at second 10, not before it");
+    assert_eq!(settle(store, delivered(&held, at(21)), at(21)).await, APPLIED);
     let attempts = view(store, old.delivery.id).await.attempts;
     assert_eq!(attempts.len(), 1, "an expired delivery keeps its attempts");
 }
@@ -84,11 +55,7 @@ pub(super) async fn an_expired_delivery_is_never_claimed(store: &dyn Storage) {
     let next_due = worker.claims_nothing(at(11), "all have expired").await;
     assert_eq!(next_due, None, "the claim raises next_due to what is left");
     orders(store, [9], at(12)).await;
-    assert_eq!(
-        worker.route(at(12)).await.leased.len(),
-        1,
-        "the lane is plain again"
-    );
+    assert_eq!(worker.route(at(12)).await.leased.len(), 1, "the lane is plain again");
 }
 
 /// A redelivery expires by when it was asked for.
@@ -97,17 +64,7 @@ pub(super) async fn a_redelivery_expires_by_its_own_time(store: &dyn Storage) {
     let leased = leased_order(store, &worker, 1, at(1)).await;
     settle_all(store, from_ref(&leased), at(2)).await;
     let Delivery { event, webhook, .. } = leased.delivery;
-    store
-        .enqueue(
-            &[Owed {
-                event,
-                webhook,
-                cause: cause(1),
-            }],
-            at(50),
-        )
-        .await
-        .expect("enqueue");
+    store.enqueue(&[Owed { event, webhook, cause: cause(1) }], at(50)).await.expect("enqueue");
     assert_eq!(sweep_all(store, &expire(at(60), at(50))).await.expired, 0);
     assert_eq!(sweep_all(store, &expire(at(60), at(51))).await.expired, 1);
 }
@@ -117,25 +74,11 @@ pub(super) async fn a_deleted_webhooks_waiting_deliveries_are_cancelled(store: &
     let worker = Worker::start(store, 1, start()).await;
     let (stays, _) = waiting_orders(store, &worker, 1, 1..=5, start()).await;
     let leaves = registered(store, 2, &["a.b"]).await;
-    publish(
-        store,
-        &(6..=12)
-            .map(|number| event(number, "a.b"))
-            .collect::<Vec<_>>(),
-        at(1),
-    )
-    .await;
+    publish(store, &(6..=12).map(|number| event(number, "a.b")).collect::<Vec<_>>(), at(1)).await;
     worker.route_waiting(at(1)).await;
     store.delete(leaves.id(), at(2)).await.expect("delete");
-    let step = Sweep {
-        limit: 3,
-        ..sweep(at(3))
-    };
-    assert_eq!(
-        sweep_all(store, &step).await.cancelled,
-        7,
-        "all of them, three at a time"
-    );
+    let step = Sweep { limit: 3, ..sweep(at(3)) };
+    assert_eq!(sweep_all(store, &step).await.cancelled, 7, "all of them, three at a time");
     for view in all_deliveries(store).await {
         let expected = if view.delivery.webhook == stays.id() {
             State::Waiting { due: start() }
@@ -158,48 +101,26 @@ pub(super) async fn a_step_is_bounded_and_says_whether_there_is_more(store: &dyn
     publish(store, &of(11..=17, "a.b"), at(50)).await;
     worker.route_waiting(at(50)).await;
     store.delete(leaves.id(), at(51)).await.expect("delete");
-    let step = Sweep {
-        now: at(60),
-        limit: 3,
-        expire_before: at(10),
-        prune_before: at(1),
-    };
+    let step = Sweep { now: at(60), limit: 3, expire_before: at(10), prune_before: at(1) };
     let (mut expired, mut cancelled, mut calls) = (0, 0, 0);
     loop {
         let swept = store.sweep(&step).await.expect("sweep");
-        assert!(
-            swept.expired <= 3 && swept.cancelled <= 3,
-            "at most `limit` of each: {swept:?}"
-        );
+        assert!(swept.expired <= 3 && swept.cancelled <= 3, "at most `limit` of each: {swept:?}");
         expired += swept.expired;
         cancelled += swept.cancelled;
         calls += 1;
         assert_eq!(swept.pruned, 0, "nothing was published before second 1");
         let left = expired < 7 || cancelled < 7;
-        assert!(
-            swept.more || !left,
-            "`more` must say that a limit was reached: {swept:?}"
-        );
+        assert!(swept.more || !left, "`more` must say that a limit was reached: {swept:?}");
         if !swept.more {
             break;
         }
         assert!(calls < 50, "a sweep must come to an end: {swept:?}");
     }
     assert_eq!((expired, cancelled), (7, 7));
-    let step = Sweep {
-        prune_before: at(50),
-        ..step
-    };
-    assert_eq!(
-        sweep_all(store, &step).await.pruned,
-        14,
-        "what expired, and what nobody wanted"
-    );
-    assert_eq!(
-        store.sweep(&step).await.expect("sweep"),
-        Swept::default(),
-        "then there is nothing"
-    );
+    let step = Sweep { prune_before: at(50), ..step };
+    assert_eq!(sweep_all(store, &step).await.pruned, 14, "what expired, and what nobody wanted");
+    assert_eq!(store.sweep(&step).await.expect("sweep"), Swept::default(), "then there is nothing");
     let left = all_events(store, &EventQuery::default()).await;
     assert_eq!(left.len(), 7, "published at second 50, not before it");
 }
@@ -210,11 +131,7 @@ pub(super) async fn a_finished_event_is_pruned_with_its_record(store: &dyn Stora
     let leased = leased_order(store, &worker, 1, at(1)).await;
     let settlement = delivered(&leased, at(2));
     settle(store, settlement.clone(), at(2)).await;
-    assert_eq!(
-        sweep_all(store, &prune(at(3), at(1))).await.pruned,
-        0,
-        "not before second 1"
-    );
+    assert_eq!(sweep_all(store, &prune(at(3), at(1))).await.pruned, 0, "not before second 1");
     assert_eq!(sweep_all(store, &prune(at(3), at(2))).await.pruned, 1);
     assert_eq!(all_events(store, &EventQuery::default()).await, []);
     assert_eq!(all_deliveries(store).await, []);
@@ -222,28 +139,12 @@ pub(super) async fn a_finished_event_is_pruned_with_its_record(store: &dyn Stora
     assert_eq!(answer, Settled::Gone, "the delivery is no longer there");
     assert_eq!(all_deliveries(store).await, [], "and is not made again");
     let Delivery { event, webhook, .. } = leased.delivery;
-    let answer = store
-        .enqueue(
-            &[Owed {
-                event,
-                webhook,
-                cause: cause(1),
-            }],
-            at(5),
-        )
-        .await;
+    let answer = store.enqueue(&[Owed { event, webhook, cause: cause(1) }], at(5)).await;
     assert_eq!(answer.expect("enqueue"), [Enqueued::NoEvent]);
     publish(store, from_ref(&leased.event), at(6)).await;
     let again = worker.route(at(6)).await.leased;
-    assert_eq!(
-        again.len(),
-        1,
-        "its id is free again, and nothing is left of the first one"
-    );
-    assert_eq!(
-        (again[0].delivery.attempt, again[0].delivery.published),
-        (1, at(6))
-    );
+    assert_eq!(again.len(), 1, "its id is free again, and nothing is left of the first one");
+    assert_eq!((again[0].delivery.attempt, again[0].delivery.published), (1, at(6)));
     assert_eq!(view(store, again[0].delivery.id).await.attempts, []);
 }
 
@@ -269,44 +170,26 @@ pub(super) async fn an_unfinished_event_is_never_pruned(store: &dyn Storage) {
     }
     let long_after = prune(at(1_000), at(900));
     let pruned = async |why: &str, expected| {
-        assert_eq!(
-            sweep_all(store, &long_after).await.pruned,
-            expected,
-            "{why}"
-        );
+        assert_eq!(sweep_all(store, &long_after).await.pruned, expected, "{why}");
     };
     orders(store, [1], at(1)).await;
     pruned("an event with a mark", 0).await;
-    let turn = Turn {
-        deliveries: 1,
-        ..worker.turn(at(2))
-    };
+    let turn = Turn { deliveries: 1, ..worker.turn(at(2)) };
     let first = store.route(&turn).await.expect("route");
     settle_all(store, &first.leased, at(3)).await;
     assert!(first.more, "two of three webhooks are left");
-    pruned(
-        "an event that is half routed, all of whose deliveries have ended",
-        0,
-    )
-    .await;
+    pruned("an event that is half routed, all of whose deliveries have ended", 0).await;
     let rest = worker.route(at(4)).await.leased;
     assert_eq!(rest.len(), 2);
     settle(store, delivered(&rest[0], at(5)), at(5)).await;
     pruned("an event with a leased delivery", 0).await;
     settle(store, failed(&rest[1], at(600), at(6)), at(6)).await;
     pruned("an event with a waiting delivery", 0).await;
-    assert_eq!(
-        all_deliveries(store).await.len(),
-        3,
-        "nothing of it is removed"
-    );
+    assert_eq!(all_deliveries(store).await.len(), 3, "nothing of it is removed");
     worker.drain(at(600)).await;
     pruned("an event of which everything has ended", 1).await;
     let one = event(2, "a.b");
-    store
-        .append(&[only(&one, webhook_id(1))], at(700))
-        .await
-        .expect("append");
+    store.append(&[only(&one, webhook_id(1))], at(700)).await.expect("append");
     pruned("an event that is owed to one webhook alone", 0).await;
 }
 
@@ -314,26 +197,13 @@ pub(super) async fn an_unfinished_event_is_never_pruned(store: &dyn Storage) {
 pub(super) async fn what_cannot_be_pruned_does_not_hide_what_can(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
     waiting_orders(store, &worker, 1, 1..=20, at(1)).await;
-    let done: Vec<_> = (21..=25)
-        .map(|number| event(number, "nobody.wants"))
-        .collect();
+    let done: Vec<_> = (21..=25).map(|number| event(number, "nobody.wants")).collect();
     publish(store, &done, at(2)).await;
     worker.route_waiting(at(2)).await;
-    let step = Sweep {
-        limit: 3,
-        ..prune(at(100), at(50))
-    };
-    assert_eq!(
-        sweep_all(store, &step).await.pruned,
-        5,
-        "three at a time, past the unfinished"
-    );
+    let step = Sweep { limit: 3, ..prune(at(100), at(50)) };
+    assert_eq!(sweep_all(store, &step).await.pruned, 5, "three at a time, past the unfinished");
     assert_eq!(all_events(store, &EventQuery::default()).await.len(), 20);
-    assert_eq!(
-        worker.drain(at(101)).await.len(),
-        20,
-        "what is owed is delivered"
-    );
+    assert_eq!(worker.drain(at(101)).await.len(), 20, "what is owed is delivered");
 }
 
 /// Expires, cancels and prunes with one call after the other until nothing is left.

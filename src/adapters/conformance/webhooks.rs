@@ -16,17 +16,9 @@ pub(super) async fn a_new_webhook_is_stored_as_version_one(store: &dyn Storage) 
     let now = at(5) + Duration::from_micros(250);
     let webhook = hook(1, &["order.*"]);
     let stored = put(store, &webhook, now).await;
-    assert_eq!(
-        stored,
-        webhook.stored(now),
-        "put answers with Webhook::stored"
-    );
+    assert_eq!(stored, webhook.stored(now), "put answers with Webhook::stored");
     assert_eq!(stored.version(), 1);
-    assert_eq!(
-        stored_webhook(store, webhook.id()).await,
-        Some(stored),
-        "what put said is kept"
-    );
+    assert_eq!(stored_webhook(store, webhook.id()).await, Some(stored), "what put said is kept");
 }
 
 /// Inserts a webhook with every field set, five secrets among them, and compares.
@@ -43,44 +35,24 @@ pub(super) async fn every_field_survives(store: &dyn Storage) {
         .authentication(Authentication::Basic(basic))
         .api_version(Some("2026-01-31".into()))
         .timeout(Some(Duration::from_millis(1_500)))
-        .schemes([
-            SignatureScheme::StandardWebhooks,
-            SignatureScheme::digital_river(),
-        ]);
+        .schemes([SignatureScheme::StandardWebhooks, SignatureScheme::digital_river()]);
     let mut webhook = hook_of(1, &["*", "order.paid", "a.b.c.*"], |registration| {
-        registration
-            .account(account("Größe 'n' co"))
-            .mode(Mode::Test)
-            .with(edit)
+        registration.account(account("Größe 'n' co")).mode(Mode::Test).with(edit)
     });
     for (byte, hours) in [(8, 24), (9, 12), (10, 3), (11, 1)] {
         let overlap = Overlap::hours(hours).expect("an overlap");
-        let secrets = webhook
-            .secrets()
-            .rotate(secret(byte), overlap, at(u64::from(byte)));
+        let secrets = webhook.secrets().rotate(secret(byte), overlap, at(u64::from(byte)));
         webhook = webhook.with_secrets(secrets.expect("at most five secrets"));
     }
     let stored = put(store, &webhook, at(60)).await;
-    let found = stored_webhook(store, webhook.id())
-        .await
-        .expect("it is listed");
-    assert_eq!(
-        stored,
-        webhook.stored(at(60)),
-        "put answers with Webhook::stored"
-    );
+    let found = stored_webhook(store, webhook.id()).await.expect("it is listed");
+    assert_eq!(stored, webhook.stored(at(60)), "put answers with Webhook::stored");
     assert_eq!(found, stored, "every field is kept");
     let texts = |webhook: &Webhook| -> Vec<_> {
         let parts = webhook.secrets().parts();
-        parts
-            .map(|part| (part.secret.reveal().to_owned(), part.created, part.expires))
-            .collect()
+        parts.map(|part| (part.secret.reveal().to_owned(), part.created, part.expires)).collect()
     };
-    assert_eq!(
-        texts(&found),
-        texts(&webhook),
-        "secrets survive, with their times"
-    );
+    assert_eq!(texts(&found), texts(&webhook), "secrets survive, with their times");
     assert_eq!(found.secrets().parts().count(), 5);
     let Authentication::Basic(found) = found.authentication() else {
         panic!("the authentication is lost");
@@ -110,21 +82,10 @@ pub(super) async fn a_replacement_counts_the_version_up(store: &dyn Storage) {
         let edit = Edit::new().description(format!("edit {number}"));
         let edited = webhook.edit(edit).expect("an edit");
         webhook = put(store, &edited, at(number)).await;
-        assert_eq!(
-            webhook,
-            edited.stored(at(number)),
-            "put answers with Webhook::stored"
-        );
+        assert_eq!(webhook, edited.stored(at(number)), "put answers with Webhook::stored");
         assert_eq!(webhook.version(), number + 1);
-        assert_eq!(
-            webhook.created(),
-            start(),
-            "an edit does not change when it was created"
-        );
-        assert_eq!(
-            stored_webhook(store, webhook.id()).await.as_ref(),
-            Some(&webhook)
-        );
+        assert_eq!(webhook.created(), start(), "an edit does not change when it was created");
+        assert_eq!(stored_webhook(store, webhook.id()).await.as_ref(), Some(&webhook));
     }
 }
 
@@ -135,69 +96,36 @@ pub(super) async fn a_stale_edit_changes_nothing(store: &dyn Storage) {
     let future = second.stored(at(2));
     for stale in [first.enable(), future] {
         let version = stale.version();
-        refused(
-            store.put(&stale, at(3)).await,
-            ErrorKind::Stale,
-            "put compares the version",
-        );
+        refused(store.put(&stale, at(3)).await, ErrorKind::Stale, "put compares the version");
         let found = stored_webhook(store, first.id()).await;
-        assert_eq!(
-            found.as_ref(),
-            Some(&second),
-            "a stale edit (version {version}) was written"
-        );
+        assert_eq!(found.as_ref(), Some(&second), "a stale edit (version {version}) was written");
     }
 }
 
 /// Edits a webhook that never was, and one that was deleted.
 pub(super) async fn an_edit_of_nothing_is_not_found(store: &dyn Storage) {
     let never = hook(1, &["order.*"]).stored(start());
-    refused(
-        store.put(&never, at(1)).await,
-        ErrorKind::NotFound,
-        "put finds no such webhook",
-    );
+    refused(store.put(&never, at(1)).await, ErrorKind::NotFound, "put finds no such webhook");
     let deleted = registered(store, 2, &["order.*"]).await;
     assert!(store.delete(deleted.id(), at(1)).await.expect("delete"));
-    refused(
-        store.put(&deleted, at(2)).await,
-        ErrorKind::NotFound,
-        "the webhook was deleted",
-    );
-    let page = store
-        .webhooks(&WebhookQuery::default(), &PageRequest::default())
-        .await;
-    assert!(
-        page.expect("list webhooks").items.is_empty(),
-        "a refused edit made a webhook"
-    );
+    refused(store.put(&deleted, at(2)).await, ErrorKind::NotFound, "the webhook was deleted");
+    let page = store.webhooks(&WebhookQuery::default(), &PageRequest::default()).await;
+    assert!(page.expect("list webhooks").items.is_empty(), "a refused edit made a webhook");
 }
 
 /// Inserts two webhooks with one id.
 pub(super) async fn a_taken_id_is_a_conflict(store: &dyn Storage) {
     let stored = registered(store, 1, &["order.*"]).await;
     let other = hook(1, &["invoice.*"]);
-    refused(
-        store.put(&other, at(1)).await,
-        ErrorKind::Conflict,
-        "an insert's id is taken",
-    );
-    assert_eq!(
-        stored_webhook(store, stored.id()).await,
-        Some(stored),
-        "the first one stays"
-    );
+    refused(store.put(&other, at(1)).await, ErrorKind::Conflict, "an insert's id is taken");
+    assert_eq!(stored_webhook(store, stored.id()).await, Some(stored), "the first one stays");
 }
 
 /// Lets sixteen callers edit the same version at the same time.
 pub(super) async fn of_concurrent_edits_one_wins(store: &dyn Storage) {
     let stored = registered(store, 1, &["order.*"]).await;
     let edits: Vec<_> = (0..16)
-        .map(|number| {
-            stored
-                .edit(Edit::new().description(format!("{number}")))
-                .expect("an edit")
-        })
+        .map(|number| stored.edit(Edit::new().description(format!("{number}"))).expect("an edit"))
         .collect();
     let answers = join_all(edits.iter().map(|edit| store.put(edit, at(1)))).await;
     let mut winners = Vec::new();
@@ -207,16 +135,8 @@ pub(super) async fn of_concurrent_edits_one_wins(store: &dyn Storage) {
             Err(error) => assert_eq!(error.kind(), ErrorKind::Stale, "the losers are stale"),
         }
     }
-    assert_eq!(
-        winners.len(),
-        1,
-        "compare and set lets exactly one of them through"
-    );
-    assert_eq!(
-        stored_webhook(store, stored.id()).await,
-        winners.pop(),
-        "the winner is kept"
-    );
+    assert_eq!(winners.len(), 1, "compare and set lets exactly one of them through");
+    assert_eq!(stored_webhook(store, stored.id()).await, winners.pop(), "the winner is kept");
 }
 
 /// Lets sixteen callers insert the same id at the same time.
@@ -236,39 +156,18 @@ pub(super) async fn of_concurrent_inserts_one_wins(store: &dyn Storage) {
         }
     }
     assert_eq!(winners.len(), 1, "an id is given once");
-    assert_eq!(
-        stored_webhook(store, webhook_id(1)).await,
-        winners.pop(),
-        "the winner is kept"
-    );
+    assert_eq!(stored_webhook(store, webhook_id(1)).await, winners.pop(), "the winner is kept");
 }
 
 /// Deletes a webhook twice, and one that never was.
 pub(super) async fn a_webhook_is_deleted_once(store: &dyn Storage) {
     let webhook = registered(store, 1, &["order.*"]).await;
     let other = registered(store, 2, &["order.*"]).await;
-    assert!(
-        store.delete(webhook.id(), at(1)).await.expect("delete"),
-        "it was there"
-    );
-    assert!(
-        !store.delete(webhook.id(), at(2)).await.expect("delete"),
-        "it is gone already"
-    );
-    assert!(
-        !store.delete(webhook_id(9), at(2)).await.expect("delete"),
-        "it never was"
-    );
-    assert_eq!(
-        stored_webhook(store, webhook.id()).await,
-        None,
-        "a deleted webhook is listed"
-    );
-    assert_eq!(
-        stored_webhook(store, other.id()).await,
-        Some(other),
-        "the other one stays"
-    );
+    assert!(store.delete(webhook.id(), at(1)).await.expect("delete"), "it was there");
+    assert!(!store.delete(webhook.id(), at(2)).await.expect("delete"), "it is gone already");
+    assert!(!store.delete(webhook_id(9), at(2)).await.expect("delete"), "it never was");
+    assert_eq!(stored_webhook(store, webhook.id()).await, None, "a deleted webhook is listed");
+    assert_eq!(stored_webhook(store, other.id()).await, Some(other), "the other one stays");
 }
 
 /// Deletes a webhook with many deliveries waiting, and claims for a week.
@@ -277,14 +176,10 @@ pub(super) async fn nothing_is_claimed_for_a_deleted_webhook(store: &dyn Storage
     let (webhook, _) = waiting_orders(store, &worker, 1, 1..=20, start()).await;
     assert_eq!(worker.claim_of(at(1), 5).await.leased.len(), 5);
     store.delete(webhook.id(), at(2)).await.expect("delete");
-    let next_due = worker
-        .claims_nothing(at(3), "the webhook was deleted")
-        .await;
+    let next_due = worker.claims_nothing(at(3), "the webhook was deleted").await;
     assert_eq!(next_due, None, "the lane of a deleted webhook is never due");
     worker.beat(at(4), at(2 * 604_800)).await;
-    worker
-        .claims_nothing(at(604_800), "the webhook was deleted")
-        .await;
+    worker.claims_nothing(at(604_800), "the webhook was deleted").await;
 }
 
 /// Deletes a webhook that has one delivery done and looks at the record.
@@ -293,20 +188,9 @@ pub(super) async fn what_has_ended_outlives_its_webhook(store: &dyn Storage) {
     let leased = leased_order(store, &worker, 1, start()).await;
     settle_all(store, from_ref(&leased), at(1)).await;
     let before = view(store, leased.delivery.id).await;
-    store
-        .delete(leased.webhook.id(), at(2))
-        .await
-        .expect("delete");
-    assert_eq!(
-        sweep_all(store, &sweep(at(3))).await.cancelled,
-        0,
-        "nothing waits"
-    );
-    assert_eq!(
-        view(store, leased.delivery.id).await,
-        before,
-        "finished deliveries stay"
-    );
+    store.delete(leased.webhook.id(), at(2)).await.expect("delete");
+    assert_eq!(sweep_all(store, &sweep(at(3))).await.cancelled, 0, "nothing waits");
+    assert_eq!(view(store, leased.delivery.id).await, before, "finished deliveries stay");
 }
 
 /// Edits the description of a webhook whose lane is paused and failing.
@@ -314,23 +198,13 @@ pub(super) async fn an_edit_leaves_the_lane_alone(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
     let leased = leased_order(store, &worker, 1, start()).await;
     settle(store, paused(&leased, at(60), at(1)), at(1)).await;
-    let webhook = stored_webhook(store, leased.webhook.id())
-        .await
-        .expect("it is there");
-    let edited = webhook
-        .edit(Edit::new().description("new"))
-        .expect("an edit");
+    let webhook = stored_webhook(store, leased.webhook.id()).await.expect("it is there");
+    let edited = webhook.edit(Edit::new().description("new")).expect("an edit");
     let edited = put(store, &edited, at(2)).await;
-    let next_due = worker
-        .claims_nothing(at(3), "an edit does not end a pause")
-        .await;
+    let next_due = worker.claims_nothing(at(3), "an edit does not end a pause").await;
     assert_eq!(next_due, Some(at(60)), "an edit does not move a pause");
     let probe = worker.claim_one(at(60)).await;
     assert!(probe.probe, "an edit does not open a paused lane");
-    assert_eq!(
-        probe.failing_since,
-        Some(at(1)),
-        "an edit does not end a stretch of failure"
-    );
+    assert_eq!(probe.failing_since, Some(at(1)), "an edit does not end a stretch of failure");
     is_webhook(&probe, &edited);
 }

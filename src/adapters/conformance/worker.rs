@@ -32,21 +32,13 @@ impl<'s> Worker<'s> {
         until: Timestamp,
     ) -> Self {
         let worker = Self::unknown(store, number);
-        assert_eq!(
-            worker.beat(now, until).await,
-            Alive::New,
-            "a first sign of life is new"
-        );
+        assert_eq!(worker.beat(now, until).await, Alive::New, "a first sign of life is new");
         worker
     }
 
     /// A dispatcher of which the store has never heard.
     pub(super) fn unknown(store: &'s dyn Storage, number: u64) -> Self {
-        Self {
-            store,
-            id: dispatcher_id(number),
-            tickets: AtomicU64::new(1),
-        }
+        Self { store, id: dispatcher_id(number), tickets: AtomicU64::new(1) }
     }
 
     /// A sign of life.
@@ -62,12 +54,7 @@ impl<'s> Worker<'s> {
         abandoned: &[u64],
     ) -> Alive {
         let abandoned = abandoned.to_vec();
-        let heartbeat = Heartbeat {
-            dispatcher: self.id,
-            now,
-            until,
-            abandoned,
-        };
+        let heartbeat = Heartbeat { dispatcher: self.id, now, until, abandoned };
         self.store.heartbeat(&heartbeat).await.expect("heartbeat")
     }
 
@@ -93,10 +80,7 @@ impl<'s> Worker<'s> {
 
     /// The frame of the next call, with so many permits.
     pub(super) fn turn_of(&self, now: Timestamp, total: u32) -> Turn {
-        Turn {
-            total,
-            ..self.turn(now)
-        }
+        Turn { total, ..self.turn(now) }
     }
 
     /// Routes within wide bounds until no mark is left.
@@ -153,11 +137,7 @@ impl<'s> Worker<'s> {
     /// Claims, and finds nothing.
     pub(super) async fn claims_nothing(&self, now: Timestamp, why: &str) -> Option<Timestamp> {
         let claimed = self.claim(now).await;
-        assert!(
-            claimed.leased.is_empty(),
-            "{why}, but these were leased: {:?}",
-            claimed.leased
-        );
+        assert!(claimed.leased.is_empty(), "{why}, but these were leased: {:?}", claimed.leased);
         claimed.next_due
     }
 
@@ -179,43 +159,19 @@ impl<'s> Worker<'s> {
 /// What holds of every answer to route and claim: the limits, and whose the leases are.
 pub(super) fn within(turn: &Turn, leased: &[Leased]) {
     let total = usize::try_from(turn.total).unwrap_or(usize::MAX);
-    assert!(
-        leased.len() <= total,
-        "{} leases with {total} permits",
-        leased.len()
-    );
+    assert!(leased.len() <= total, "{} leases with {total} permits", leased.len());
     ids(leased);
     for (webhook, count) in by_webhook(leased) {
         let room = usize::try_from(turn.room(webhook)).unwrap_or(usize::MAX);
-        assert!(
-            count <= room,
-            "{count} leases of {webhook:?}, which has room for {room}"
-        );
+        assert!(count <= room, "{count} leases of {webhook:?}, which has room for {room}");
     }
     for leased in leased {
         let delivery = &leased.delivery;
-        let lease = State::Leased {
-            dispatcher: turn.dispatcher,
-            ticket: turn.ticket,
-        };
-        assert_eq!(
-            delivery.state, lease,
-            "a lease names the turn's dispatcher and ticket"
-        );
+        let lease = State::Leased { dispatcher: turn.dispatcher, ticket: turn.ticket };
+        assert_eq!(delivery.state, lease, "a lease names the turn's dispatcher and ticket");
         assert!(delivery.attempt > 0, "a lease raises the attempt");
-        assert_eq!(
-            delivery.event,
-            leased.event.id(),
-            "a lease comes with its event"
-        );
-        assert_eq!(
-            delivery.webhook,
-            leased.webhook.id(),
-            "a lease comes with its webhook"
-        );
-        assert!(
-            leased.webhook.is_enabled(),
-            "only what an enabled webhook is owed is leased"
-        );
+        assert_eq!(delivery.event, leased.event.id(), "a lease comes with its event");
+        assert_eq!(delivery.webhook, leased.webhook.id(), "a lease comes with its webhook");
+        assert!(leased.webhook.is_enabled(), "only what an enabled webhook is owed is leased");
     }
 }

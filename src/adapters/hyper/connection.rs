@@ -39,10 +39,7 @@ pub(super) struct Unanswered {
 
 impl Unanswered {
     fn new(mut error: TrySendError<Outgoing>) -> Box<Self> {
-        Box::new(Self {
-            request: error.take_message(),
-            error: failure::of_exchange(error.error()),
-        })
+        Box::new(Self { request: error.take_message(), error: failure::of_exchange(error.error()) })
     }
 }
 
@@ -64,12 +61,7 @@ impl Own {
             .handshake(io)
             .await
             .map_err(|error| failure::of_exchange(&error))?;
-        Ok(Box::new(Self {
-            sender,
-            connection,
-            ended: false,
-            broke,
-        }))
+        Ok(Box::new(Self { sender, connection, ended: false, broke }))
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -192,10 +184,7 @@ pub(super) struct Kept {
 
 impl Kept {
     pub(super) fn new(limit: usize) -> Self {
-        Self {
-            bytes: Vec::new(),
-            limit,
-        }
+        Self { bytes: Vec::new(), limit }
     }
 
     /// Adds what there is room for. Whether that was all.

@@ -8,21 +8,13 @@ use crate::ports::transport::TransportError;
 
 /// Why a connection that was made brought no answer.
 pub(super) fn of_exchange(error: &hyper::Error) -> TransportError {
-    let kind = if is_tls(error) {
-        FailureKind::Tls
-    } else {
-        FailureKind::Protocol
-    };
+    let kind = if is_tls(error) { FailureKind::Tls } else { FailureKind::Protocol };
     TransportError::new(kind, chain(error))
 }
 
 /// Why a connection was not made.
 pub(super) fn of_connect(error: &io::Error) -> TransportError {
-    let kind = if is_local(error) {
-        FailureKind::Local
-    } else {
-        FailureKind::Connect
-    };
+    let kind = if is_local(error) { FailureKind::Local } else { FailureKind::Connect };
     TransportError::new(kind, format!("no connection: {error}"))
 }
 
@@ -53,9 +45,7 @@ fn is_tls(error: &(dyn StdError + 'static)) -> bool {
             return true;
         }
         // An I/O error is transparent: its source skips what it wraps.
-        if let Some(inner) = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
+        if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref)
             && inner.is::<rustls::Error>()
         {
             return true;
@@ -72,20 +62,12 @@ fn is_local(error: &io::Error) -> bool {
     const ENOBUFS: i32 = 105;
     const WSAEMFILE: i32 = 10_024;
     const WSAENOBUFS: i32 = 10_055;
-    if matches!(
-        error.kind(),
-        io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory
-    ) {
+    if matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory) {
         return true;
     }
-    let numbers: &[i32] = if cfg!(windows) {
-        &[WSAEMFILE, WSAENOBUFS]
-    } else {
-        &[ENFILE, EMFILE, ENOBUFS]
-    };
-    error
-        .raw_os_error()
-        .is_some_and(|number| numbers.contains(&number))
+    let numbers: &[i32] =
+        if cfg!(windows) { &[WSAEMFILE, WSAENOBUFS] } else { &[ENFILE, EMFILE, ENOBUFS] };
+    error.raw_os_error().is_some_and(|number| numbers.contains(&number))
 }
 
 #[cfg(test)]
@@ -96,18 +78,9 @@ mod tests {
     #[test]
     fn our_own_trouble_is_not_the_receivers() {
         for (error, kind) in [
-            (
-                io::Error::from(io::ErrorKind::ConnectionRefused),
-                FailureKind::Connect,
-            ),
-            (
-                io::Error::from(io::ErrorKind::HostUnreachable),
-                FailureKind::Connect,
-            ),
-            (
-                io::Error::from(io::ErrorKind::AddrNotAvailable),
-                FailureKind::Local,
-            ),
+            (io::Error::from(io::ErrorKind::ConnectionRefused), FailureKind::Connect),
+            (io::Error::from(io::ErrorKind::HostUnreachable), FailureKind::Connect),
+            (io::Error::from(io::ErrorKind::AddrNotAvailable), FailureKind::Local),
             #[cfg(unix)]
             (io::Error::from_raw_os_error(24), FailureKind::Local),
         ] {

@@ -62,20 +62,14 @@ impl HyperTransport {
     pub fn new(options: HyperOptions) -> Result<Self> {
         let limits = options.limits();
         let connector = Connector::new(options)?;
-        Ok(Self {
-            pool: Arc::new(Pool::new(connector, limits)),
-        })
+        Ok(Self { pool: Arc::new(Pool::new(connector, limits)) })
     }
 }
 
 #[async_trait]
 impl Transport for HyperTransport {
     async fn send(&self, request: Request) -> Result<Response, TransportError> {
-        let Request {
-            http,
-            deadline,
-            keep,
-        } = request;
+        let Request { http, deadline, keep } = request;
         let mut timer = pin!(tokio::time::sleep(deadline));
         let phase = Phase::default();
         let head = before(timer.as_mut(), self.pool.exchange(http, &phase)).await;

@@ -53,11 +53,7 @@ struct Hosts {
 
 impl Pool {
     pub(super) fn new(connector: Connector, limits: Limits) -> Self {
-        Self {
-            connector,
-            limits,
-            hosts: Mutex::default(),
-        }
+        Self { connector, limits, hosts: Mutex::default() }
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -96,9 +92,7 @@ impl Pool {
             Some(scheme) if *scheme == Scheme::HTTP => false,
             _ => return Err(blocked("the address must begin with http:// or https://")),
         };
-        let authority = uri
-            .authority()
-            .ok_or_else(|| blocked("the address has no host"))?;
+        let authority = uri.authority().ok_or_else(|| blocked("the address has no host"))?;
         if authority.as_str().contains('@') {
             return Err(blocked("the address must not have a user name or password"));
         }
@@ -195,10 +189,7 @@ impl Pool {
 
     async fn connect(&self, slot: Slot, phase: &Phase) -> Result<Lease, TransportError> {
         let host = &slot.host;
-        let connected = self
-            .connector
-            .connect(host.https, host.authority.as_str(), phase)
-            .await?;
+        let connected = self.connector.connect(host.https, host.authority.as_str(), phase).await?;
         Ok(match connected {
             Connected::Own(own) => {
                 lock(&host.state).shares = false;
@@ -242,9 +233,7 @@ fn prepare(request: http::Request<Bytes>) -> Outgoing {
     for name in [HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
         headers.remove(name);
     }
-    headers
-        .entry(ACCEPT_ENCODING)
-        .or_insert(const { HeaderValue::from_static("identity") });
+    headers.entry(ACCEPT_ENCODING).or_insert(const { HeaderValue::from_static("identity") });
     request
 }
 
@@ -302,10 +291,7 @@ impl Host {
             return None;
         }
         let mut state = lock(&self.state);
-        let usable = state
-            .shared
-            .as_ref()
-            .is_some_and(|shared| shared.is_usable());
+        let usable = state.shared.as_ref().is_some_and(|shared| shared.is_usable());
         if !usable {
             state.shared = None;
         }
@@ -316,11 +302,7 @@ impl Host {
     /// Lets no further exchange use this connection.
     fn retire(&self, shared: &Arc<Shared>) {
         let mut state = lock(&self.state);
-        if state
-            .shared
-            .as_ref()
-            .is_some_and(|now| Arc::ptr_eq(now, shared))
-        {
+        if state.shared.as_ref().is_some_and(|now| Arc::ptr_eq(now, shared)) {
             state.shared = None;
         }
     }
@@ -353,15 +335,11 @@ impl Host {
         let mut state = lock(&self.state);
         let limit = self.limits.idle_timeout;
         // The oldest come first.
-        let old = state
-            .idle
-            .partition_point(|idle| idle.since.elapsed() >= limit);
+        let old = state.idle.partition_point(|idle| idle.since.elapsed() >= limit);
         let ended: Vec<_> = state.idle.drain(..old).collect();
         let used = std::mem::take(&mut state.shared_used);
         let in_use = |shared: &Arc<Shared>| Arc::strong_count(shared) > 1;
-        let shared = state
-            .shared
-            .take_if(|shared| !shared.is_usable() || !used && !in_use(shared));
+        let shared = state.shared.take_if(|shared| !shared.is_usable() || !used && !in_use(shared));
         let left = !state.idle.is_empty() || state.shared.is_some();
         drop(state);
         drop((ended, shared));
@@ -380,9 +358,7 @@ impl Slot {
         if let Ok(permit) = host.slots.acquire().await {
             permit.forget();
         }
-        Self {
-            host: Arc::clone(host),
-        }
+        Self { host: Arc::clone(host) }
     }
 }
 
@@ -444,22 +420,12 @@ impl Drop for SharedLease {
 
 impl Lease {
     fn own(slot: Slot, own: Box<Own>, reused: bool) -> Self {
-        Self {
-            connection: Leased::Own { own, slot },
-            reused,
-        }
+        Self { connection: Leased::Own { own, slot }, reused }
     }
 
     fn shared(host: &Arc<Host>, shared: Arc<Shared>, reused: bool) -> Self {
         let host = Arc::clone(host);
-        Self {
-            connection: Leased::Shared(SharedLease {
-                shared,
-                host,
-                answered: false,
-            }),
-            reused,
-        }
+        Self { connection: Leased::Shared(SharedLease { shared, host, answered: false }), reused }
     }
 
     async fn send(&mut self, mut request: Outgoing) -> Answered {

@@ -33,9 +33,7 @@ pub(super) struct SystemResolver {
 
 impl Default for SystemResolver {
     fn default() -> Self {
-        Self {
-            turns: Arc::new(Semaphore::new(LOOKUPS_MAX)),
-        }
+        Self { turns: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
     }
 }
 

@@ -1,11 +1,9 @@
 //! Events: append, list, and deliveries that are asked for.
 
-use std::collections::HashMap;
-
 use super::listing;
 use super::state::{Kept, State};
 use crate::ground::delivery::Delivery;
-use crate::ground::error::{Error, Result};
+use crate::ground::error::Result;
 use crate::ground::event::Event;
 use crate::ground::id::{Cause, WebhookId};
 use crate::ground::page::{Page, PageRequest};
@@ -16,35 +14,13 @@ use crate::ports::storage::{Appended, Enqueued, NewEvent, Owed};
 impl State {
     /// Looks at all before it keeps any: all or none.
     pub(super) fn append(&mut self, events: &[NewEvent], now: Timestamp) -> Result<Vec<Appended>> {
-        let mut earlier = HashMap::with_capacity(events.len());
-        let mut answers = Vec::with_capacity(events.len());
-        for NewEvent { event, only } in events {
-            let kept = self
-                .numbers
-                .get(&event.id())
-                .and_then(|number| self.events.get(number));
-            let known = kept.map(|kept| kept.event.digest());
-            let answer = match known.or_else(|| earlier.get(&event.id()).copied()) {
-                Some(digest) if digest == event.digest() => Appended::Duplicate,
-                Some(_) => Appended::Conflict,
-                None => {
-                    if let Some(webhook) = only
-                        && !self.is_of(event, *webhook)
-                    {
-                        return Err(Error::not_found("webhook", webhook));
-                    }
-                    earlier.insert(event.id(), event.digest());
-                    Appended::Stored
-                }
-            };
-            answers.push(answer);
-        }
-        if !answers.contains(&Appended::Conflict) {
-            for (new, answer) in events.iter().zip(&answers) {
-                if *answer == Appended::Stored {
-                    self.keep(new, now);
-                }
-            }
+        let known = |id| {
+            let number = self.numbers.get(&id)?;
+            Some(self.events.get(number)?.event.digest())
+        };
+        let (answers, new) = Appended::of_all(events, known, |id, event| self.takes(id, event))?;
+        for new in new {
+            self.keep(new, now);
         }
         Ok(answers)
     }
@@ -67,10 +43,7 @@ impl State {
         };
         self.events.insert(number, kept);
         if let Some(webhook) = new.only {
-            self.add(
-                Delivery::owed(new.event.id(), webhook, Cause::ROUTED, now, now),
-                number,
-            );
+            self.add(Delivery::owed(new.event.id(), webhook, Cause::ROUTED, now, now), number);
         }
     }
 
@@ -86,9 +59,7 @@ impl State {
     }
 
     pub(super) fn enqueue(&mut self, owed: &[Owed], now: Timestamp) -> Vec<Enqueued> {
-        owed.iter()
-            .map(|owed| self.enqueue_one(owed, now))
-            .collect()
+        owed.iter().map(|owed| self.enqueue_one(owed, now)).collect()
     }
 
     fn enqueue_one(&mut self, owed: &Owed, now: Timestamp) -> Enqueued {
@@ -96,7 +67,7 @@ impl State {
         let Some((number, kept)) = number.and_then(|n| Some((n, self.events.get(&n)?))) else {
             return Enqueued::NoEvent;
         };
-        if !self.is_of(&kept.event, owed.webhook) {
+        if !self.takes(owed.webhook, &kept.event) {
             return Enqueued::NoWebhook;
         }
         let delivery = Delivery::owed(owed.event, owed.webhook, owed.cause, now, now);
@@ -108,14 +79,9 @@ impl State {
         Enqueued::Made(id)
     }
 
-    /// Whether the webhook exists and is of the event's account and mode.
-    fn is_of(&self, event: &Event, webhook: WebhookId) -> bool {
-        let webhook = self
-            .hooks
-            .get(&webhook)
-            .and_then(|hook| hook.webhook.as_ref());
-        webhook.is_some_and(|webhook| {
-            webhook.account() == event.account() && webhook.mode() == event.mode()
-        })
+    /// Whether there is such a webhook for the event.
+    fn takes(&self, webhook: WebhookId, event: &Event) -> bool {
+        let webhook = self.hooks.get(&webhook).and_then(|hook| hook.webhook.as_ref());
+        webhook.is_some_and(|webhook| webhook.takes(event))
     }
 }

@@ -70,12 +70,8 @@ pub(super) fn page<K: Key, V, T>(
                 Place::After(cursor) => Bound::Excluded(K::of(cursor.key())),
                 _ => Bound::Unbounded,
             };
-            found = table
-                .range((Bound::Unbounded, to))
-                .rev()
-                .filter_map(shown)
-                .take(wanted)
-                .collect();
+            found =
+                table.range((Bound::Unbounded, to)).rev().filter_map(shown).take(wanted).collect();
             older = found.len() == wanted;
             newer = match to {
                 Bound::Excluded(at) => table.range(at..).find_map(shown).is_some(),
@@ -99,13 +95,11 @@ impl State {
         request: &PageRequest,
     ) -> Page<DeliveryView> {
         let view = |row: &Row| {
-            query
-                .matches(&row.delivery, &row.event)
-                .then(|| DeliveryView {
-                    delivery: row.delivery.clone(),
-                    event: row.event.clone(),
-                    attempts: row.attempts.clone(),
-                })
+            query.matches(&row.delivery, &row.event).then(|| DeliveryView {
+                delivery: row.delivery.clone(),
+                event: row.event.clone(),
+                attempts: row.attempts.clone(),
+            })
         };
         if let Some(id) = query.id {
             return one(id, self.deliveries.get(&id).and_then(view), request);
@@ -113,20 +107,11 @@ impl State {
         let Some(event) = query.event else {
             return page(&self.deliveries, request, view);
         };
-        let kept = self
-            .numbers
-            .get(&event)
-            .and_then(|number| self.events.get(number));
+        let kept = self.numbers.get(&event).and_then(|number| self.events.get(number));
         let mut ids = kept.map(|kept| kept.deliveries.clone()).unwrap_or_default();
         ids.sort_unstable();
-        let rows = ids
-            .into_iter()
-            .rev()
-            .filter_map(|id| self.deliveries.get(&id));
-        Page::of(
-            rows.filter_map(|row| Some((row.delivery.id.number(), view(row)?))),
-            request,
-        )
+        let rows = ids.into_iter().rev().filter_map(|id| self.deliveries.get(&id));
+        Page::of(rows.filter_map(|row| Some((row.delivery.id.number(), view(row)?))), request)
     }
 }
 
@@ -138,16 +123,12 @@ mod tests {
     /// Pages through tables with gaps, from every place, as `Page::of` does.
     #[test]
     fn pages_are_those_of_page_of() {
-        let table: BTreeMap<u64, u64> = (0..40)
-            .filter(|key| key % 7 != 3)
-            .map(|key| (key, key))
-            .collect();
+        let table: BTreeMap<u64, u64> =
+            (0..40).filter(|key| key % 7 != 3).map(|key| (key, key)).collect();
         let shown = |value: &u64| Some(*value).filter(|value| value % 2 == 0);
         for limit in [1, 2, 5, 20, 100] {
             let cursors = || (0..42).map(Cursor::new);
-            let places = cursors()
-                .map(Place::After)
-                .chain(cursors().map(Place::Before));
+            let places = cursors().map(Place::After).chain(cursors().map(Place::Before));
             for place in places.chain([Place::First]) {
                 let request = PageRequest::first(limit).unwrap().at(place);
                 let items = table

@@ -27,10 +27,7 @@ impl Marks {
     /// Marks the event with this number.
     pub(super) fn push(&mut self, account: &Account, number: u64) {
         let queue = self.queues.entry(account.clone()).or_default();
-        queue.push_back(Mark {
-            number,
-            cursor: None,
-        });
+        queue.push_back(Mark { number, cursor: None });
     }
 
     /// The account whose turn it is: each in its turn, so that one account's flood does not stand
@@ -75,10 +72,6 @@ impl Marks {
 
     /// The least number that is still to be routed.
     pub(super) fn oldest(&self) -> Option<u64> {
-        self.queues
-            .values()
-            .filter_map(|queue| queue.front())
-            .map(|mark| mark.number)
-            .min()
+        self.queues.values().filter_map(|queue| queue.front()).map(|mark| mark.number).min()
     }
 }

@@ -102,15 +102,7 @@ impl State {
             hook.deliveries += 1;
         }
         self.enter(&delivery, number);
-        self.deliveries.insert(
-            delivery.id,
-            Row {
-                delivery,
-                number,
-                event,
-                attempts: Vec::new(),
-            },
-        );
+        self.deliveries.insert(delivery.id, Row { delivery, number, event, attempts: Vec::new() });
     }
 
     /// Changes a delivery. Its place in the indexes follows.
@@ -128,8 +120,7 @@ impl State {
     fn leave(&mut self, delivery: &Delivery, before: Phase) {
         match before {
             Phase::Waiting { due } => {
-                self.waiting_by_age
-                    .remove(&(delivery.published, delivery.id));
+                self.waiting_by_age.remove(&(delivery.published, delivery.id));
                 self.with_hook(delivery.webhook, |hook| {
                     hook.waiting.remove(&(due, delivery.id));
                 });
@@ -146,8 +137,7 @@ impl State {
     fn enter(&mut self, delivery: &Delivery, number: u64) {
         match delivery.state {
             Phase::Waiting { due } => {
-                self.waiting_by_age
-                    .insert((delivery.published, delivery.id));
+                self.waiting_by_age.insert((delivery.published, delivery.id));
                 self.with_hook(delivery.webhook, |hook| {
                     hook.waiting.insert((due, delivery.id));
                 });
@@ -209,19 +199,13 @@ mod tests {
     use crate::ports::storage::{Heartbeat, Leased, NewEvent, Owed, Settlement, Sweep, Turn};
 
     fn at(seconds: u64) -> Timestamp {
-        after(
-            Timestamp::UNIX_EPOCH,
-            Duration::from_secs(1_700_000_000 + seconds),
-        )
+        after(Timestamp::UNIX_EPOCH, Duration::from_secs(1_700_000_000 + seconds))
     }
 
     fn webhook(number: u8) -> Webhook {
         let registration = Registration::new("https://example.com/", ["order.*"]).unwrap();
         let id = WebhookId::new(at(0), &[number; 10]);
-        registration
-            .enabled(true)
-            .into_webhook(id, Secret::from_random(&[7; 32]), at(0))
-            .unwrap()
+        registration.enabled(true).into_webhook(id, Secret::from_random(&[7; 32]), at(0)).unwrap()
     }
 
     fn event(number: u64) -> NewEvent {
@@ -230,10 +214,7 @@ mod tests {
         let id = EventId::new(at(number), &random);
         let payload =
             format!(r#"{{"id":"{id}","type":"order.paid","data":{{"object":{{"n":{number}}}}}}}"#);
-        NewEvent {
-            event: Event::parse(payload, Account::default(), at(0)).unwrap(),
-            only: None,
-        }
+        NewEvent { event: Event::parse(payload, Account::default(), at(0)).unwrap(), only: None }
     }
 
     fn dispatcher(number: u8) -> DispatcherId {
@@ -255,12 +236,7 @@ mod tests {
     }
 
     fn beat(dispatcher: DispatcherId, now: Timestamp, until: Timestamp) -> Heartbeat {
-        Heartbeat {
-            dispatcher,
-            now,
-            until,
-            abandoned: Vec::new(),
-        }
+        Heartbeat { dispatcher, now, until, abandoned: Vec::new() }
     }
 
     fn settlement(
@@ -269,28 +245,11 @@ mod tests {
         next: Next,
         at: Timestamp,
     ) -> Settlement {
-        let Delivery {
-            id,
-            attempt,
-            failures,
-            interruptions,
-            ..
-        } = leased.delivery;
-        let outcome = Outcome::Answered {
-            status: 200,
-            retry_after: None,
-        };
-        let lane = if leased.probe {
-            LaneChange::Open
-        } else {
-            LaneChange::None
-        };
+        let Delivery { id, attempt, failures, interruptions, .. } = leased.delivery;
+        let outcome = Outcome::Answered { status: 200, retry_after: None };
+        let lane = if leased.probe { LaneChange::Open } else { LaneChange::None };
         Settlement {
-            fence: Fence {
-                delivery: id,
-                attempt,
-                dispatcher,
-            },
+            fence: Fence { delivery: id, attempt, dispatcher },
             attempt: Some(Attempt::new(attempt, at, Duration::ZERO, outcome)),
             transition: Transition {
                 at,
@@ -313,10 +272,7 @@ mod tests {
         for (id, row) in &state.deliveries {
             match row.delivery.state {
                 Phase::Waiting { due } => {
-                    waiting
-                        .entry(row.delivery.webhook)
-                        .or_default()
-                        .insert((due, *id));
+                    waiting.entry(row.delivery.webhook).or_default().insert((due, *id));
                     by_age.insert((row.delivery.published, *id));
                 }
                 Phase::Leased { dispatcher, ticket } => {
@@ -337,32 +293,19 @@ mod tests {
                 "next_due is exact"
             );
             assert_eq!(hook.waiting, expected);
-            let named = state
-                .deliveries
-                .values()
-                .filter(|row| row.delivery.webhook == *id)
-                .count();
+            let named = state.deliveries.values().filter(|row| row.delivery.webhook == *id).count();
             assert_eq!(hook.deliveries, named);
             assert_eq!(hook.webhook.is_none(), state.graves.contains_key(id));
-            ready.extend(
-                hook.enabled()
-                    .and_then(|_| Some((hook.lane.ready_at()?, *id))),
-            );
+            ready.extend(hook.enabled().and_then(|_| Some((hook.lane.ready_at()?, *id))));
         }
         assert!(waiting.is_empty(), "what waits has a lane: {waiting:?}");
         assert_eq!(state.ready, ready);
         for (id, dispatcher) in &state.dispatchers {
             assert_eq!(dispatcher.leases, leases.remove(id).unwrap_or_default());
         }
-        assert!(
-            leases.is_empty(),
-            "leases belong to known dispatchers: {leases:?}"
-        );
+        assert!(leases.is_empty(), "leases belong to known dispatchers: {leases:?}");
         for (number, kept) in &state.events {
-            assert_eq!(
-                kept.unfinished,
-                unfinished.remove(number).unwrap_or_default()
-            );
+            assert_eq!(kept.unfinished, unfinished.remove(number).unwrap_or_default());
             assert_eq!(state.numbers.get(&kept.event.id()), Some(number));
             assert!(state.by_age.contains(&(kept.published, *number)));
         }
@@ -377,9 +320,7 @@ mod tests {
         for seed in 1..=20_u64 {
             let mut random = seed;
             let mut draw = move |below: u64| {
-                random = random
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 (random >> 33) % below
             };
             let mut state = State::default();
@@ -388,17 +329,12 @@ mod tests {
             for step in 0..600 {
                 let now = at(step);
                 let hook = webhook(u8::try_from(draw(4)).unwrap());
-                let stored = state
-                    .hooks
-                    .get(&hook.id())
-                    .and_then(|hook| hook.webhook.clone());
+                let stored = state.hooks.get(&hook.id()).and_then(|hook| hook.webhook.clone());
                 let who = dispatcher(u8::try_from(draw(3)).unwrap());
                 let what = match (draw(20), stored) {
                     (0..3, None) => state.put(&hook, now).map(|_| "insert").unwrap_or("taken"),
                     (0, Some(stored)) => {
-                        state
-                            .put(&stored.disable(DisabledReason::Person), now)
-                            .unwrap();
+                        state.put(&stored.disable(DisabledReason::Person), now).unwrap();
                         "disable"
                     }
                     (1, Some(stored)) => {
@@ -409,22 +345,12 @@ mod tests {
                         events += 1;
                         let mut event = event(events);
                         event.only = Some(hook.id()).filter(|_| draw(5) == 0);
-                        state
-                            .append(&[event], now)
-                            .map(|_| "append")
-                            .unwrap_or("no webhook")
+                        state.append(&[event], now).map(|_| "append").unwrap_or("no webhook")
                     }
                     (7, _) => {
                         let cause = Cause::new(now, &[1; 10]);
                         let event = event(draw(events + 1)).event.id();
-                        state.enqueue(
-                            &[Owed {
-                                event,
-                                webhook: hook.id(),
-                                cause,
-                            }],
-                            now,
-                        );
+                        state.enqueue(&[Owed { event, webhook: hook.id(), cause }], now);
                         "enqueue"
                     }
                     (8, _) => {
@@ -447,9 +373,7 @@ mod tests {
                         let place = usize::try_from(draw(leased.len() as u64)).unwrap();
                         let (one, who) = leased.swap_remove(place);
                         let next = match draw(3) {
-                            0 => Next::Waiting {
-                                due: after(now, Duration::from_secs(draw(40))),
-                            },
+                            0 => Next::Waiting { due: after(now, Duration::from_secs(draw(40))) },
                             1 => Next::Exhausted,
                             _ => Next::Delivered,
                         };
@@ -463,15 +387,7 @@ mod tests {
                     (19, _) if draw(4) == 0 => {
                         let before = |seconds| at(step.saturating_sub(seconds));
                         let (expire_before, prune_before) = (before(150), before(60));
-                        state.sweep(
-                            &Sweep {
-                                now,
-                                limit: 5,
-                                expire_before,
-                                prune_before,
-                            },
-                            now,
-                        );
+                        state.sweep(&Sweep { now, limit: 5, expire_before, prune_before }, now);
                         "sweep"
                     }
                     _ => continue,
@@ -480,13 +396,9 @@ mod tests {
                 check(&state);
             }
         }
-        for what in [
-            "insert", "enable", "disable", "delete", "append", "lease", "settle", "sweep",
-        ] {
-            assert!(
-                done.get(what).is_some_and(|count| *count >= 10),
-                "{what} is walked: {done:?}"
-            );
+        for what in ["insert", "enable", "disable", "delete", "append", "lease", "settle", "sweep"]
+        {
+            assert!(done.get(what).is_some_and(|count| *count >= 10), "{what} is walked: {done:?}");
         }
     }
 
@@ -499,39 +411,20 @@ mod tests {
             let stored = state.put(&one, at(round)).unwrap();
             for number in 0..4 {
                 // Each of these events falls into a span of its own.
-                state
-                    .append(&[event(round * 10 + number)], at(round))
-                    .unwrap();
+                state.append(&[event(round * 10 + number)], at(round)).unwrap();
                 let current = state.hooks[&stored.id()].webhook.clone().unwrap();
-                state
-                    .put(&current.disable(DisabledReason::Person), at(round))
-                    .unwrap();
+                state.put(&current.disable(DisabledReason::Person), at(round)).unwrap();
                 let current = state.hooks[&stored.id()].webhook.clone().unwrap();
                 state.put(&current.enable(), at(round)).unwrap();
             }
             assert!(state.delete(stored.id()));
             let taken = state.put(&one, at(round)).unwrap_err();
-            assert_eq!(
-                taken.kind(),
-                ErrorKind::Conflict,
-                "its events are still to be routed"
-            );
+            assert_eq!(taken.kind(), ErrorKind::Conflict, "its events are still to be routed");
             state.heartbeat(&beat(dispatcher(1), at(round), at(1_000)), at(round));
-            let routed = state
-                .route(&turn(dispatcher(1), round, at(round)), at(round))
-                .unwrap();
-            assert_eq!(
-                (routed.waiting, routed.more),
-                (4, false),
-                "owed, though it is deleted"
-            );
+            let routed = state.route(&turn(dispatcher(1), round, at(round)), at(round)).unwrap();
+            assert_eq!((routed.waiting, routed.more), (4, false), "owed, though it is deleted");
             let now = at(900);
-            let sweep = Sweep {
-                now,
-                limit: 100,
-                expire_before: at(0),
-                prune_before: now,
-            };
+            let sweep = Sweep { now, limit: 100, expire_before: at(0), prune_before: now };
             while state.sweep(&sweep, now).more {}
             check(&state);
             let left = (state.hooks.len(), state.graves.len(), state.events.len());

@@ -1,7 +1,6 @@
 //! Housekeeping, a bounded step at a time.
 
 use super::state::State;
-use crate::ground::delivery::State as Phase;
 use crate::ground::id::DeliveryId;
 use crate::ground::time::Timestamp;
 use crate::ports::storage::{Sweep, Swept};
@@ -16,12 +15,7 @@ impl State {
         let spans_left = self.spans.prune(oldest, sweep.limit);
         self.clear_graves(oldest);
         let more = spans_left || [expired, cancelled, pruned].contains(&sweep.limit);
-        Swept {
-            expired,
-            cancelled,
-            pruned,
-            more,
-        }
+        Swept { expired, cancelled, pruned, more }
     }
 
     fn expire(&mut self, sweep: &Sweep, now: Timestamp) -> usize {
@@ -33,7 +27,7 @@ impl State {
             .map(|(_, id)| *id)
             .collect();
         for id in &old {
-            self.change(*id, |delivery| delivery.state = Phase::Expired { at: now });
+            self.change(*id, |delivery| delivery.expire(now));
         }
         old.len()
     }
@@ -47,18 +41,14 @@ impl State {
             .take(sweep.limit)
             .collect();
         for id in &waiting {
-            self.change(*id, |delivery| {
-                delivery.state = Phase::Cancelled { at: now }
-            });
+            self.change(*id, |delivery| delivery.cancel(now));
         }
         waiting.len()
     }
 
     fn prune(&mut self, sweep: &Sweep) -> usize {
         let over = |number: &u64| {
-            self.events
-                .get(number)
-                .is_some_and(|kept| !kept.marked && kept.unfinished == 0)
+            self.events.get(number).is_some_and(|kept| !kept.marked && kept.unfinished == 0)
         };
         let old: Vec<(Timestamp, u64)> = self
             .by_age
@@ -74,11 +64,7 @@ impl State {
                 continue;
             };
             self.numbers.remove(&kept.event.id());
-            for row in kept
-                .deliveries
-                .iter()
-                .filter_map(|id| self.deliveries.remove(id))
-            {
+            for row in kept.deliveries.iter().filter_map(|id| self.deliveries.remove(id)) {
                 if let Some(hook) = self.hooks.get_mut(&row.delivery.webhook) {
                     hook.deliveries = hook.deliveries.saturating_sub(1);
                 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::listing;
 use super::state::{Hook, State};
-use crate::ground::error::{Error, ErrorKind, Result};
+use crate::ground::error::Result;
 use crate::ground::id::WebhookId;
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::WebhookQuery;
@@ -14,40 +14,12 @@ use crate::ground::webhook::Webhook;
 impl State {
     pub(super) fn put(&mut self, webhook: &Webhook, now: Timestamp) -> Result<Webhook> {
         let id = webhook.id();
-        let before = match (webhook.version(), self.hooks.get(&id)) {
-            (0, None) => {
-                self.hooks.insert(id, Hook::default());
-                None
-            }
-            // The id of a deleted webhook stays taken while a delivery names it.
-            (0, Some(_)) => {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    format!("webhook {id} exists already"),
-                ));
-            }
-            (_, None | Some(Hook { webhook: None, .. })) => {
-                return Err(Error::not_found("webhook", id));
-            }
-            (
-                version,
-                Some(Hook {
-                    webhook: Some(stored),
-                    ..
-                }),
-            ) => {
-                if stored.version() != version {
-                    let message = format!(
-                        "webhook {id} has version {}, not {version}: read it again",
-                        stored.version()
-                    );
-                    return Err(Error::new(ErrorKind::Stale, message));
-                }
-                Some(stored.is_enabled())
-            }
-        };
-        let stored = webhook.stored(now);
-        if before == Some(false) && stored.is_enabled() {
+        // The id of a deleted webhook stays taken while a delivery names it.
+        let version = |webhook: &Option<Arc<Webhook>>| webhook.as_ref().map_or(0, |w| w.version());
+        let before = self.hooks.get(&id);
+        let stored = webhook.stored_over(before.map(|hook| version(&hook.webhook)), now)?;
+        let was_enabled = self.hooks.entry(id).or_default().enabled().is_some();
+        if stored.is_enabled() && !was_enabled {
             self.with_hook(id, |hook| hook.lane.enable(now));
         }
         self.replace(id, Some(stored.clone()));
@@ -55,11 +27,7 @@ impl State {
     }
 
     pub(super) fn webhooks(&self, query: &WebhookQuery, request: &PageRequest) -> Page<Webhook> {
-        let webhook = |hook: &Hook| {
-            hook.webhook
-                .clone()
-                .filter(|webhook| query.matches(webhook))
-        };
+        let webhook = |hook: &Hook| hook.webhook.clone().filter(|webhook| query.matches(webhook));
         let page = match query.id {
             Some(id) => listing::one(id, self.hooks.get(&id).and_then(webhook), request),
             None => listing::page(&self.hooks, request, webhook),
@@ -68,10 +36,7 @@ impl State {
     }
 
     pub(super) fn delete(&mut self, id: WebhookId) -> bool {
-        let exists = self
-            .hooks
-            .get(&id)
-            .is_some_and(|hook| hook.webhook.is_some());
+        let exists = self.hooks.get(&id).is_some_and(|hook| hook.webhook.is_some());
         if exists {
             self.replace(id, None);
             self.graves.insert(id, self.last);

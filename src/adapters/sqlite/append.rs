@@ -69,12 +69,7 @@ pub(super) fn append(
         match (only, key) {
             (Some(webhook), Some(key)) => {
                 let delivery = Delivery::owed(event.id(), *webhook, Cause::ROUTED, now, now);
-                rows::insert(
-                    &mut conn.prepare_cached(INSERT_DELIVERY)?,
-                    &delivery,
-                    seq,
-                    key,
-                )?;
+                rows::insert(&mut conn.prepare_cached(INSERT_DELIVERY)?, &delivery, seq, key)?;
                 lanes.push(key);
             }
             _ => {
@@ -102,13 +97,11 @@ fn known(conn: &Connection, id: EventId, digest: &[u8; 32]) -> Step<Option<Appen
         .prepare_cached(sql)?
         .query_row([id.uuid().as_bytes().as_slice()], |row| row.get(0))
         .optional()?;
-    Ok(stored.map(|stored| {
-        if stored == *digest {
-            Appended::Duplicate
-        } else {
-            Appended::Conflict
-        }
-    }))
+    Ok(stored.map(
+        |stored| {
+            if stored == *digest { Appended::Duplicate } else { Appended::Conflict }
+        },
+    ))
 }
 
 /// The key of a webhook that exists and is of this account and mode.
@@ -117,10 +110,7 @@ fn addressee(conn: &Connection, id: WebhookId, account: &str, mode: Mode) -> Ste
                WHERE id = ?1 AND account = ?2 AND mode = ?3 AND ended IS NULL";
     let id = id.uuid();
     let values = params![id.as_bytes().as_slice(), account, rows::mode(mode)];
-    Ok(conn
-        .prepare_cached(sql)?
-        .query_row(values, |row| row.get(0))
-        .optional()?)
+    Ok(conn.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?)
 }
 
 /// Makes the deliveries that are owed.

@@ -18,7 +18,7 @@ use crate::ports::storage::{Claimed, Leased, Turn};
 pub(super) fn claim(db: &mut Db, turn: &Turn) -> Step<Claimed> {
     let (conn, memory) = (&db.conn, &mut db.memory);
     let now = to_millis(turn.now);
-    dispatchers::check(conn, turn, now)?;
+    dispatchers::check(conn, turn)?;
     let mut slots = Slots::new(conn, &mut memory.webhooks)?;
     dispatchers::reap(conn, &mut slots, now)?;
     // The index of lanes must say what the reap made ready.
@@ -35,10 +35,7 @@ pub(super) fn claim(db: &mut Db, turn: &Turn) -> Step<Claimed> {
     claimer.slots.flush()?;
     let sql = "SELECT min(ready) FROM tidings_webhook WHERE ready IS NOT NULL";
     let next: Option<i64> = conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-    Ok(Claimed {
-        leased: claimer.leased,
-        next_due: next.map(rows::time),
-    })
+    Ok(Claimed { leased: claimer.leased, next_due: next.map(rows::time) })
 }
 
 struct Claimer<'db> {
@@ -69,17 +66,7 @@ impl<'db> Claimer<'db> {
         ))?;
         let update = conn.prepare_cached(UPDATE_DELIVERY)?;
         let (left, events, leased) = (turn.total, HashMap::new(), Vec::new());
-        Ok(Self {
-            conn,
-            turn,
-            now,
-            slots,
-            events,
-            select,
-            update,
-            left,
-            leased,
-        })
+        Ok(Self { conn, turn, now, slots, events, select, update, left, leased })
     }
 
     /// The next lanes that are ready and have room, longest ready first. Each gives at least one
@@ -141,9 +128,7 @@ impl<'db> Claimer<'db> {
         }
         let (id, failing_since) = (slot.id, slot.lane.failing_since);
         let mut due = Vec::new();
-        let mut found = self
-            .select
-            .query(params![key, rows::millis(self.now), i64::from(few)])?;
+        let mut found = self.select.query(params![key, rows::millis(self.now), i64::from(few)])?;
         while let Some(row) = found.next()? {
             due.push(Kept::read(row, 0)?);
         }
@@ -156,13 +141,7 @@ impl<'db> Claimer<'db> {
             delivery.lease(self.turn.dispatcher, self.turn.ticket);
             rows::update(&mut self.update, &delivery)?;
             let webhook = webhook.clone();
-            self.leased.push(Leased {
-                delivery,
-                event,
-                webhook,
-                failing_since,
-                probe,
-            });
+            self.leased.push(Leased { delivery, event, webhook, failing_since, probe });
         }
         self.left -= count;
         let next_due = self.next_due(key)?;
@@ -178,10 +157,8 @@ impl<'db> Claimer<'db> {
     /// The least due time of what waits in a lane.
     fn next_due(&self, key: i64) -> Step<Option<Timestamp>> {
         let sql = "SELECT min(at) FROM tidings_delivery WHERE webhook = ?1 AND state = 0";
-        let least: Option<i64> = self
-            .conn
-            .prepare_cached(sql)?
-            .query_row([key], |row| row.get(0))?;
+        let least: Option<i64> =
+            self.conn.prepare_cached(sql)?.query_row([key], |row| row.get(0))?;
         Ok(least.map(rows::time))
     }
 
@@ -189,11 +166,7 @@ impl<'db> Claimer<'db> {
         if let Some(event) = self.events.get(&seq) {
             return Ok(event.clone());
         }
-        let sql = concat!(
-            "SELECT ",
-            event_columns!(),
-            " FROM tidings_event e WHERE e.seq = ?1"
-        );
+        let sql = concat!("SELECT ", event_columns!(), " FROM tidings_event e WHERE e.seq = ?1");
         let mut statement = self.conn.prepare_cached(sql)?;
         let mut rows = statement.query([seq])?;
         let Some(row) = rows.next()? else {

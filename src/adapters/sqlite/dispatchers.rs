@@ -8,35 +8,24 @@ use super::rows::{self, Kept, UPDATE_DELIVERY, delivery_columns};
 use super::slots::Slots;
 use super::writer::Db;
 use crate::ground::delivery::Delivery;
-use crate::ground::error::{Error, ErrorKind};
 use crate::ground::id::DispatcherId;
 use crate::ground::policy::ABANDONED_KEPT;
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ports::storage::{Alive, Heartbeat, Turn};
 
 /// Rule 6: leases are given to the living only, and not to calls that were given up.
-pub(super) fn check(conn: &Connection, turn: &Turn, now: Timestamp) -> Step<()> {
+pub(super) fn check(conn: &Connection, turn: &Turn) -> Step<()> {
     let id = turn.dispatcher.uuid();
-    let sql = "SELECT NOT EXISTS (SELECT 1 FROM tidings_abandoned \
-               WHERE dispatcher = ?1 AND ticket = ?2) \
-               FROM tidings_dispatcher WHERE id = ?1 AND alive_until > ?3";
-    let values = params![
-        id.as_bytes().as_slice(),
-        turn.ticket.cast_signed(),
-        rows::millis(now)
-    ];
-    let alive: Option<bool> = conn
+    let sql = "SELECT alive_until, EXISTS (SELECT 1 FROM tidings_abandoned \
+               WHERE dispatcher = ?1 AND ticket = ?2) FROM tidings_dispatcher WHERE id = ?1";
+    let found: Option<(i64, bool)> = conn
         .prepare_cached(sql)?
-        .query_row(values, |row| row.get(0))
+        .query_row(params![id.as_bytes().as_slice(), turn.ticket.cast_signed()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .optional()?;
-    if alive == Some(true) {
-        return Ok(());
-    }
-    let message = format!(
-        "dispatcher {} is not alive, or gave this call up",
-        turn.dispatcher
-    );
-    Err(Error::new(ErrorKind::NotAlive, message).into())
+    let found = found.map(|(until, abandoned)| (rows::time(until), abandoned));
+    Ok(turn.check(found)?)
 }
 
 /// Forgets the dispatchers that gave no sign of life in time. What they had leased goes back.
@@ -67,9 +56,7 @@ pub(super) fn heartbeat(db: &mut Db, heartbeat: &Heartbeat) -> Step<Alive> {
     let answer = if known { Alive::Known } else { Alive::New };
     if until <= now {
         let mut slots = Slots::new(conn, &mut memory.webhooks)?;
-        give_back(conn, &mut slots, dispatcher, None, now, |delivery| {
-            delivery.abandon(now)
-        })?;
+        give_back(conn, &mut slots, dispatcher, None, now, |delivery| delivery.abandon(now))?;
         slots.flush()?;
         forget(conn, dispatcher)?;
         return Ok(answer);
@@ -108,10 +95,8 @@ fn give_back(
     let id = dispatcher.uuid();
     let mut select = conn.prepare_cached(sql)?;
     let mut leased = Vec::new();
-    let mut found = select.query(params![
-        id.as_bytes().as_slice(),
-        ticket.map(u64::cast_signed)
-    ])?;
+    let mut found =
+        select.query(params![id.as_bytes().as_slice(), ticket.map(u64::cast_signed)])?;
     while let Some(row) = found.next()? {
         leased.push(Kept::read(row, 0)?);
     }
@@ -133,21 +118,17 @@ fn remember(conn: &Connection, dispatcher: DispatcherId, ticket: u64) -> Step<()
     let id = id.as_bytes().as_slice();
     let sql = "INSERT INTO tidings_abandoned (dispatcher, ticket) VALUES (?1, ?2) \
                ON CONFLICT DO NOTHING";
-    conn.prepare_cached(sql)?
-        .execute(params![id, ticket.cast_signed()])?;
+    conn.prepare_cached(sql)?.execute(params![id, ticket.cast_signed()])?;
     let sql = "DELETE FROM tidings_abandoned WHERE dispatcher = ?1 AND ticket <= (SELECT ticket \
                FROM tidings_abandoned WHERE dispatcher = ?1 ORDER BY ticket DESC LIMIT 1 OFFSET ?2)";
-    conn.prepare_cached(sql)?
-        .execute(params![id, ABANDONED_KEPT])?;
+    conn.prepare_cached(sql)?.execute(params![id, ABANDONED_KEPT])?;
     Ok(())
 }
 
 fn forget(conn: &Connection, dispatcher: DispatcherId) -> Step<()> {
     let id = dispatcher.uuid();
     let id = id.as_bytes().as_slice();
-    conn.prepare_cached("DELETE FROM tidings_dispatcher WHERE id = ?1")?
-        .execute([id])?;
-    conn.prepare_cached("DELETE FROM tidings_abandoned WHERE dispatcher = ?1")?
-        .execute([id])?;
+    conn.prepare_cached("DELETE FROM tidings_dispatcher WHERE id = ?1")?.execute([id])?;
+    conn.prepare_cached("DELETE FROM tidings_abandoned WHERE dispatcher = ?1")?.execute([id])?;
     Ok(())
 }

@@ -32,10 +32,7 @@ impl From<Error> for Fault {
 impl Fault {
     /// Something in the file is not what this crate writes.
     pub(super) fn unreadable(what: &'static str) -> Self {
-        Self::Said(Error::new(
-            ErrorKind::Storage,
-            format!("the SQLite file holds {what}"),
-        ))
+        Self::Said(Error::new(ErrorKind::Storage, format!("the SQLite file holds {what}")))
     }
 
     /// Whether another connection held the lock for too long.
@@ -56,34 +53,27 @@ impl Fault {
             return Error::storage("the SQLite file could not be read or written", error);
         };
         let (kind, message) = match code.code {
-            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => (
-                ErrorKind::Unavailable,
-                "the SQLite file stayed locked by another connection",
-            ),
-            ErrorCode::DiskFull => (
-                ErrorKind::Unavailable,
-                "the disk with the SQLite file is full",
-            ),
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+                (ErrorKind::Unavailable, "the SQLite file stayed locked by another connection")
+            }
+            ErrorCode::DiskFull => {
+                (ErrorKind::Unavailable, "the disk with the SQLite file is full")
+            }
             ErrorCode::CannotOpen => (
                 ErrorKind::Unavailable,
                 "the SQLite file cannot be opened; is there its directory?",
             ),
-            ErrorCode::ReadOnly => (
-                ErrorKind::Unavailable,
-                "the SQLite file cannot be written to",
-            ),
-            ErrorCode::SystemIoFailure => (
-                ErrorKind::Unavailable,
-                "the SQLite file cannot be read or written",
-            ),
+            ErrorCode::ReadOnly => (ErrorKind::Unavailable, "the SQLite file cannot be written to"),
+            ErrorCode::SystemIoFailure => {
+                (ErrorKind::Unavailable, "the SQLite file cannot be read or written")
+            }
             ErrorCode::NotADatabase => (
                 ErrorKind::Schema,
                 "the file is not a SQLite database: give another path, or move the file away",
             ),
-            ErrorCode::DatabaseCorrupt => (
-                ErrorKind::Storage,
-                "the SQLite file is damaged: restore it from a backup",
-            ),
+            ErrorCode::DatabaseCorrupt => {
+                (ErrorKind::Storage, "the SQLite file is damaged: restore it from a backup")
+            }
             _ => (ErrorKind::Storage, "SQLite failed"),
         };
         Error::new(kind, message).with_source(error)

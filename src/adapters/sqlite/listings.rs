@@ -27,12 +27,7 @@ struct Listing {
 
 impl Listing {
     fn new(select: &'static str, key: &'static str) -> Self {
-        Self {
-            select,
-            key,
-            conditions: Vec::new(),
-            values: Vec::new(),
-        }
+        Self { select, key, conditions: Vec::new(), values: Vec::new() }
     }
 
     /// Narrows it. Each `?` in the condition stands for one of the values.
@@ -47,10 +42,7 @@ impl Listing {
             self.narrow(format!("{table}.account = ?"), [Value::Text(account)]);
         }
         if let Some(mode) = mode {
-            self.narrow(
-                format!("{table}.mode = ?"),
-                [Value::Integer(rows::mode(mode))],
-            );
+            self.narrow(format!("{table}.mode = ?"), [Value::Integer(rows::mode(mode))]);
         }
     }
 
@@ -161,11 +153,7 @@ pub(super) fn events(
     let select = concat!("SELECT e.seq, ", event_columns!(), " FROM tidings_event e");
     let mut listing = Listing::new(select, "e.seq");
     listing.narrow_to_account("e", query.account.as_ref(), query.mode);
-    if query
-        .account
-        .as_ref()
-        .is_some_and(|account| *account != Account::default())
-    {
+    if query.account.as_ref().is_some_and(|account| *account != Account::default()) {
         // The condition of the index.
         listing.narrow("e.account <> 'default'", []);
     }
@@ -207,9 +195,7 @@ fn narrow_to_types(listing: &mut Listing, types: &[Filter]) {
             }
         }
     }
-    listing
-        .conditions
-        .push(format!("({})", choices.join(" OR ")));
+    listing.conditions.push(format!("({})", choices.join(" OR ")));
 }
 
 /// Lists deliveries with their events and attempts, by falling id.
@@ -234,10 +220,7 @@ pub(super) fn deliveries(
     }
     if let Some(event) = query.event {
         let (low, high) = DeliveryId::range_of(event);
-        listing.narrow(
-            "d.id BETWEEN ? AND ?",
-            [blob(low.uuid()), blob(high.uuid())],
-        );
+        listing.narrow("d.id BETWEEN ? AND ?", [blob(low.uuid()), blob(high.uuid())]);
         listing.narrow("e.id = ?", [blob(event.uuid())]);
     }
     if let Some(webhook) = query.webhook {
@@ -245,10 +228,7 @@ pub(super) fn deliveries(
         listing.narrow(key, [blob(webhook.uuid())]);
     }
     if !query.states.is_empty() {
-        let states = query
-            .states
-            .iter()
-            .map(|state| rows::state_number(*state).to_string());
+        let states = query.states.iter().map(|state| rows::state_number(*state).to_string());
         let states: Vec<_> = states.collect();
         listing.narrow(format!("d.state IN ({})", states.join(", ")), []);
     }
@@ -257,14 +237,7 @@ pub(super) fn deliveries(
         let event = rows::event(row, DELIVERY_COLUMNS + 1)?;
         let delivery = Kept::read(row, 0)?.delivery(event.id(), webhook);
         let attempts = Vec::new();
-        Ok(Some((
-            delivery.id.uuid().as_u128(),
-            DeliveryView {
-                delivery,
-                event,
-                attempts,
-            },
-        )))
+        Ok(Some((delivery.id.uuid().as_u128(), DeliveryView { delivery, event, attempts })))
     })?;
     let mut page = page;
     let mut select = conn.prepare_cached(SELECT_ATTEMPTS)?;

@@ -32,11 +32,7 @@ pub(super) fn pick(conn: &Connection, served: &str, limit: usize) -> Step<Vec<Ma
         let before = picked.len();
         let mut rows = statement.query(params![account, after, count(few)])?;
         while let Some(row) = rows.next()? {
-            picked.push(Mark {
-                account: row.get(0)?,
-                seq: row.get(1)?,
-                cursor: row.get(2)?,
-            });
+            picked.push(Mark { account: row.get(0)?, seq: row.get(1)?, cursor: row.get(2)? });
         }
         if picked.len() - before == few
             && let Some(last) = picked.last()
@@ -82,11 +78,7 @@ fn first_round(
             }
             after = row.get(1)?;
             taken += 1;
-            picked.push(Mark {
-                account: account.clone(),
-                seq: after,
-                cursor: row.get(2)?,
-            });
+            picked.push(Mark { account: account.clone(), seq: after, cursor: row.get(2)? });
         }
         if wrapped || picked.len() >= limit {
             return Ok(rest);
@@ -103,18 +95,13 @@ fn count(rows: usize) -> i64 {
 /// Whether any mark is left.
 pub(super) fn any(conn: &Connection) -> Step<bool> {
     let sql = "SELECT 1 FROM tidings_mark LIMIT 1";
-    Ok(conn
-        .prepare_cached(sql)?
-        .query_row([], |_| Ok(()))
-        .optional()?
-        .is_some())
+    Ok(conn.prepare_cached(sql)?.query_row([], |_| Ok(())).optional()?.is_some())
 }
 
 /// The event of this mark goes on after the webhook `cursor` in a later turn.
 pub(super) fn advance(conn: &Connection, mark: &Mark, cursor: i64) -> Step<()> {
     let sql = "UPDATE tidings_mark SET cursor = ?3 WHERE account = ?1 AND seq = ?2";
-    conn.prepare_cached(sql)?
-        .execute(params![mark.account, mark.seq, cursor])?;
+    conn.prepare_cached(sql)?.execute(params![mark.account, mark.seq, cursor])?;
     Ok(())
 }
 
@@ -127,10 +114,7 @@ pub(super) struct Done<'db> {
 impl<'db> Done<'db> {
     pub(super) fn new(conn: &'db Connection) -> Step<Self> {
         let sql = "DELETE FROM tidings_mark WHERE account = ?1 AND seq BETWEEN ?2 AND ?3";
-        Ok(Self {
-            delete: conn.prepare_cached(sql)?,
-            run: None,
-        })
+        Ok(Self { delete: conn.prepare_cached(sql)?, run: None })
     }
 
     /// This mark is routed to the end, as is every picked one before it.

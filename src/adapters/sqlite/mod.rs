@@ -90,9 +90,7 @@ struct Inner {
 
 impl fmt::Debug for SqliteStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteStorage")
-            .field("path", &self.0.path)
-            .finish_non_exhaustive()
+        f.debug_struct("SqliteStorage").field("path", &self.0.path).finish_non_exhaustive()
     }
 }
 
@@ -190,8 +188,7 @@ impl SqliteStorage {
         &self,
         work: impl FnOnce(&mut Db) -> Step<T> + Send + 'static,
     ) -> Result<T> {
-        self.judge(Guard::Savepoint, move |db| work(db).map(Verdict::Keep))
-            .await
+        self.judge(Guard::Savepoint, move |db| work(db).map(Verdict::Keep)).await
     }
 
     /// Runs a command in the writer that says itself whether what it wrote is to stay.
@@ -200,16 +197,10 @@ impl SqliteStorage {
         guard: Guard,
         work: impl FnOnce(&mut Db) -> Step<Verdict<T>> + Send + 'static,
     ) -> Result<T> {
-        let room = Arc::clone(&self.0.room)
-            .acquire_owned()
-            .await
-            .map_err(|_| closed())?;
+        let room = Arc::clone(&self.0.room).acquire_owned().await.map_err(|_| closed())?;
         let (reply, answer) = oneshot::channel();
         let call = Box::new(Call::new(work, guard, reply, room));
-        self.0
-            .writer
-            .send(writer::Message::Run(call))
-            .map_err(|_| closed())?;
+        self.0.writer.send(writer::Message::Run(call)).map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
@@ -219,17 +210,13 @@ impl SqliteStorage {
         work: impl FnOnce(&Connection) -> Step<T> + Send + 'static,
     ) -> Result<T> {
         let Some(readers) = &self.0.readers else {
-            return self
-                .judge(Guard::Group, |db| work(&db.conn).map(Verdict::Keep))
-                .await;
+            return self.judge(Guard::Group, |db| work(&db.conn).map(Verdict::Keep)).await;
         };
         if self.0.room.is_closed() {
             return Err(closed());
         }
         let (reply, answer) = oneshot::channel();
-        readers
-            .send(reader::job(work, reply))
-            .map_err(|_| closed())?;
+        readers.send(reader::job(work, reply)).map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 }
@@ -252,14 +239,12 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
 impl WebhookStore for SqliteStorage {
     async fn put(&self, webhook: &Webhook, now: Timestamp) -> Result<Webhook> {
         let webhook = webhook.clone();
-        self.write(move |db| webhooks::put(db, &webhook, to_millis(now)))
-            .await
+        self.write(move |db| webhooks::put(db, &webhook, to_millis(now))).await
     }
 
     async fn webhooks(&self, query: &WebhookQuery, page: &PageRequest) -> Result<Page<Webhook>> {
         let (query, page) = (query.clone(), *page);
-        self.read(move |conn| listings::webhooks(conn, &query, &page))
-            .await
+        self.read(move |conn| listings::webhooks(conn, &query, &page)).await
     }
 
     async fn delete(&self, id: WebhookId, _now: Timestamp) -> Result<bool> {
@@ -272,20 +257,17 @@ impl EventStore for SqliteStorage {
     async fn append(&self, events: &[NewEvent], now: Timestamp) -> Result<Vec<Appended>> {
         let events = events.to_vec();
         let guard = append::guard(&events);
-        self.judge(guard, move |db| append::append(db, &events, to_millis(now)))
-            .await
+        self.judge(guard, move |db| append::append(db, &events, to_millis(now))).await
     }
 
     async fn events(&self, query: &EventQuery, page: &PageRequest) -> Result<Page<Event>> {
         let (query, page) = (query.clone(), *page);
-        self.read(move |conn| listings::events(conn, &query, &page))
-            .await
+        self.read(move |conn| listings::events(conn, &query, &page)).await
     }
 
     async fn enqueue(&self, owed: &[Owed], now: Timestamp) -> Result<Vec<Enqueued>> {
         let owed = owed.to_vec();
-        self.write(move |db| append::enqueue(db, &owed, to_millis(now)))
-            .await
+        self.write(move |db| append::enqueue(db, &owed, to_millis(now))).await
     }
 }
 
@@ -303,14 +285,12 @@ impl DeliveryQueue for SqliteStorage {
 
     async fn settle(&self, settlements: &[Settlement], now: Timestamp) -> Result<Vec<Settled>> {
         let settlements = settlements.to_vec();
-        self.write(move |db| settle::settle(db, &settlements, to_millis(now)))
-            .await
+        self.write(move |db| settle::settle(db, &settlements, to_millis(now))).await
     }
 
     async fn heartbeat(&self, heartbeat: &Heartbeat) -> Result<Alive> {
         let heartbeat = heartbeat.clone();
-        self.write(move |db| dispatchers::heartbeat(db, &heartbeat))
-            .await
+        self.write(move |db| dispatchers::heartbeat(db, &heartbeat)).await
     }
 
     async fn deliveries(
@@ -319,8 +299,7 @@ impl DeliveryQueue for SqliteStorage {
         page: &PageRequest,
     ) -> Result<Page<DeliveryView>> {
         let (query, page) = (query.clone(), *page);
-        self.read(move |conn| listings::deliveries(conn, &query, &page))
-            .await
+        self.read(move |conn| listings::deliveries(conn, &query, &page)).await
     }
 
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {

@@ -19,7 +19,7 @@ use crate::ports::storage::{Leased, Routed, Turn};
 pub(super) fn route(db: &mut Db, turn: &Turn) -> Step<Routed> {
     let (conn, memory) = (&db.conn, &mut db.memory);
     let now = to_millis(turn.now);
-    dispatchers::check(conn, turn, now)?;
+    dispatchers::check(conn, turn)?;
     let marks = marks::pick(conn, &memory.served, turn.marks)?;
     let mut router = Router {
         turn,
@@ -81,8 +81,7 @@ impl Router<'_> {
     /// there may be more.
     fn one(&mut self, mark: &Mark, event: &Event, published: Timestamp) -> Step<Option<i64>> {
         let Wanting { webhooks, more } =
-            self.spans
-                .wanting(event, mark.seq, mark.cursor, self.deliveries)?;
+            self.spans.wanting(event, mark.seq, mark.cursor, self.deliveries)?;
         if webhooks.is_empty() && mark.cursor == 0 {
             self.routed.unmatched += 1;
         }
@@ -107,11 +106,7 @@ impl Router<'_> {
         let plain = slot.enabled && !slot.deleted && slot.lane.is_plain();
         let permitted = plain && self.total > 0 && *room > 0;
         let failing_since = slot.lane.failing_since;
-        let webhook = if permitted {
-            self.slots.webhook(key)?
-        } else {
-            None
-        };
+        let webhook = if permitted { self.slots.webhook(key)? } else { None };
         if webhook.is_some() {
             delivery.lease(self.turn.dispatcher, self.turn.ticket);
         }
@@ -127,13 +122,7 @@ impl Router<'_> {
         slot.room = slot.room.map(|room| room.saturating_sub(1));
         self.total -= 1;
         let event = event.clone();
-        self.routed.leased.push(Leased {
-            delivery,
-            event,
-            webhook,
-            failing_since,
-            probe: false,
-        });
+        self.routed.leased.push(Leased { delivery, event, webhook, failing_since, probe: false });
         Ok(())
     }
 }

@@ -28,11 +28,7 @@ pub(super) fn millis_up(time: Timestamp) -> i64 {
 
 /// The ends of time stand for what no `Timestamp` can say.
 pub(super) fn time(millis: i64) -> Timestamp {
-    let end = if millis < 0 {
-        Timestamp::MIN_UTC
-    } else {
-        Timestamp::MAX_UTC
-    };
+    let end = if millis < 0 { Timestamp::MIN_UTC } else { Timestamp::MAX_UTC };
     Timestamp::from_timestamp_millis(millis).unwrap_or(end)
 }
 
@@ -80,9 +76,7 @@ pub(super) fn event(row: &Row<'_>, at: usize) -> Step<Event> {
 }
 
 pub(super) fn text<'r>(row: &'r Row<'_>, column: usize) -> Step<&'r str> {
-    row.get_ref(column)?
-        .as_str()
-        .map_err(|_| Fault::unreadable("something else than text"))
+    row.get_ref(column)?.as_str().map_err(|_| Fault::unreadable("something else than text"))
 }
 
 // --- deliveries --------------------------------------------------------------------------------
@@ -112,19 +106,14 @@ impl Kept {
             bytes.map(|bytes| DispatcherId::from_uuid(Uuid::from_bytes(bytes)))
         };
         let holder = dispatcher(row.get(at + 12)?);
-        let moment = row
-            .get::<_, Option<i64>>(at + 6)?
-            .map_or(Timestamp::MIN_UTC, time);
+        let moment = row.get::<_, Option<i64>>(at + 6)?.map_or(Timestamp::MIN_UTC, time);
         let mut settled_by = holder;
         let state = match (row.get::<_, i64>(at + 5)?, holder) {
             (0, _) => State::Waiting { due: moment },
             (1, Some(dispatcher)) => {
                 settled_by = None;
                 let ticket = row.get::<_, Option<i64>>(at + 7)?.unwrap_or_default();
-                State::Leased {
-                    dispatcher,
-                    ticket: ticket.cast_unsigned(),
-                }
+                State::Leased { dispatcher, ticket: ticket.cast_unsigned() }
             }
             (2, _) => State::Delivered { at: moment },
             (3, _) => State::Exhausted { at: moment },
@@ -159,11 +148,7 @@ impl Kept {
 
     /// The delivery.
     pub(super) fn delivery(self, event: EventId, webhook: WebhookId) -> Delivery {
-        Delivery {
-            event,
-            webhook,
-            ..self.bare
-        }
+        Delivery { event, webhook, ..self.bare }
     }
 }
 
@@ -265,10 +250,9 @@ pub(super) fn record(
     attempt: &Attempt,
 ) -> Step<()> {
     let (status, retry_after, failure) = match attempt.outcome {
-        Outcome::Answered {
-            status,
-            retry_after,
-        } => (Some(i64::from(status)), retry_after.map(nanos), None),
+        Outcome::Answered { status, retry_after } => {
+            (Some(i64::from(status)), retry_after.map(nanos), None)
+        }
         Outcome::Unanswered(kind) => (None, None, Some(kind.as_str())),
         Outcome::Interrupted => (None, None, Some(INTERRUPTED)),
     };
@@ -293,28 +277,18 @@ pub(super) const SELECT_ATTEMPTS: &str = "SELECT number, started, latency, statu
 /// Reads an attempt that [`SELECT_ATTEMPTS`] found.
 pub(super) fn attempt(row: &Row<'_>) -> Step<Attempt> {
     let unknown = || Fault::unreadable("an attempt with an unknown outcome");
-    let outcome = match (
-        row.get::<_, Option<i64>>(3)?,
-        row.get::<_, Option<String>>(5)?,
-    ) {
+    let outcome = match (row.get::<_, Option<i64>>(3)?, row.get::<_, Option<String>>(5)?) {
         (Some(status), _) => Outcome::Answered {
             status: u16::try_from(status).map_err(|_| unknown())?,
             retry_after: row.get::<_, Option<i64>>(4)?.map(duration),
         },
         (None, Some(failure)) if failure == INTERRUPTED => Outcome::Interrupted,
         (None, failure) => Outcome::Unanswered(
-            failure
-                .as_deref()
-                .and_then(FailureKind::parse)
-                .ok_or_else(unknown)?,
+            failure.as_deref().and_then(FailureKind::parse).ok_or_else(unknown)?,
         ),
     };
-    let mut attempt = Attempt::new(
-        count(row, 0)?,
-        time(row.get(1)?),
-        duration(row.get(2)?),
-        outcome,
-    );
+    let mut attempt =
+        Attempt::new(count(row, 0)?, time(row.get(1)?), duration(row.get(2)?), outcome);
     attempt.response = row.get::<_, Option<Vec<u8>>>(6)?.unwrap_or_default();
     attempt.truncated = row.get(7)?;
     attempt.error = row.get(8)?;

@@ -62,11 +62,7 @@ pub(super) fn open_reader(path: &Path, options: &SqliteOptions) -> Step<Connecti
 fn tune(conn: &Connection, options: &SqliteOptions) -> Step<()> {
     conn.busy_timeout(options.busy_timeout)?;
     conn.set_prepared_statement_cache_capacity(SQLITE_STATEMENTS);
-    let synchronous = if options.unsafe_without_sync {
-        "NORMAL"
-    } else {
-        "FULL"
-    };
+    let synchronous = if options.unsafe_without_sync { "NORMAL" } else { "FULL" };
     conn.pragma_update(None, "synchronous", synchronous)?;
     // Only macOS heeds these: there a plain sync leaves the data in the drive's cache.
     conn.pragma_update(None, "fullfsync", 1)?;
@@ -85,9 +81,7 @@ fn version(conn: &Connection, options: &SqliteOptions) -> Step<usize> {
         let other = "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
                      AND (?1 = 0 OR name LIKE 'tidings\\_%' ESCAPE '\\') LIMIT 1";
         let shared = i64::from(options.shared);
-        let other: Option<String> = conn
-            .query_row(other, [shared], |row| row.get(0))
-            .optional()?;
+        let other: Option<String> = conn.query_row(other, [shared], |row| row.get(0)).optional()?;
         return match other {
             None => Ok(0),
             Some(name) => Err(schema(format!(
@@ -173,15 +167,9 @@ mod tests {
         assert_eq!(pragma(&writer, "synchronous"), "2", "FULL");
         assert_eq!(pragma(&writer, "journal_mode"), "wal");
         assert_eq!(pragma(&writer, "fullfsync"), "1");
-        assert_eq!(
-            pragma(&writer, "application_id"),
-            APPLICATION_ID.to_string()
-        );
+        assert_eq!(pragma(&writer, "application_id"), APPLICATION_ID.to_string());
         let reader = open_reader(&path, &options).unwrap();
-        assert!(
-            reader.execute("DELETE FROM tidings_event", []).is_err(),
-            "a reader writes"
-        );
+        assert!(reader.execute("DELETE FROM tidings_event", []).is_err(), "a reader writes");
         let unsynced = SqliteOptions::default().dangerously_without_sync(true);
         let writer = open_writer(Place::File(&path), &unsynced).unwrap();
         assert_eq!(pragma(&writer, "synchronous"), "1", "NORMAL");

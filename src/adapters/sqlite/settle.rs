@@ -7,8 +7,7 @@ use super::rows::{self, INSERT_ATTEMPT, Kept, UPDATE_DELIVERY, delivery_columns}
 use super::slots::Slots;
 use super::webhooks;
 use super::writer::Db;
-use crate::ground::advance::Next;
-use crate::ground::delivery::{Delivery, Standing, State};
+use crate::ground::delivery::{Delivery, Standing};
 use crate::ground::id::DeliveryId;
 use crate::ground::time::Timestamp;
 use crate::ports::storage::{Settled, Settlement};
@@ -49,48 +48,25 @@ struct Settler<'db> {
 
 impl Settler<'_> {
     fn one(&mut self, settlement: &Settlement) -> Step<Settled> {
-        let Settlement {
-            fence,
-            attempt,
-            transition,
-        } = settlement;
-        let Some((key, mut delivery)) = self.delivery(fence.delivery)? else {
+        let Some((key, mut delivery)) = self.delivery(settlement.fence.delivery)? else {
             return Ok(Settled::Gone);
         };
-        let standing = delivery.standing(fence);
+        let standing = delivery.standing(&settlement.fence);
         if standing != Standing::Repeated
-            && let Some(attempt) = attempt
+            && let Some(attempt) = &settlement.attempt
         {
             rows::record(&mut self.record, delivery.id, attempt)?;
         }
         let slot = self.slots.get(key)?;
-        let deleted = slot.deleted;
-        match standing {
-            Standing::Lost => return Ok(Settled::Lost),
-            Standing::Repeated if deleted => return Ok(Settled::Gone),
-            Standing::Repeated => return Ok(Settled::Applied { disabled: false }),
-            Standing::Holds => transition.apply(&mut delivery, fence.dispatcher),
-        }
-        if deleted {
-            if transition.next != Next::Delivered {
-                delivery.state = State::Cancelled { at: self.now };
-            }
+        let enabled = (!slot.deleted).then_some(slot.enabled);
+        let (settled, reason) = settlement.apply(&mut delivery, &mut slot.lane, enabled, self.now);
+        if standing == Standing::Holds {
             rows::update(&mut self.update, &delivery)?;
-            return Ok(Settled::Gone);
         }
-        rows::update(&mut self.update, &delivery)?;
-        if let State::Waiting { due } = delivery.state {
-            slot.lane.lower(due);
-        }
-        slot.lane.change(transition.lane, self.now);
-        // A webhook that is disabled already keeps its reason.
-        let reason = slot.lane.health(transition.health).filter(|_| slot.enabled);
         if let Some(reason) = reason {
             webhooks::disable(self.conn, &mut self.slots, key, reason, self.now)?;
         }
-        Ok(Settled::Applied {
-            disabled: reason.is_some(),
-        })
+        Ok(settled)
     }
 
     /// A delivery, with the key of its webhook.

@@ -53,18 +53,12 @@ const SELECT: &str = "SELECT key, id, enabled, version, ended IS NOT NULL, next_
 impl<'db> Slots<'db> {
     pub(super) fn new(conn: &'db Connection, cache: &'db mut Cache) -> Step<Self> {
         let select = conn.prepare_cached(SELECT)?;
-        Ok(Self {
-            conn,
-            cache,
-            slots: HashMap::new(),
-            select,
-        })
+        Ok(Self { conn, cache, slots: HashMap::new(), select })
     }
 
     /// The webhook with this key. Deliveries and spans name no other than stored ones.
     pub(super) fn get(&mut self, key: i64) -> Step<&mut Slot> {
-        self.find(key)?
-            .ok_or_else(|| Fault::unreadable("a delivery without its webhook"))
+        self.find(key)?.ok_or_else(|| Fault::unreadable("a delivery without its webhook"))
     }
 
     /// The webhook with this key, if it is there.
@@ -88,10 +82,7 @@ impl<'db> Slots<'db> {
             return Ok(Some(Arc::clone(webhook)));
         }
         let (id, version) = (slot.id, slot.version);
-        let cached = self
-            .cache
-            .get(&key)
-            .filter(|(cached, _)| *cached == version);
+        let cached = self.cache.get(&key).filter(|(cached, _)| *cached == version);
         let webhook = match cached {
             Some((_, webhook)) => Arc::clone(webhook),
             None => {
@@ -129,11 +120,7 @@ impl<'db> Slots<'db> {
 
 fn slot(row: &Row<'_>) -> Step<Slot> {
     let moment = |column| Ok::<_, Fault>(row.get::<_, Option<i64>>(column)?.map(rows::time));
-    let lane = Lane {
-        next_due: moment(5)?,
-        paused_until: moment(6)?,
-        failing_since: moment(7)?,
-    };
+    let lane = Lane { next_due: moment(5)?, paused_until: moment(6)?, failing_since: moment(7)? };
     let (enabled, deleted) = (row.get(2)?, row.get(4)?);
     Ok(Slot {
         key: row.get(0)?,

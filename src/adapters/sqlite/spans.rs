@@ -42,10 +42,7 @@ const OPEN: i64 = i64::MAX;
 
 impl<'db> Spans<'db> {
     pub(super) fn new(conn: &'db Connection) -> Self {
-        Self {
-            conn,
-            kept: HashMap::new(),
-        }
+        Self { conn, kept: HashMap::new() }
     }
 
     /// The webhooks after `cursor` that want the event with number `seq`: at least `limit`, unless
@@ -57,11 +54,7 @@ impl<'db> Spans<'db> {
         cursor: i64,
         limit: usize,
     ) -> Step<Wanting> {
-        let place = (
-            event.account().clone(),
-            event.mode(),
-            event.event_type().clone(),
-        );
+        let place = (event.account().clone(), event.mode(), event.event_type().clone());
         let spans = match self.kept.get(&place) {
             Some(spans) => spans.clone(),
             None => {
@@ -74,16 +67,9 @@ impl<'db> Spans<'db> {
             return self.some(event, seq, cursor, limit);
         };
         let wants = |span: &&Span| span.webhook > cursor && span.from < seq && seq <= span.to;
-        let mut webhooks: Vec<i64> = spans
-            .iter()
-            .filter(wants)
-            .map(|span| span.webhook)
-            .collect();
+        let mut webhooks: Vec<i64> = spans.iter().filter(wants).map(|span| span.webhook).collect();
         webhooks.dedup();
-        Ok(Wanting {
-            webhooks,
-            more: false,
-        })
+        Ok(Wanting { webhooks, more: false })
     }
 
     /// All spans for events of this account, mode and type.
@@ -99,11 +85,7 @@ impl<'db> Spans<'db> {
             while let Some(row) = rows.next()? {
                 let to: Option<i64> = row.get(2)?;
                 let (webhook, from) = (row.get(0)?, row.get(1)?);
-                spans.push(Span {
-                    webhook,
-                    from,
-                    to: to.unwrap_or(OPEN),
-                });
+                spans.push(Span { webhook, from, to: to.unwrap_or(OPEN) });
             }
             if spans.len() >= SQLITE_SPANS_KEPT {
                 return Ok(None);
@@ -141,9 +123,6 @@ impl<'db> Spans<'db> {
         webhooks.retain(|webhook| *webhook <= horizon);
         webhooks.sort_unstable();
         webhooks.dedup();
-        Ok(Wanting {
-            webhooks,
-            more: horizon != OPEN,
-        })
+        Ok(Wanting { webhooks, more: horizon != OPEN })
     }
 }

@@ -26,12 +26,7 @@ pub(super) fn sweep(db: &mut Db, sweep: &Sweep) -> Step<Swept> {
     let spans = spans(conn, limit)?;
     tombstones(conn, memory, limit)?;
     let more = unpruned || [expired, cancelled, spans].contains(&sweep.limit);
-    Ok(Swept {
-        expired,
-        cancelled,
-        pruned,
-        more,
-    })
+    Ok(Swept { expired, cancelled, pruned, more })
 }
 
 /// What waited for too long ends. The lanes keep their bounds: the next claim finds the true ones.
@@ -43,12 +38,7 @@ fn expire(conn: &Connection, sweep: &Sweep, now: Timestamp, limit: i64) -> Step<
          ORDER BY d.published LIMIT ?2"
     );
     let before = rows::millis(to_millis(sweep.expire_before));
-    end(
-        conn,
-        sql,
-        params![before, limit],
-        State::Expired { at: now },
-    )
+    end(conn, sql, params![before, limit], State::Expired { at: now })
 }
 
 /// What waits for webhooks that were deleted ends.
@@ -161,12 +151,7 @@ fn stretch(conn: &Connection, from: i64, before: i64, limit: i64) -> Step<Stretc
         }
         before_it = seq;
     }
-    Ok(Stretch {
-        removed,
-        last,
-        ends_walk,
-        ends_table,
-    })
+    Ok(Stretch { removed, last, ends_walk, ends_table })
 }
 
 /// Whether an event has no mark and no unfinished delivery.
@@ -176,15 +161,8 @@ fn is_over(conn: &Connection, seq: i64, id: EventId, account: &str) -> Step<bool
                WHERE id BETWEEN ?3 AND ?4 AND event = ?2 AND state <= 1)";
     let (low, high) = DeliveryId::range_of(id);
     let (low, high) = (low.uuid(), high.uuid());
-    let values = params![
-        account,
-        seq,
-        low.as_bytes().as_slice(),
-        high.as_bytes().as_slice()
-    ];
-    Ok(conn
-        .prepare_cached(sql)?
-        .query_row(values, |row| row.get(0))?)
+    let values = params![account, seq, low.as_bytes().as_slice(), high.as_bytes().as_slice()];
+    Ok(conn.prepare_cached(sql)?.query_row(values, |row| row.get(0))?)
 }
 
 /// Removes an event with its deliveries and their attempts, as far as `left` allows. Says whether
@@ -215,8 +193,7 @@ fn remove(conn: &Connection, seq: i64, id: EventId, left: &mut i64) -> Step<bool
         attempts.execute([id.as_slice()])?;
         delivery.execute([id.as_slice()])?;
     }
-    conn.prepare_cached("DELETE FROM tidings_event WHERE seq = ?1")?
-        .execute([seq])?;
+    conn.prepare_cached("DELETE FROM tidings_event WHERE seq = ?1")?.execute([seq])?;
     Ok(true)
 }
 
@@ -239,9 +216,7 @@ fn tombstones(conn: &Connection, memory: &mut Memory, limit: i64) -> Step<()> {
     let (ended, key) = memory.buried;
     let found: Vec<(i64, i64, bool)> = conn
         .prepare_cached(sql)?
-        .query_map([ended, key, limit], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?
+        .query_map([ended, key, limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
     let at_end = i64::try_from(found.len()).is_ok_and(|found| found < limit);
     let last = found.last().map(|(ended, key, _)| (*ended, *key));

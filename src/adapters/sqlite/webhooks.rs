@@ -9,7 +9,6 @@ use super::fault::Step;
 use super::rows;
 use super::slots::{self, Slots};
 use super::writer::Db;
-use crate::ground::error::{Error, ErrorKind};
 use crate::ground::id::WebhookId;
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::{DisabledReason, Webhook};
@@ -26,26 +25,13 @@ struct Place {
 pub(super) fn put(db: &mut Db, webhook: &Webhook, now: Timestamp) -> Step<Webhook> {
     let (conn, memory) = (&db.conn, &mut db.memory);
     let id = webhook.id();
-    let stored = webhook.stored(now);
-    let place = match (webhook.version(), place(conn, id)?) {
-        (0, None) => {
-            insert(conn, &stored)?;
-            return Ok(stored);
-        }
-        // The id of a deleted webhook stays taken while a delivery may name it.
-        (0, Some(_)) => {
-            let message = format!("webhook {id} exists already");
-            return Err(Error::new(ErrorKind::Conflict, message).into());
-        }
-        (_, None | Some(Place { deleted: true, .. })) => {
-            return Err(Error::not_found("webhook", id).into());
-        }
-        (version, Some(place)) if place.version != version => {
-            let found = place.version;
-            let message = format!("webhook {id} has version {found}, not {version}: read it again");
-            return Err(Error::new(ErrorKind::Stale, message).into());
-        }
-        (_, Some(place)) => place,
+    let place = place(conn, id)?;
+    // The id of a deleted webhook stays taken while a delivery may name it.
+    let version = |place: &Place| if place.deleted { 0 } else { place.version };
+    let stored = webhook.stored_over(place.as_ref().map(version), now)?;
+    let Some(place) = place else {
+        insert(conn, &stored)?;
+        return Ok(stored);
     };
     replace(conn, place.key, &stored)?;
     if place.enabled != stored.is_enabled() {
@@ -77,12 +63,7 @@ pub(super) fn disable(
 /// deliveries to name.
 pub(super) fn delete(db: &mut Db, id: WebhookId) -> Step<bool> {
     let conn = &db.conn;
-    let Some(Place {
-        key,
-        deleted: false,
-        ..
-    }) = place(conn, id)?
-    else {
+    let Some(Place { key, deleted: false, .. }) = place(conn, id)? else {
         return Ok(false);
     };
     hold(conn, key, None)?;
@@ -96,17 +77,15 @@ pub(super) fn delete(db: &mut Db, id: WebhookId) -> Step<bool> {
 
 fn place(conn: &Connection, id: WebhookId) -> Step<Option<Place>> {
     let sql = "SELECT key, version, enabled, ended IS NOT NULL FROM tidings_webhook WHERE id = ?1";
-    let place = conn
-        .prepare_cached(sql)?
-        .query_row([id.uuid().as_bytes().as_slice()], |row| {
-            let version: i64 = row.get(1)?;
-            Ok(Place {
-                key: row.get(0)?,
-                version: version.cast_unsigned(),
-                enabled: row.get(2)?,
-                deleted: row.get(3)?,
-            })
-        });
+    let place = conn.prepare_cached(sql)?.query_row([id.uuid().as_bytes().as_slice()], |row| {
+        let version: i64 = row.get(1)?;
+        Ok(Place {
+            key: row.get(0)?,
+            version: version.cast_unsigned(),
+            enabled: row.get(2)?,
+            deleted: row.get(3)?,
+        })
+    });
     Ok(place.optional()?)
 }
 
@@ -123,8 +102,7 @@ fn insert(conn: &Connection, stored: &Webhook) -> Step<()> {
     ])?;
     let key = conn.last_insert_rowid();
     let sql = "INSERT INTO tidings_registration (webhook, search, record) VALUES (?1, ?2, ?3)";
-    conn.prepare_cached(sql)?
-        .execute(params![key, search(stored), stored.to_stored()?])?;
+    conn.prepare_cached(sql)?.execute(params![key, search(stored), stored.to_stored()?])?;
     hold(conn, key, Some(stored))
 }
 
@@ -132,21 +110,15 @@ fn insert(conn: &Connection, stored: &Webhook) -> Step<()> {
 fn replace(conn: &Connection, key: i64, stored: &Webhook) -> Step<()> {
     let sql = "UPDATE tidings_webhook SET enabled = ?2, version = ?3 WHERE key = ?1";
     let enabled = i64::from(stored.is_enabled());
-    conn.prepare_cached(sql)?
-        .execute([key, enabled, stored.version().cast_signed()])?;
+    conn.prepare_cached(sql)?.execute([key, enabled, stored.version().cast_signed()])?;
     let sql = "UPDATE tidings_registration SET search = ?2, record = ?3 WHERE webhook = ?1";
-    conn.prepare_cached(sql)?
-        .execute(params![key, search(stored), stored.to_stored()?])?;
+    conn.prepare_cached(sql)?.execute(params![key, search(stored), stored.to_stored()?])?;
     hold(conn, key, Some(stored))
 }
 
 /// What a search looks at: nothing is found across the line break.
 fn search(webhook: &Webhook) -> String {
-    format!(
-        "{}\n{}",
-        webhook.id(),
-        webhook.address().as_str().to_ascii_lowercase()
-    )
+    format!("{}\n{}", webhook.id(), webhook.address().as_str().to_ascii_lowercase())
 }
 
 /// From now on the filters of `webhook` hold, if it is enabled, and no others under its key. Those
@@ -160,9 +132,7 @@ fn hold(conn: &Connection, key: i64, webhook: Option<&Webhook>) -> Step<()> {
                WHERE webhook = ?1 AND to_seq IS NULL";
     let held: Vec<(String, i64, String, i64)> = conn
         .prepare_cached(sql)?
-        .query_map([key], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-        })?
+        .query_map([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
         .collect::<Result<_, _>>()?;
     for (account, mode, pattern, from) in &held {
         if wanted.remove(pattern.as_str()) {
@@ -176,8 +146,7 @@ fn hold(conn: &Connection, key: i64, webhook: Option<&Webhook>) -> Step<()> {
             "UPDATE tidings_span SET to_seq = ?6 WHERE account = ?1 AND mode = ?2 \
              AND pattern = ?3 AND webhook = ?4 AND from_seq = ?5"
         };
-        conn.prepare_cached(sql)?
-            .execute(params![account, mode, pattern, key, from, last])?;
+        conn.prepare_cached(sql)?.execute(params![account, mode, pattern, key, from, last])?;
     }
     let sql = "INSERT INTO tidings_span (account, mode, pattern, webhook, from_seq) \
                VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -195,9 +164,6 @@ fn hold(conn: &Connection, key: i64, webhook: Option<&Webhook>) -> Step<()> {
 /// The number of the last publish.
 fn last(conn: &Connection) -> Step<i64> {
     let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'tidings_event'";
-    let last: Option<i64> = conn
-        .prepare_cached(sql)?
-        .query_row([], |row| row.get(0))
-        .optional()?;
+    let last: Option<i64> = conn.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
     Ok(last.unwrap_or(0))
 }

@@ -82,10 +82,7 @@ impl Broken {
         let error = fault.into_error();
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
         let message = format!("{error}{}; nothing was kept", cause.unwrap_or_default());
-        Self {
-            kind: error.kind(),
-            message,
-        }
+        Self { kind: error.kind(), message }
     }
 
     fn error(&self) -> Error {
@@ -113,13 +110,7 @@ where
         reply: oneshot::Sender<Result<T>>,
         room: OwnedSemaphorePermit,
     ) -> Self {
-        Self {
-            work: Some(work),
-            guard,
-            result: None,
-            reply,
-            _room: room,
-        }
+        Self { work: Some(work), guard, result: None, reply, _room: room }
     }
 }
 
@@ -168,17 +159,8 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(conn: Connection, queue: Receiver<Message>) -> Self {
-        let db = Db {
-            conn,
-            memory: Memory::default(),
-        };
-        Self {
-            db,
-            queue,
-            stopped: None,
-            expected: 1,
-            commit: Duration::ZERO,
-        }
+        let db = Db { conn, memory: Memory::default() };
+        Self { db, queue, stopped: None, expected: 1, commit: Duration::ZERO }
     }
 
     /// Works until it is stopped, or nobody is left who could call.
@@ -192,10 +174,7 @@ impl Writer {
             }
         }
         // So that the file stands alone. If readers are in the way, the next one to open it will.
-        let _ = self
-            .db
-            .conn
-            .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+        let _ = self.db.conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
         let Self { db, stopped, .. } = self;
         drop(db);
         if let Some(done) = stopped {
@@ -238,11 +217,7 @@ impl Writer {
     }
 
     fn begin(&mut self) -> Step<()> {
-        if self.db.conn.is_autocommit() {
-            self.execute("BEGIN IMMEDIATE")
-        } else {
-            Ok(())
-        }
+        if self.db.conn.is_autocommit() { self.execute("BEGIN IMMEDIATE") } else { Ok(()) }
     }
 
     /// Runs one command so that it leaves all of its work or nothing. An error breaks the group.
@@ -323,11 +298,7 @@ impl Writer {
                 Message::Stop(done) => self.stopped = Some(done),
             }
         }
-        tracing::warn!(
-            commands = ran.len(),
-            error = broken.message,
-            "tidings.sqlite.group_failed"
-        );
+        tracing::warn!(commands = ran.len(), error = broken.message, "tidings.sqlite.group_failed");
         for command in ran {
             command.answer(Some(broken));
         }
@@ -353,21 +324,13 @@ mod tests {
     ) -> oneshot::Receiver<Result<T>> {
         let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let (reply, answer) = oneshot::channel();
-        queue
-            .send(Message::Run(Box::new(Call::new(
-                work,
-                Guard::Savepoint,
-                reply,
-                room,
-            ))))
-            .unwrap();
+        queue.send(Message::Run(Box::new(Call::new(work, Guard::Savepoint, reply, room)))).unwrap();
         answer
     }
 
     fn insert(number: i64) -> impl FnOnce(&mut Db) -> Step<Verdict<()>> + Send {
         move |db| {
-            db.conn
-                .execute("INSERT INTO numbers VALUES (?1)", [number])?;
+            db.conn.execute("INSERT INTO numbers VALUES (?1)", [number])?;
             Ok(Verdict::Keep(()))
         }
     }
@@ -378,25 +341,18 @@ mod tests {
         trouble: impl FnOnce(&mut Db) -> Step<Verdict<()>> + Send + 'static,
     ) -> (Vec<Result<()>>, Vec<i64>) {
         let conn = Connection::open_in_memory().unwrap();
-        conn.execute_batch("CREATE TABLE numbers (number INTEGER PRIMARY KEY)")
-            .unwrap();
+        conn.execute_batch("CREATE TABLE numbers (number INTEGER PRIMARY KEY)").unwrap();
         let (queue, commands) = mpsc::channel();
         let mut answers = vec![call(&queue, insert(1)), call(&queue, trouble)];
         answers.extend([2, 3].map(|number| call(&queue, insert(number))));
         let (reply, kept) = oneshot::channel();
         let writer = std::thread::spawn(move || Writer::new(conn, commands).run());
-        let answers = answers
-            .into_iter()
-            .map(|answer| answer.blocking_recv().unwrap())
-            .collect();
+        let answers = answers.into_iter().map(|answer| answer.blocking_recv().unwrap()).collect();
         // By now all is committed, so this one is of another group.
         let all = call(&queue, move |db| {
-            let mut select = db
-                .conn
-                .prepare("SELECT number FROM numbers ORDER BY number")?;
-            let numbers = select
-                .query_map([], |row| row.get(0))?
-                .collect::<Result<Vec<i64>, _>>()?;
+            let mut select = db.conn.prepare("SELECT number FROM numbers ORDER BY number")?;
+            let numbers =
+                select.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
             let _ = reply.send(numbers);
             Ok(Verdict::Keep(()))
         });
@@ -437,11 +393,8 @@ mod tests {
         // Whoever shared the group fails with it; who came before or after it does not.
         let failed: Vec<_> = answers.iter().map(Result::is_err).collect();
         assert!(failed[1], "{answers:?}");
-        let expected: Vec<i64> = [(0, 1), (2, 2), (3, 3)]
-            .iter()
-            .filter(|(i, _)| !failed[*i])
-            .map(|(_, n)| *n)
-            .collect();
+        let expected: Vec<i64> =
+            [(0, 1), (2, 2), (3, 3)].iter().filter(|(i, _)| !failed[*i]).map(|(_, n)| *n).collect();
         assert_eq!(kept, expected);
     }
 
@@ -454,11 +407,8 @@ mod tests {
         });
         let failed: Vec<_> = answers.iter().map(Result::is_err).collect();
         assert!(failed[1], "{answers:?}");
-        let expected: Vec<i64> = [(0, 1), (2, 2), (3, 3)]
-            .iter()
-            .filter(|(i, _)| !failed[*i])
-            .map(|(_, n)| *n)
-            .collect();
+        let expected: Vec<i64> =
+            [(0, 1), (2, 2), (3, 3)].iter().filter(|(i, _)| !failed[*i]).map(|(_, n)| *n).collect();
         assert_eq!(kept, expected, "who got Ok is kept, who did not is not");
     }
 }

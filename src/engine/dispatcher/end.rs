@@ -74,12 +74,7 @@ impl Running {
     async fn goodbye(&mut self) {
         loop {
             let now = self.core.now();
-            let goodbye = Heartbeat {
-                dispatcher: self.id,
-                now,
-                until: now,
-                abandoned: Vec::new(),
-            };
+            let goodbye = Heartbeat { dispatcher: self.id, now, until: now, abandoned: Vec::new() };
             let storage = &self.core.storage;
             let answer = bounded(END_MAX, async { storage.heartbeat(&goodbye).await }).await;
             let Err(error) = answer else { return };

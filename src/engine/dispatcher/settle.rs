@@ -30,14 +30,9 @@ impl Running {
             attempt: leased.delivery.attempt,
             dispatcher: self.id,
         };
-        let settlement = Settlement {
-            fence,
-            attempt,
-            transition,
-        };
+        let settlement = Settlement { fence, attempt, transition };
         self.outcomes.push(Outgoing { leased, settlement });
-        self.settle_at
-            .get_or_insert_with(|| Instant::now() + self.options.settle_within);
+        self.settle_at.get_or_insert_with(|| Instant::now() + self.options.settle_within);
     }
 
     pub(super) fn start_settle(&mut self, instant: Instant) {
@@ -106,10 +101,7 @@ impl Running {
                         _ => DisabledReason::Failing,
                     };
                     warn!(name: "tidings.webhook.disabled", webhook = %leased.webhook.id(), ?reason);
-                    self.notice(&Notice::Disabled {
-                        webhook: leased.webhook.clone(),
-                        reason,
-                    });
+                    self.notice(&Notice::Disabled { webhook: leased.webhook.clone(), reason });
                 }
                 if let Some(attempt) = settlement.attempt {
                     let mut delivery = leased.delivery;
@@ -141,13 +133,9 @@ impl Running {
 
 /// One settle call.
 pub(super) async fn settle(core: Arc<Core>, batch: Vec<Outgoing>, bound: Duration) -> Written {
-    let settlements: Vec<Settlement> = batch
-        .iter()
-        .map(|outgoing| outgoing.settlement.clone())
-        .collect();
-    let answer = bounded(bound, async {
-        core.storage.settle(&settlements, core.now()).await
-    })
-    .await;
+    let settlements: Vec<Settlement> =
+        batch.iter().map(|outgoing| outgoing.settlement.clone()).collect();
+    let answer =
+        bounded(bound, async { core.storage.settle(&settlements, core.now()).await }).await;
     (batch, answer)
 }

@@ -50,19 +50,15 @@ fn digital_river_signature() -> HeaderName {
 impl SignatureScheme {
     /// The Digital River scheme under its own header name, `DigitalRiver-Signature`.
     pub fn digital_river() -> Self {
-        Self::DigitalRiver {
-            header: digital_river_signature(),
-        }
+        Self::DigitalRiver { header: digital_river_signature() }
     }
 
     /// The names of the headers that this scheme writes.
     pub fn header_names(&self) -> impl Iterator<Item = &str> {
         let names = match self {
-            Self::StandardWebhooks => [
-                Some(WEBHOOK_ID),
-                Some(WEBHOOK_TIMESTAMP),
-                Some(WEBHOOK_SIGNATURE),
-            ],
+            Self::StandardWebhooks => {
+                [Some(WEBHOOK_ID), Some(WEBHOOK_TIMESTAMP), Some(WEBHOOK_SIGNATURE)]
+            }
             Self::DigitalRiver { header } | Self::TimestampedHex { header } => {
                 [Some(header.as_str()), None, None]
             }
@@ -87,21 +83,14 @@ impl SignatureScheme {
 /// the same name.
 pub fn check(schemes: &[SignatureScheme], headers: &Headers) -> Result<()> {
     if schemes.is_empty() || schemes.len() > SCHEMES_MAX {
-        let message = format!(
-            "has {} entries; 1 to {SCHEMES_MAX} are allowed",
-            schemes.len()
-        );
+        let message = format!("has {} entries; 1 to {SCHEMES_MAX} are allowed", schemes.len());
         return Err(Error::invalid("schemes", message));
     }
     let custom = headers.iter().map(|(name, _)| name.as_str());
     let signed = schemes.iter().flat_map(SignatureScheme::header_names);
     let names: Vec<_> = custom.chain(signed).collect();
     for (at, name) in names.iter().enumerate() {
-        if names
-            .iter()
-            .take(at)
-            .any(|other| other.eq_ignore_ascii_case(name))
-        {
+        if names.iter().take(at).any(|other| other.eq_ignore_ascii_case(name)) {
             let message = format!("{name} would be written twice");
             return Err(Error::invalid("headers", message));
         }
@@ -121,36 +110,25 @@ mod tests {
     #[test]
     fn schemes_are_tagged_objects() {
         for (scheme, json) in [
-            (
-                SignatureScheme::StandardWebhooks,
-                r#"{"kind":"standardWebhooks"}"#,
-            ),
+            (SignatureScheme::StandardWebhooks, r#"{"kind":"standardWebhooks"}"#),
             (
                 SignatureScheme::digital_river(),
                 r#"{"kind":"digitalRiver","header":"DigitalRiver-Signature"}"#,
             ),
             (
-                SignatureScheme::TimestampedHex {
-                    header: header("X-Signature"),
-                },
+                SignatureScheme::TimestampedHex { header: header("X-Signature") },
                 r#"{"kind":"timestampedHex","header":"X-Signature"}"#,
             ),
         ] {
             assert_eq!(serde_json::to_string(&scheme).unwrap(), json);
-            assert_eq!(
-                serde_json::from_str::<SignatureScheme>(json).unwrap(),
-                scheme
-            );
+            assert_eq!(serde_json::from_str::<SignatureScheme>(json).unwrap(), scheme);
         }
         for json in [
             r#"{"kind":"timestampedHex"}"#,
             r#"{"kind":"timestampedHex","header":"content-length"}"#,
             r#"{"kind":"none"}"#,
         ] {
-            assert!(
-                serde_json::from_str::<SignatureScheme>(json).is_err(),
-                "{json}"
-            );
+            assert!(serde_json::from_str::<SignatureScheme>(json).is_err(), "{json}");
         }
     }
 
@@ -159,9 +137,7 @@ mod tests {
     fn no_header_is_written_twice() {
         let standard = SignatureScheme::StandardWebhooks;
         let river = SignatureScheme::digital_river();
-        let hex = |name| SignatureScheme::TimestampedHex {
-            header: header(name),
-        };
+        let hex = |name| SignatureScheme::TimestampedHex { header: header(name) };
         let custom = Headers::parse([("X-A", "1")]).unwrap();
         let all = [standard.clone(), river.clone(), hex("X-S"), hex("X-T")];
         check(&all, &custom).unwrap();

@@ -121,11 +121,7 @@ impl Verifier {
             let message = format!("there are more than {VERIFY_SECRETS_MAX}");
             return Err(Error::invalid("secrets", message));
         }
-        Ok(Self {
-            scheme,
-            secrets,
-            tolerance: TOLERANCE,
-        })
+        Ok(Self { scheme, secrets, tolerance: TOLERANCE })
     }
 
     /// A verifier of [`SignatureScheme::StandardWebhooks`].
@@ -225,11 +221,7 @@ impl Verifier {
         let seconds = wire::seconds(text)?;
         let now = now.timestamp();
         if now.abs_diff(seconds) > self.tolerance.as_secs() {
-            return Err(if seconds < now {
-                VerifyError::TooOld
-            } else {
-                VerifyError::TooNew
-            });
+            return Err(if seconds < now { VerifyError::TooOld } else { VerifyError::TooNew });
         }
         DateTime::from_timestamp(seconds, 0).ok_or(VerifyError::MalformedTimestamp)
     }
@@ -246,11 +238,7 @@ impl Verifier {
                 }
             }
         }
-        if matched.into() {
-            Ok(())
-        } else {
-            Err(VerifyError::NoMatch)
-        }
+        if matched.into() { Ok(()) } else { Err(VerifyError::NoMatch) }
     }
 }
 
@@ -270,9 +258,7 @@ fn once_each<'h, const N: usize>(
     }
     let mut values: [&[u8]; N] = [&[]; N];
     for ((value, slot), name) in values.iter_mut().zip(found).zip(names) {
-        *value = slot.ok_or_else(|| VerifyError::MissingHeader {
-            header: name.to_owned(),
-        })?;
+        *value = slot.ok_or_else(|| VerifyError::MissingHeader { header: name.to_owned() })?;
     }
     Ok(values)
 }

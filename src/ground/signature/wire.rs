@@ -18,9 +18,7 @@ pub(super) fn seconds(text: &[u8]) -> Result<i64, VerifyError> {
     if !(1..=TIMESTAMP_DIGITS).contains(&text.len()) || !text.iter().all(u8::is_ascii_digit) {
         return Err(VerifyError::MalformedTimestamp);
     }
-    Ok(text
-        .iter()
-        .fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')))
+    Ok(text.iter().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')))
 }
 
 /// 1 to 256 visible ASCII characters without a dot, which would move the border between the id and
