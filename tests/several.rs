@@ -82,12 +82,13 @@ async fn three_dispatchers_share_a_file_without_a_duplicate() {
     for running in running {
         running.await.unwrap();
     }
-    let requests = seen.requests.lock().unwrap();
-    assert_eq!(requests.len() as u64, EVENTS * WEBHOOKS, "none is lost");
-    assert!(requests.values().all(|count| *count == 1), "none is sent twice");
+    {
+        let requests = seen.requests.lock().unwrap();
+        assert_eq!(requests.len() as u64, EVENTS * WEBHOOKS, "none is lost");
+        assert!(requests.values().all(|count| *count == 1), "none is sent twice");
+    }
     let by: Vec<u64> = seen.by.iter().map(|count| count.load(Ordering::Relaxed)).collect();
     assert!(by.iter().all(|count| *count > 0), "each had a part: {by:?}");
-    drop(requests);
     let page = handles[1].deliveries(&Default::default(), &PageRequest::default()).await.unwrap();
     assert!(page.items.iter().all(|view| view.delivery.attempt == 1), "one lease each");
 }
