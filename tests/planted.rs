@@ -159,14 +159,14 @@ const BUGS: [Planted; 28] = [
     },
     Planted {
         name: "settles without the fence",
-        file: "src/adapters/memory/settle.rs",
-        find: "match row.delivery.standing(fence)",
-        replace: "match Standing::Holds",
+        file: "src/ports/rules.rs",
+        find: "match (delivery.standing(fence), enabled)",
+        replace: "match (Standing::Holds, enabled)",
     },
     Planted {
         name: "the attempt of a late settlement is thrown away",
         file: "src/adapters/memory/settle.rs",
-        find: "row.record(attempt.as_ref());",
+        find: "settlement.record(&mut row.attempts);",
         replace: "",
     },
     Planted {
@@ -183,9 +183,9 @@ const BUGS: [Planted; 28] = [
     },
     Planted {
         name: "a conflict passes for a duplicate",
-        file: "src/adapters/memory/events.rs",
-        find: "Some(_) => Appended::Conflict",
-        replace: "Some(_) => Appended::Duplicate",
+        file: "src/ports/rules.rs",
+        find: "Some(_) => Self::Conflict",
+        replace: "Some(_) => Self::Duplicate",
     },
     Planted {
         name: "leases to disabled webhooks",
