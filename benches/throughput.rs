@@ -26,7 +26,7 @@ use tidings::{
 };
 
 /// Requests in flight, in the raw loop and in the dispatcher.
-const IN_FLIGHT: u32 = 256;
+const IN_FLIGHT: u32 = 1_024;
 const RAW_IN_FLIGHT: usize = 32;
 
 fn env(name: &str, default: u64) -> u64 {
