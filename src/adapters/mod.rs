@@ -5,5 +5,7 @@ pub mod conformance;
 #[cfg(feature = "hyper")]
 pub(crate) mod hyper;
 pub(crate) mod memory;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
