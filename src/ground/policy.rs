@@ -190,7 +190,7 @@ pub const POSTGRES_WHOLE_LOOK_SHARE: u32 = 20;
 /// Accounts of which it is remembered where to look.
 pub const POSTGRES_ACCOUNTS_KEPT: usize = 1_024;
 /// The least time between two wake-ups that a node sends.
-pub const POSTGRES_NOTIFY_EVERY: Duration = Duration::from_millis(5);
+pub const POSTGRES_NOTIFY_EVERY: Duration = Duration::from_millis(20);
 /// How long to wait before listening again after the connection broke: at first, and at most.
 pub const POSTGRES_RECONNECT: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(5));
@@ -226,7 +226,7 @@ pub const TOKEN_MARGIN: Duration = Duration::from_secs(30);
 /// How long a token endpoint is left in peace after it gave no token.
 pub const TOKEN_REST: Duration = Duration::from_secs(1);
 /// Outcomes in one settle call.
-pub const SETTLE_BATCH: usize = 256;
+pub const SETTLE_BATCH: usize = 512;
 /// Rows that one step of a sweep touches.
 pub const SWEEP_ROWS: usize = 500;
 

@@ -4,3 +4,5 @@
 #[path = "../support/cluster.rs"]
 mod cluster;
 mod conformance;
+mod kit;
+mod statements;

@@ -27,7 +27,7 @@ use crate::ports::storage::{Leased, Routed, Turn};
 
 const EVENTS: Query = Query::new(
     concat!(
-        "SELECT e.seq, e.published, ",
+        "SELECT e.seq, e.published, EXISTS (SELECT FROM {s}.early x WHERE x.event = e.seq), ",
         event_columns!(),
         " FROM {s}.event e WHERE e.seq = ANY ($1)"
     ),
@@ -73,12 +73,15 @@ async fn work(tx: &Tx<'_>, inner: &Inner, turn: &Turn, found: &Found) -> Step<(R
     }
     let seqs: Vec<i64> = found.marks.iter().map(|mark| mark.seq).collect();
     let mut events: HashMap<i64, (Timestamp, Event)> = HashMap::with_capacity(seqs.len());
-    let (rows, early) = try_join(tx.rows(&EVENTS, &[&seqs]), tx.rows(&EARLY, &[&seqs])).await?;
-    let early: HashSet<Uuid> = early.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    for row in rows {
-        let published = rows::time(row.try_get(1)?);
-        events.insert(row.try_get(0)?, (published, rows::event(&row, 2)?));
+    let mut early = Vec::new();
+    for row in tx.rows(&EVENTS, &[&seqs]).await? {
+        let (seq, published): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        if row.try_get(2)? {
+            early.push(seq);
+        }
+        events.insert(seq, (rows::time(published), rows::event(&row, 3)?));
     }
+    let early = made_early(tx, &early).await?;
     let cursors = found
         .marks
         .iter()
@@ -132,6 +135,15 @@ async fn work(tx: &Tx<'_>, inner: &Inner, turn: &Turn, found: &Found) -> Step<(R
     .await?;
     routed.more = more || !unfinished.is_empty() || found.left_accounts() && marks::any(tx).await?;
     Ok((routed, unfinished))
+}
+
+/// The deliveries of these events that were made before they are routed.
+async fn made_early(tx: &Tx<'_>, events: &[i64]) -> Step<HashSet<Uuid>> {
+    if events.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let rows = tx.rows(&EARLY, &[&events]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
 /// Makes the deliveries: leased where nothing stands in the way, else waiting.
