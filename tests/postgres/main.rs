@@ -5,4 +5,7 @@
 mod cluster;
 mod conformance;
 mod kit;
+mod late;
+mod nodes;
+mod setup;
 mod statements;
