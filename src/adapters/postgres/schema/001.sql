@@ -1,0 +1,182 @@
+-- The tables. Times are milliseconds since 1970; everything that refers to an event or a webhook does
+-- so by the number that this schema gave it. {s} stands for the schema's name.
+
+-- seq is the number of the publish. CACHE 1, so that a publish that begins after another one has
+-- ended has the greater number: spans are counted in it.
+CREATE SEQUENCE {s}.event_seq CACHE 1;
+CREATE TABLE {s}.event (
+    seq bigint PRIMARY KEY DEFAULT nextval('{s}.event_seq'),
+    id uuid NOT NULL UNIQUE,
+    account text COLLATE "C" NOT NULL,
+    mode boolean NOT NULL,              -- true is live
+    type text COLLATE "C" NOT NULL,
+    created bigint NOT NULL,
+    published bigint NOT NULL,
+    digest bytea NOT NULL CHECK (octet_length(digest) = 32),
+    payload text NOT NULL
+);
+ALTER SEQUENCE {s}.event_seq OWNED BY {s}.event.seq;
+-- For listings. A host without tenants does without it: all its events are in one account.
+CREATE INDEX event_account ON {s}.event (account, seq) WHERE account <> 'default';
+
+-- An event that is still to be routed. A table of its own, so that routing never rewrites a payload.
+CREATE TABLE {s}.mark (
+    account text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    cursor bigint NOT NULL DEFAULT 0,   -- the last webhook that a wide event was routed to
+    PRIMARY KEY (account, seq)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+    autovacuum_vacuum_cost_delay = 0);
+
+-- A webhook with its lane: what every turn looks at, small and hot.
+CREATE TABLE {s}.webhook (
+    key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id uuid NOT NULL UNIQUE,
+    account text COLLATE "C" NOT NULL,
+    mode boolean NOT NULL,
+    enabled boolean NOT NULL,
+    version bigint NOT NULL,
+    ended bigint,                       -- the last event number before it was deleted
+    retired xid8,                       -- see span
+    next_due bigint,
+    paused_until bigint,
+    failing_since bigint,
+    ready bigint                        -- Lane::ready_at while it is enabled
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX webhook_ready ON {s}.webhook (ready, key) WHERE ready IS NOT NULL;
+CREATE INDEX webhook_account ON {s}.webhook (account, id);
+CREATE INDEX webhook_ended ON {s}.webhook (ended, key) WHERE ended IS NOT NULL;
+
+-- The rest of a webhook, read only when it is changed, listed or sent to for the first time.
+CREATE TABLE {s}.registration (
+    webhook bigint PRIMARY KEY,
+    search text NOT NULL,               -- id and address in lower case
+    record text NOT NULL
+);
+
+-- An event with this number is wanted if from_seq < number, and number <= to_seq or the span is
+-- still open.
+CREATE TABLE {s}.span (
+    account text COLLATE "C" NOT NULL,
+    mode boolean NOT NULL,
+    pattern text COLLATE "C" NOT NULL,
+    webhook bigint NOT NULL,
+    from_seq bigint NOT NULL,
+    to_seq bigint,
+    -- A transaction that began after the span was closed. Once all older ones have ended, no publish
+    -- with a number inside the span can still become visible.
+    retired xid8,
+    PRIMARY KEY (account, mode, pattern, webhook, from_seq)
+);
+CREATE INDEX span_open ON {s}.span (webhook) WHERE to_seq IS NULL;
+CREATE INDEX span_closed ON {s}.span (to_seq) WHERE to_seq IS NOT NULL;
+
+-- A delivery is in one of three tables, by what is done with it. Its id is a function of event,
+-- webhook and cause.
+
+-- It waits in its webhook's lane. Whoever writes here has locked the lane's row before.
+CREATE TABLE {s}.waiting (
+    id uuid PRIMARY KEY,
+    event bigint NOT NULL,
+    webhook bigint NOT NULL,
+    cause uuid,                         -- null for routed ones
+    published bigint NOT NULL,
+    attempt integer NOT NULL,
+    failures integer NOT NULL,
+    interruptions integer NOT NULL,
+    lapsed boolean NOT NULL,
+    due bigint NOT NULL,
+    settled_by uuid                     -- the dispatcher that settled it last
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 10000,
+    autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX waiting_lane ON {s}.waiting (webhook, due);
+CREATE INDEX waiting_age ON {s}.waiting (published);
+
+-- It is being sent. There are never more than all dispatchers may have in flight.
+CREATE TABLE {s}.leased (
+    id uuid PRIMARY KEY,
+    event bigint NOT NULL,
+    webhook bigint NOT NULL,
+    cause uuid,
+    published bigint NOT NULL,
+    attempt integer NOT NULL,
+    failures integer NOT NULL,
+    interruptions integer NOT NULL,
+    lapsed boolean NOT NULL,
+    holder uuid NOT NULL,
+    ticket bigint NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+    autovacuum_vacuum_cost_delay = 0);
+
+-- Nothing will happen to it any more. With its last attempt, if that ended it: most deliveries have
+-- one attempt for good, and this saves them a row.
+CREATE TABLE {s}.ended (
+    id uuid PRIMARY KEY,
+    event bigint NOT NULL,
+    webhook bigint NOT NULL,
+    cause uuid,
+    published bigint NOT NULL,
+    attempt integer NOT NULL,
+    failures integer NOT NULL,
+    interruptions integer NOT NULL,
+    lapsed boolean NOT NULL,
+    state smallint NOT NULL,            -- 2 delivered, 3 exhausted, 4 expired, 5 cancelled
+    at bigint NOT NULL,
+    settled_by uuid,
+    started bigint,                     -- the attempt's, as in the table of attempts
+    latency bigint,
+    status integer,
+    retry_after bigint,
+    failure text,
+    response bytea,
+    truncated boolean,
+    error text
+);
+CREATE INDEX ended_webhook ON {s}.ended (webhook, id);
+
+CREATE TABLE {s}.attempt (
+    delivery uuid NOT NULL,
+    number integer NOT NULL,
+    started bigint NOT NULL,
+    latency bigint NOT NULL,            -- nanoseconds
+    status integer,                     -- of the answer, if there was one
+    retry_after bigint,                 -- nanoseconds
+    failure text,                       -- why there was none
+    response bytea,
+    truncated boolean NOT NULL,
+    error text,
+    PRIMARY KEY (delivery, number)
+);
+
+-- All deliveries, for listings and for people.
+CREATE VIEW {s}.delivery AS
+    SELECT id, event, webhook, cause, published, 0::smallint AS state, due AS at, NULL::bigint AS ticket,
+        attempt, failures, interruptions, lapsed, settled_by AS holder, NULL::bigint AS started,
+        NULL::bigint AS latency, NULL::integer AS status, NULL::bigint AS retry_after,
+        NULL::text AS failure, NULL::bytea AS response, NULL::boolean AS truncated, NULL::text AS error
+    FROM {s}.waiting
+    UNION ALL
+    SELECT id, event, webhook, cause, published, 1::smallint, NULL::bigint, ticket,
+        attempt, failures, interruptions, lapsed, holder, NULL::bigint,
+        NULL::bigint, NULL::integer, NULL::bigint,
+        NULL::text, NULL::bytea, NULL::boolean, NULL::text
+    FROM {s}.leased
+    UNION ALL
+    SELECT id, event, webhook, cause, published, state, at, NULL::bigint,
+        attempt, failures, interruptions, lapsed, settled_by, started,
+        latency, status, retry_after,
+        failure, response, truncated, error
+    FROM {s}.ended;
+
+CREATE TABLE {s}.dispatcher (
+    id uuid PRIMARY KEY,
+    alive_until bigint NOT NULL
+) WITH (fillfactor = 50);
+
+-- Calls whose answer never came: they lease nothing any more.
+CREATE TABLE {s}.abandoned (
+    dispatcher uuid NOT NULL,
+    ticket bigint NOT NULL,
+    PRIMARY KEY (dispatcher, ticket)
+);

@@ -1,0 +1,44 @@
+-- Publishing in a transaction of the host's own, with any driver: one statement, one text, one row
+-- back for each event. `events` is a JSON array of objects {id, account, mode, type, created, digest,
+-- payload}; the answers are stored, duplicate or conflict, in the order of the events. If one is a
+-- conflict, nothing of the call is kept; the transaction goes on either way.
+CREATE FUNCTION {s}.publish(events text) RETURNS SETOF text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    fresh bigint[];
+    answers text[];
+BEGIN
+    -- So that the transaction has its number before its events have theirs.
+    PERFORM pg_current_xact_id();
+    WITH new AS (
+        INSERT INTO {s}.event (id, account, mode, type, created, published, digest, payload)
+        SELECT n.id, n.account, n.mode, n.type, n.created,
+            (extract(epoch FROM clock_timestamp()) * 1000)::bigint, decode(n.digest, 'hex'), n.payload
+        FROM json_to_recordset(events::json) AS n(id uuid, account text, mode boolean, type text,
+            created bigint, digest text, payload text)
+        ON CONFLICT (id) DO NOTHING
+        RETURNING seq, account
+    ), marks AS (
+        INSERT INTO {s}.mark (account, seq) SELECT account, seq FROM new
+    )
+    SELECT array_agg(seq) INTO fresh FROM new;
+    -- A statement of its own: it sees the row of a publish that was faster.
+    SELECT array_agg(CASE
+            WHEN e.digest <> decode(n.digest, 'hex') THEN 'conflict'
+            WHEN e.seq = ANY (fresh) AND n.first THEN 'stored'
+            ELSE 'duplicate'
+        END ORDER BY n.place) INTO answers
+    FROM (
+        SELECT o.place, (o.value->>'id')::uuid AS id, o.value->>'digest' AS digest,
+            row_number() OVER (PARTITION BY (o.value->>'id')::uuid ORDER BY o.place) = 1 AS first
+        FROM json_array_elements(events::json) WITH ORDINALITY AS o(value, place)
+    ) n
+    JOIN {s}.event e ON e.id = n.id;
+    IF 'conflict' = ANY (answers) AND fresh IS NOT NULL THEN
+        DELETE FROM {s}.mark m USING {s}.event e
+            WHERE e.seq = ANY (fresh) AND m.account = e.account AND m.seq = e.seq;
+        DELETE FROM {s}.event WHERE seq = ANY (fresh);
+    END IF;
+    RETURN QUERY SELECT unnest(answers);
+END
+$$;
