@@ -5,5 +5,6 @@ pub mod conformance;
 #[cfg(feature = "hyper")]
 pub(crate) mod hyper;
 pub(crate) mod memory;
+pub(crate) mod outbox;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;

@@ -1,0 +1,12 @@
+//! Publishing in a host's transaction, with the drivers that the crate has itself.
+#![cfg(all(feature = "postgres", feature = "outbox-rusqlite"))]
+
+#[path = "support/cluster.rs"]
+mod cluster;
+#[path = "support/transactions.rs"]
+mod transactions;
+
+#[path = "outbox/postgres.rs"]
+mod postgres;
+#[path = "outbox/sqlite.rs"]
+mod sqlite;
