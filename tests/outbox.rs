@@ -1,8 +1,8 @@
 //! Publishing in a host's transaction, with the drivers that the crate has itself.
 #![cfg(all(feature = "postgres", feature = "outbox-rusqlite"))]
 
-#[path = "support/cluster.rs"]
-mod cluster;
+#[path = "support/databases.rs"]
+mod databases;
 #[path = "support/transactions.rs"]
 mod transactions;
 

@@ -8,8 +8,8 @@ use tidings::storage::Appended::{self, Duplicate, Stored};
 use tidings::{ErrorKind, Event};
 use tokio_postgres::{Client, NoTls};
 
-use crate::cluster::Cluster;
-use crate::transactions::{Host, POSTGRES, Random, SHOP, counts, event, promises};
+use crate::databases::{self, cluster::Cluster};
+use crate::transactions::{Host, POSTGRES, Random, counts, event, promises, with_shop};
 
 struct Db(Client);
 
@@ -29,19 +29,10 @@ impl Host for Db {
 }
 
 /// A database with the tables of the crate (in the schema `tidings`) and of the host.
-fn database() -> String {
-    let cluster = Cluster::shared();
-    let url = cluster.new_database();
-    let name = url.rsplit('/').next().unwrap();
-    cluster.sql(name, &schema("tidings"));
-    cluster.sql(name, SHOP);
+async fn database() -> String {
+    let url = databases::postgres();
+    with_shop(Db(connect(&url).await)).await;
     url
-}
-
-fn schema(name: &str) -> String {
-    let tables = include_str!("../../src/adapters/postgres/schema/001.sql");
-    let publish = include_str!("../../src/adapters/postgres/schema/publish.sql");
-    format!("CREATE SCHEMA {{s}}; {tables} {publish}").replace("{s}", name)
 }
 
 async fn connect(url: &str) -> Client {
@@ -51,7 +42,7 @@ async fn connect(url: &str) -> Client {
 }
 
 async fn host() -> (Db, String) {
-    let url = database();
+    let url = database().await;
     (Db(connect(&url).await), url)
 }
 
@@ -61,9 +52,9 @@ promises!(POSTGRES, host(), 2_000, #[ignore = "needs PostgreSQL: tests/run"]);
 #[tokio::test]
 #[ignore = "needs PostgreSQL: tests/run"]
 async fn every_kind_of_transaction_publishes() {
-    let url = database();
+    let url = database().await;
     let name = url.rsplit('/').next().unwrap();
-    Cluster::shared().sql(name, &schema("hooks_2"));
+    Cluster::shared().sql(name, &databases::schema("hooks_2"));
     let outbox = Outbox::postgres_in("hooks_2").unwrap();
     let mut client = connect(&url).await;
     let mut tx = client.transaction().await.unwrap();
@@ -93,7 +84,7 @@ fn only_plain_names_are_schemas() {
 #[tokio::test]
 #[ignore = "needs PostgreSQL: tests/run"]
 async fn a_racing_publish_waits_for_the_first_and_tells_what_became_of_it() {
-    let url = database();
+    let url = database().await;
     let (mut one, mut two) = (connect(&url).await, connect(&url).await);
     for (number, end, content, expected) in [
         (1, "COMMIT", 0, Ok(Duplicate)),
@@ -137,7 +128,7 @@ async fn wait_for_a_lock(url: &str) {
 #[tokio::test]
 #[ignore = "needs PostgreSQL: tests/run"]
 async fn of_racing_publishes_one_is_stored() {
-    let url = database();
+    let url = database().await;
     let mut racers = Vec::new();
     for racer in 0..8 {
         let mut client = connect(&url).await;
@@ -170,7 +161,7 @@ async fn of_racing_publishes_one_is_stored() {
 #[tokio::test]
 #[ignore = "needs PostgreSQL: tests/run"]
 async fn a_strict_transaction_that_lost_a_race_is_told_to_repeat() {
-    let url = database();
+    let url = database().await;
     let (mut one, mut two) = (connect(&url).await, connect(&url).await);
     for (number, isolation) in [(1, "REPEATABLE READ"), (2, "SERIALIZABLE")] {
         two.batch_execute(&format!("BEGIN ISOLATION LEVEL {isolation}; SELECT 1 FROM shop"))
@@ -195,7 +186,7 @@ async fn a_strict_transaction_that_lost_a_race_is_told_to_repeat() {
 #[tokio::test]
 #[ignore = "needs PostgreSQL: tests/run"]
 async fn a_role_needs_the_rights_that_are_documented() {
-    let url = database();
+    let url = database().await;
     let name = url.rsplit('/').next().unwrap();
     let cluster = Cluster::shared();
     let role = format!("host_of_{name}");

@@ -14,7 +14,8 @@ use tidings::transport::{Response, transport_fn};
 use tidings::{ErrorKind, Event, Registration, Tidings};
 use tokio::sync::oneshot;
 
-use crate::transactions::{Host, SHOP, SQLITE, counts, event, promises};
+use crate::databases;
+use crate::transactions::{Host, SQLITE, counts, event, promises, with_shop};
 
 struct Db(Connection);
 
@@ -35,10 +36,8 @@ impl Host for Db {
 
 /// A file with the tables of the crate and of the host.
 async fn file() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let storage = open(&folder).await;
-    storage.close().await;
-    connect(&folder).execute_batch(SHOP).unwrap();
+    let folder = databases::sqlite().await;
+    with_shop(Db(connect(&folder))).await;
     folder
 }
 

@@ -57,8 +57,11 @@ pub(crate) const POSTGRES: Database = Database {
         WHERE abs(e.published - extract(epoch FROM now()) * 1000) < 600000 AND $1 = '' ORDER BY e.seq",
 };
 
-/// The table of the host that its transactions change.
-pub(crate) const SHOP: &str = "CREATE TABLE shop (change integer NOT NULL)";
+/// The host, with the table that its transactions change.
+pub(crate) async fn with_shop<H: Host>(mut host: H) -> H {
+    host.run("CREATE TABLE shop (change integer NOT NULL)").await.unwrap();
+    host
+}
 
 /// Commits a change with two events.
 pub(crate) async fn a_commit_leaves_all(host: &mut dyn Host, on: Database) {
@@ -337,8 +340,8 @@ impl Random {
     }
 }
 
-/// One test for each promise: `$open` makes a [`Host`] over an empty database with [`SHOP`], and
-/// says what must live as long.
+/// One test for each promise: `$open` makes a [`Host`] with a shop over empty tables, and says what
+/// must live as long.
 macro_rules! promises {
     ($database:expr, $open:expr, $transactions:expr $(, #[$attribute:meta])*) => {
         promises!(@ $database, $open, [$(#[$attribute])*],
