@@ -123,6 +123,7 @@
 //! | `engine` | yes | ports, dispatcher, the `Tidings` handle, the in-memory storage (tokio) |
 //! | `sqlite` | yes | durable storage in one SQLite file |
 //! | `sqlite-bundled` | yes | compiles SQLite into the program |
+//! | `postgres` | no | durable storage for many nodes in PostgreSQL |
 //! | `outbox-rusqlite` | no | the outbox over transactions of rusqlite |
 //! | `hyper` | yes | the HTTP transport over hyper and rustls |
 //! | `native-roots` | no | trust in the operating system's root certificates |
@@ -209,6 +210,9 @@ pub mod storage {
     #[cfg(feature = "conformance")]
     pub use crate::adapters::conformance;
     pub use crate::adapters::memory::MemoryStorage;
+    #[cfg(feature = "postgres")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+    pub use crate::adapters::postgres::{Migration, PostgresOptions, PostgresStorage};
     #[cfg(feature = "sqlite")]
     pub use crate::adapters::sqlite::{SqliteOptions, SqliteStorage};
     pub use crate::ports::kept::KeptWebhook;

@@ -28,8 +28,6 @@ pub const API_VERSION_BYTES_MAX: usize = 64;
 pub const PUBLISH_EVENTS_MAX: usize = 10_000;
 /// Bytes of payload in one publish in the host's transaction: they travel as one value.
 pub const OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Bytes of the name of a schema in PostgreSQL, which cuts longer ones off.
-pub const SCHEMA_NAME_BYTES_MAX: usize = 63;
 
 // --- ground: webhooks --------------------------------------------------------------------------
 
@@ -156,6 +154,44 @@ pub const SQLITE_WEBHOOKS_KEPT: usize = 4_096;
 pub const SQLITE_SPANS_KEPT: usize = 1_024;
 /// Events that one step of the pruning looks at: clocks may disagree by as many publishes.
 pub const SQLITE_PRUNE_STRETCH: i64 = 512;
+
+// --- the PostgreSQL storage --------------------------------------------------------------------
+
+/// Connections of a storage when nobody says, and at most.
+pub const POSTGRES_CONNECTIONS: usize = 10;
+/// See [`POSTGRES_CONNECTIONS`].
+pub const POSTGRES_CONNECTIONS_MAX: usize = 1_000;
+/// How long a call waits for a connection when nobody says.
+pub const POSTGRES_WAIT: Duration = Duration::from_secs(10);
+/// How often a transaction is tried that PostgreSQL took back because of others.
+pub const POSTGRES_TRIES: u32 = 10;
+/// Bytes of a schema's name, as PostgreSQL has it.
+pub const POSTGRES_NAME_MAX: usize = 63;
+/// Webhooks that a storage keeps in memory.
+pub const POSTGRES_WEBHOOKS_KEPT: usize = 16_384;
+/// Spans of one pattern that are read at once.
+pub const POSTGRES_SPANS_READ: usize = 2_048;
+/// Lanes that one claim call locks at once.
+pub const POSTGRES_CLAIM_LANES: usize = 512;
+/// Rows that a listing reads at once where most do not fit.
+pub const POSTGRES_LISTING_ROWS: usize = 2_048;
+/// As [`SQLITE_PRUNE_STRETCH`].
+pub const POSTGRES_PRUNE_STRETCH: i64 = 512;
+/// How far behind the newest publish a look for marks begins: a publish that takes longer is found
+/// by a look at everything.
+pub const POSTGRES_FLOOR_LAG: Duration = Duration::from_secs(1);
+/// The least time between two looks at everything, and how many times as long as it takes one must
+/// wait for the next.
+pub const POSTGRES_WHOLE_LOOK: Duration = Duration::from_millis(250);
+/// See [`POSTGRES_WHOLE_LOOK`].
+pub const POSTGRES_WHOLE_LOOK_SHARE: u32 = 20;
+/// Accounts of which it is remembered where to look.
+pub const POSTGRES_ACCOUNTS_KEPT: usize = 1_024;
+/// The least time between two wake-ups that a node sends.
+pub const POSTGRES_NOTIFY_EVERY: Duration = Duration::from_millis(5);
+/// How long to wait before listening again after the connection broke: at first, and at most.
+pub const POSTGRES_RECONNECT: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(5));
 /// Abandoned calls that are remembered of one dispatcher.
 pub const ABANDONED_KEPT: i64 = 4_096;
 

@@ -165,6 +165,28 @@ pub trait DeliveryQueue: Debug + Send + Sync + 'static {
     /// cancelled; events published before `prune_before` that have no mark and no unfinished
     /// delivery are removed with their deliveries and attempts.
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept>;
+
+    /// The clock of a storage that several machines share: due times and leases go by it, so that
+    /// their own clocks need not agree. `None` where the dispatcher's clock is as good.
+    async fn time(&self) -> Result<Option<Timestamp>> {
+        Ok(None)
+    }
+
+    /// How dispatchers elsewhere are woken; without it they poll.
+    fn wakeup(&self) -> Option<&dyn Wakeup> {
+        None
+    }
+}
+
+/// Wakes dispatchers of other processes. Nothing depends on it but speed.
+#[async_trait]
+pub trait Wakeup: Debug + Send + Sync {
+    /// There may be something to do, for everybody. Does not wait.
+    fn announce(&self);
+
+    /// Waits until more announcements were heard than `seen`, and says how many; 0 were heard before
+    /// the first call. Dropping the future loses none.
+    async fn heard(&self, seen: u64) -> u64;
 }
 
 /// All that the engine needs of a storage.

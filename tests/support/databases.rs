@@ -5,7 +5,7 @@
 pub(crate) mod cluster;
 
 use tempfile::TempDir;
-use tidings::storage::{SqliteOptions, SqliteStorage};
+use tidings::storage::{PostgresStorage, SqliteOptions, SqliteStorage};
 
 use cluster::Cluster;
 
@@ -28,7 +28,6 @@ pub(crate) fn postgres() -> String {
 
 /// What makes the crate's tables in a schema.
 pub(crate) fn schema(name: &str) -> String {
-    let tables = include_str!("../../src/adapters/postgres/schema/001.sql");
-    let publish = include_str!("../../src/adapters/postgres/schema/publish.sql");
-    format!("CREATE SCHEMA {{s}}; {tables} {publish}").replace("{s}", name)
+    let steps = PostgresStorage::migrations(name).unwrap();
+    steps.into_iter().map(|step| step.sql).collect()
 }

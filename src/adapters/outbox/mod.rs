@@ -10,9 +10,10 @@ mod postgres;
 #[cfg(feature = "outbox-rusqlite")]
 mod rusqlite;
 
+use crate::adapters::schema_name::check_name;
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::event::Event;
-use crate::ground::policy::{OUTBOX_BYTES_MAX, PUBLISH_EVENTS_MAX, SCHEMA_NAME_BYTES_MAX};
+use crate::ground::policy::{OUTBOX_BYTES_MAX, PUBLISH_EVENTS_MAX};
 use crate::ports::sql::{BlockingSqlExecutor, BoxError, SqlExecutor};
 use crate::ports::storage::Appended;
 use exchange::Exchange;
@@ -87,20 +88,10 @@ impl Outbox {
     /// call of this leaves one behind.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) unless the name has 1 to 63 characters of `a` to `z`, `0` to
-    /// `9` and `_`, the first of them no digit.
+    /// [`Invalid`](ErrorKind::Invalid) unless the name is 1 to 63 lower-case letters, digits or `_`, and
+    /// does not begin with a digit.
     pub fn postgres_in(schema: &str) -> Result<Self> {
-        let plain = |char: char| matches!(char, 'a'..='z' | '0'..='9' | '_');
-        if schema.is_empty()
-            || schema.len() > SCHEMA_NAME_BYTES_MAX
-            || schema.starts_with(|first: char| first.is_ascii_digit())
-            || !schema.chars().all(plain)
-        {
-            let message = format!(
-                "is not a name of 1 to {SCHEMA_NAME_BYTES_MAX} characters a to z, 0 to 9 and _"
-            );
-            return Err(Error::invalid("schema", message));
-        }
+        check_name(schema)?;
         let publish = format!("SELECT answer FROM \"{schema}\".publish($1::text) AS answer");
         Ok(Self { dialect: Dialect::Postgres(publish.leak()) })
     }

@@ -30,7 +30,7 @@ CREATE TABLE {s}.mark (
 
 -- A webhook with its lane: what every turn looks at, small and hot.
 CREATE TABLE {s}.webhook (
-    key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    key bigint GENERATED ALWAYS AS IDENTITY (START WITH 2) PRIMARY KEY,   -- 1 is a cursor before all
     id uuid NOT NULL UNIQUE,
     account text COLLATE "C" NOT NULL,
     mode boolean NOT NULL,
@@ -69,7 +69,7 @@ CREATE TABLE {s}.span (
     retired xid8,
     PRIMARY KEY (account, mode, pattern, webhook, from_seq)
 );
-CREATE INDEX span_open ON {s}.span (webhook) WHERE to_seq IS NULL;
+CREATE INDEX span_webhook ON {s}.span (webhook);
 CREATE INDEX span_closed ON {s}.span (to_seq) WHERE to_seq IS NOT NULL;
 
 -- A delivery is in one of three tables, by what is done with it. Its id is a function of event,

@@ -1,0 +1,278 @@
+//! Claim: waiting deliveries that are due become leases.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use super::Inner;
+use super::dispatchers;
+use super::fault::{Fault, Step};
+use super::lanes::{self, Slot, Slots, slot_columns};
+use super::rows::{self, Kept, count, event_columns, waiting_columns};
+use super::tx::{Query, Tx};
+use crate::ground::event::Event;
+use crate::ground::lane::Readiness;
+use crate::ground::policy::POSTGRES_CLAIM_LANES;
+use crate::ground::time::{Timestamp, after, to_millis};
+use crate::ground::webhook::Webhook;
+use crate::ports::storage::{Claimed, Leased, Turn};
+
+// A lane that somebody else has locked is passed over: it is being seen to.
+const READY: Query = Query::new(
+    concat!(
+        "SELECT ",
+        slot_columns!(),
+        " FROM {s}.webhook w WHERE w.ready <= $1 AND w.id <> ALL ($2) AND w.key <> ALL ($3) \
+         ORDER BY w.ready, w.key LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED"
+    ),
+    &[Type::INT8, Type::UUID_ARRAY, Type::INT8_ARRAY, Type::INT8],
+);
+// One more than is wanted of each: it tells what is left. From the lane's bound on, so that what was
+// claimed before is not walked over.
+const WAITING: Query = Query::new(
+    concat!(
+        "SELECT ",
+        waiting_columns!(),
+        " FROM unnest($1, $2, $3) AS l(key, bound, few) CROSS JOIN LATERAL ( \
+         SELECT * FROM {s}.waiting w WHERE w.webhook = l.key AND w.due >= l.bound \
+         ORDER BY w.due LIMIT l.few) d"
+    ),
+    &[Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY],
+);
+const EVENTS: Query = Query::new(
+    concat!("SELECT e.seq, ", event_columns!(), " FROM {s}.event e WHERE e.seq = ANY ($1)"),
+    &[Type::INT8_ARRAY],
+);
+const LEASE: Query = Query::new(
+    "WITH taken AS (DELETE FROM {s}.waiting WHERE id = ANY ($1) RETURNING *) \
+     INSERT INTO {s}.leased (id, event, webhook, cause, published, attempt, failures, \
+     interruptions, lapsed, holder, ticket) \
+     SELECT id, event, webhook, cause, published, attempt + 1, failures, interruptions, lapsed, $2, $3 \
+     FROM taken",
+    &[Type::UUID_ARRAY, Type::UUID, Type::INT8],
+);
+const NEXT: Query = Query::new("SELECT min(ready) FROM {s}.webhook WHERE ready IS NOT NULL", &[]);
+
+/// Leases waiting deliveries that are due.
+pub(super) async fn claim(inner: &Inner, turn: &Turn) -> Step<Claimed> {
+    let tx = inner.database.begin().await?;
+    let result = work(&tx, inner, turn).await;
+    tx.end(result).await
+}
+
+async fn work(tx: &Tx<'_>, inner: &Inner, turn: &Turn) -> Step<Claimed> {
+    let now = to_millis(turn.now);
+    let ((), dead) = tokio::try_join!(dispatchers::check(tx, turn), dispatchers::dead(tx, now))?;
+    if !dead.is_empty() {
+        dispatchers::reap(tx, &dead, now).await?;
+    }
+    let mut claimer = Claimer {
+        tx,
+        inner,
+        turn,
+        now,
+        left: turn.total,
+        slots: Slots::new(),
+        rooms: HashMap::new(),
+        picked: Vec::new(),
+    };
+    while claimer.left > 0 {
+        let mut lanes = claimer.ready().await?;
+        if lanes.is_empty() {
+            break;
+        }
+        while claimer.left > 0 && !lanes.is_empty() {
+            lanes = claimer.round(&lanes).await?;
+        }
+    }
+    let (leased, next) = claimer.finish().await?;
+    Ok(Claimed { leased, next_due: next.map(rows::time) })
+}
+
+/// A waiting delivery that is to be leased.
+struct Picked {
+    kept: Kept,
+    failing_since: Option<Timestamp>,
+    probe: bool,
+}
+
+struct Claimer<'c> {
+    tx: &'c Tx<'c>,
+    inner: &'c Inner,
+    turn: &'c Turn,
+    now: Timestamp,
+    /// Leases left to give.
+    left: u32,
+    /// The lanes that this call has locked.
+    slots: Slots,
+    rooms: HashMap<i64, u32>,
+    picked: Vec<Picked>,
+}
+
+impl Claimer<'_> {
+    /// Locks the next lanes that are ready and have room, longest ready first. Each gives at least
+    /// one delivery, as a rule, so as many lanes as permits are enough.
+    async fn ready(&mut self) -> Step<Vec<i64>> {
+        let full = self.turn.busy.keys().filter(|webhook| self.turn.room(**webhook) == 0);
+        let full: Vec<Uuid> = full.map(|webhook| webhook.uuid()).collect();
+        if self.turn.each == 0 {
+            return Ok(Vec::new());
+        }
+        let seen: Vec<i64> = self.slots.keys().copied().collect();
+        let limit = i64::from(self.left).min(count(POSTGRES_CLAIM_LANES));
+        let values: [super::tx::Value<'_>; 4] = [&rows::millis(self.now), &full, &seen, &limit];
+        let found = self.tx.rows(&READY, &values).await?;
+        let mut keys = Vec::with_capacity(found.len());
+        let mut locked = Vec::with_capacity(found.len());
+        for row in &found {
+            let slot = Slot::read(row, 0)?;
+            keys.push(slot.key);
+            self.rooms.insert(slot.key, self.turn.room(slot.id));
+            locked.push(slot);
+        }
+        // Those whose record cannot be read give nothing.
+        let readable = lanes::webhooks(self.tx, &self.inner.webhooks, locked.iter()).await?;
+        keys.retain(|key| readable.contains_key(key));
+        self.slots.extend(locked.into_iter().map(|slot| (slot.key, slot)));
+        Ok(keys)
+    }
+
+    /// How many deliveries a lane may give in a round, and whether the one is a probe.
+    fn few(&self, key: i64, share: u32) -> (u32, bool) {
+        let Some(slot) = self.slots.get(&key) else { return (0, false) };
+        let room = self.rooms.get(&key).copied().unwrap_or_default();
+        match slot.lane.readiness(self.now) {
+            Readiness::NotReady => (0, false),
+            Readiness::Probe => (room.min(1), true),
+            Readiness::Open => (share.min(room), false),
+        }
+    }
+
+    /// Picks a few deliveries from each lane. Answers with the lanes that may have more.
+    async fn round(&mut self, lanes: &[i64]) -> Step<Vec<i64>> {
+        let share = (self.left / u32::try_from(lanes.len()).unwrap_or(u32::MAX)).max(1);
+        let (mut keys, mut bounds, mut fews) = (Vec::new(), Vec::new(), Vec::new());
+        let mut left = self.left;
+        for key in lanes {
+            let few = self.few(*key, share).0.min(left);
+            let Some(slot) = self.slots.get(key).filter(|_| few > 0) else { continue };
+            left -= few;
+            keys.push(*key);
+            bounds.push(slot.lane.next_due.map_or(i64::MIN, rows::millis));
+            // What was picked in the rounds before is still there.
+            let before = self.picked.iter().filter(|picked| picked.kept.webhook == *key).count();
+            fews.push(count(before) + i64::from(few) + 1);
+        }
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = self.tx.rows(&WAITING, &[&keys, &bounds, &fews]).await?;
+        let taken: std::collections::HashSet<_> =
+            self.picked.iter().map(|picked| picked.kept.id()).collect();
+        let mut waiting: HashMap<i64, Vec<Kept>> = HashMap::new();
+        for row in &found {
+            let kept = Kept::read(row, 0)?;
+            if !taken.contains(&kept.id()) {
+                waiting.entry(kept.webhook).or_default().push(kept);
+            }
+        }
+        let mut rest = Vec::new();
+        for key in keys {
+            if self.take(key, share, waiting.remove(&key).unwrap_or_default()) {
+                rest.push(key);
+            }
+        }
+        Ok(rest)
+    }
+
+    /// Takes what may be taken of a lane's next deliveries, which are in order. Says whether there
+    /// may be more to take.
+    fn take(&mut self, key: i64, share: u32, waiting: Vec<Kept>) -> bool {
+        let (few, probe) = self.few(key, share);
+        let few = few.min(self.left);
+        let Some(slot) = self.slots.get_mut(&key) else { return false };
+        let failing_since = slot.lane.failing_since;
+        let (mut given, mut next_due) = (0, None);
+        for kept in waiting {
+            let due = kept.due();
+            if given < few && due <= self.now {
+                given += 1;
+                self.picked.push(Picked { kept, failing_since, probe });
+            } else {
+                next_due = Some(due);
+                break;
+            }
+        }
+        self.left -= given;
+        slot.lane.next_due = next_due;
+        if let Some(room) = self.rooms.get_mut(&key) {
+            *room = room.saturating_sub(given);
+        }
+        if probe && given > 0 {
+            slot.lane.probe(after(self.now, self.turn.probe));
+        }
+        !probe && given == few && next_due.is_some_and(|due| due <= self.now)
+    }
+
+    /// Leases what was picked, and says when there is more.
+    async fn finish(self) -> Step<(Vec<Leased>, Option<i64>)> {
+        let ids: Vec<Uuid> = self.picked.iter().map(|picked| picked.kept.id().uuid()).collect();
+        let mut seqs: Vec<i64> = self.picked.iter().map(|picked| picked.kept.event).collect();
+        seqs.sort_unstable();
+        seqs.dedup();
+        let (tx, turn) = (self.tx, self.turn);
+        let lease = async {
+            if ids.is_empty() {
+                return Ok((Vec::new(), HashMap::new()));
+            }
+            let ticket = turn.ticket.cast_signed();
+            let giving =
+                self.picked.iter().filter_map(|picked| self.slots.get(&picked.kept.webhook));
+            let dispatcher = turn.dispatcher.uuid();
+            let lease: [super::tx::Value<'_>; 3] = [&ids, &dispatcher, &ticket];
+            let seqs: [super::tx::Value<'_>; 1] = [&seqs];
+            let (events, webhooks, ()) = tokio::try_join!(
+                tx.rows(&EVENTS, &seqs),
+                lanes::webhooks(tx, &self.inner.webhooks, giving),
+                tx.run(&LEASE, &lease),
+            )?;
+            Ok::<_, Fault>((events, webhooks))
+        };
+        let next = async {
+            lanes::write(tx, &self.slots).await?;
+            tx.rows(&NEXT, &[]).await
+        };
+        let ((events, webhooks), next) = tokio::try_join!(lease, next)?;
+        let next = next.first().map_or(Ok(None), |row| row.try_get(0))?;
+        let mut by_seq: HashMap<i64, Event> = HashMap::with_capacity(events.len());
+        for row in &events {
+            by_seq.insert(row.try_get(0)?, rows::event(row, 1)?);
+        }
+        Ok((leases(self.picked, turn, &self.slots, &by_seq, &webhooks)?, next))
+    }
+}
+
+/// The leases, as the database has them now.
+fn leases(
+    picked: Vec<Picked>,
+    turn: &Turn,
+    slots: &Slots,
+    events: &HashMap<i64, Event>,
+    webhooks: &HashMap<i64, Arc<Webhook>>,
+) -> Step<Vec<Leased>> {
+    let mut leased = Vec::with_capacity(picked.len());
+    for Picked { kept, failing_since, probe } in picked {
+        let key = kept.webhook;
+        let parts = (events.get(&kept.event), slots.get(&key), webhooks.get(&key));
+        let (Some(event), Some(slot), Some(webhook)) = parts else {
+            return Err(Fault::unreadable("a delivery without its event or its webhook"));
+        };
+        let mut delivery = kept.delivery(event.id(), slot.id);
+        delivery.lease(turn.dispatcher, turn.ticket);
+        let (event, webhook) = (event.clone(), Arc::clone(webhook));
+        leased.push(Leased { delivery, event, webhook, failing_since, probe });
+    }
+    Ok(leased)
+}

@@ -1,0 +1,86 @@
+//! Connections: from a URL to a pool and a herald.
+
+use std::sync::Arc;
+
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use rustls::{ClientConfig, RootCertStore};
+use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::herald::Herald;
+use super::options::PostgresOptions;
+use super::schema;
+use crate::ground::error::{Error, ErrorKind, Result};
+
+/// A pool of connections to `url`, and the herald.
+pub(super) fn open(url: &str, options: &PostgresOptions) -> Result<(Pool, Herald)> {
+    schema::check_name(&options.schema)?;
+    let config = parse("url", url, options)?;
+    let manager = Manager::from_config(
+        config,
+        tls(options)?,
+        ManagerConfig { recycling_method: RecyclingMethod::Fast },
+    );
+    let pool = Pool::builder(manager)
+        .max_size(options.connections)
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(options.wait))
+        .create_timeout(Some(options.wait))
+        .recycle_timeout(Some(options.wait))
+        .build()
+        .map_err(|error| {
+            let message = "the pool of connections cannot be made";
+            Error::new(ErrorKind::Unavailable, message).with_source(error)
+        })?;
+    let herald = match &options.listen_url {
+        _ if !options.announce => Herald::silent(),
+        Some(direct) => herald(direct, options)?,
+        None if options.pooler => Herald::silent(),
+        None => herald(url, options)?,
+    };
+    Ok((pool, herald))
+}
+
+/// A herald on a connection to `url`.
+pub(super) fn herald(url: &str, options: &PostgresOptions) -> Result<Herald> {
+    let config = parse("listen_url", url, options)?;
+    Ok(Herald::start(config, tls(options)?, options.schema.clone()))
+}
+
+fn parse(field: &'static str, url: &str, options: &PostgresOptions) -> Result<Config> {
+    // The cause is not kept: it may quote the URL, and that may have a password in it.
+    let mut config: Config = url.parse().map_err(|_| {
+        Error::invalid(
+            field,
+            "must be like postgres://user:password@host:port/database, or host=… user=… dbname=…",
+        )
+    })?;
+    if config.get_ssl_mode() == SslMode::Prefer && options.tls.is_none() {
+        // What nobody asked for would fail at every server with a certificate of its own making.
+        config.ssl_mode(SslMode::Disable);
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("tidings");
+    }
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(options.wait);
+    }
+    Ok(config)
+}
+
+fn tls(options: &PostgresOptions) -> Result<MakeRustlsConnect> {
+    if let Some(config) = &options.tls {
+        return Ok(MakeRustlsConnect::new(ClientConfig::clone(config)));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "TLS cannot be set up").with_source(error)
+        })?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}
