@@ -6,6 +6,10 @@ mod databases;
 #[path = "support/transactions.rs"]
 mod transactions;
 
+#[path = "outbox/delivery.rs"]
+mod delivery;
+#[path = "outbox/held.rs"]
+mod held;
 #[path = "outbox/postgres.rs"]
 mod postgres;
 #[path = "outbox/sqlite.rs"]

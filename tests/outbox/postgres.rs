@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tidings::outbox::{BoxError, Outbox, SqlExecutor};
 use tidings::storage::Appended::{self, Duplicate, Stored};
-use tidings::{ErrorKind, Event};
+use tidings::storage::PostgresStorage;
+use tidings::{ErrorKind, Event, Tidings};
 use tokio_postgres::{Client, NoTls};
 
 use crate::databases::{self, cluster::Cluster};
+use crate::delivery;
 use crate::transactions::{Host, POSTGRES, Random, counts, event, promises, with_shop};
 
 struct Db(Client);
@@ -206,4 +208,19 @@ async fn a_role_needs_the_rights_that_are_documented() {
     assert_eq!(Outbox::postgres().publish(&mut client, &[event(1, 0)]).await.unwrap(), [Stored]);
     let error = Outbox::postgres().publish(&mut client, &[event(2, 0), event(1, 1)]).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Conflict);
+}
+
+/// Publishes beside a running dispatcher, which a rolled-back event never reaches.
+#[tokio::test]
+#[ignore = "needs PostgreSQL: tests/run"]
+async fn what_is_committed_is_delivered() {
+    let url = database().await;
+    let tidings = Tidings::new(PostgresStorage::connect(&url).await.unwrap());
+    let mut client = connect(&url).await;
+    delivery::what_is_committed_is_delivered(&tidings, async |number| {
+        let mut tx = client.transaction().await.unwrap();
+        Outbox::postgres().publish(&mut tx, &[event(number, 0)]).await.unwrap();
+        if number % 2 == 0 { tx.commit().await.unwrap() } else { tx.rollback().await.unwrap() }
+    })
+    .await;
 }

@@ -10,12 +10,10 @@ use tempfile::TempDir;
 use tidings::outbox::{BlockingSqlExecutor, BoxError, Outbox};
 use tidings::storage::Appended::{self, Duplicate, Stored};
 use tidings::storage::{SqliteOptions, SqliteStorage};
-use tidings::transport::{Response, transport_fn};
-use tidings::{ErrorKind, Event, Registration, Tidings};
-use tokio::sync::oneshot;
+use tidings::{ErrorKind, Event, Tidings};
 
-use crate::databases;
 use crate::transactions::{Host, SQLITE, counts, event, promises, with_shop};
+use crate::{databases, delivery};
 
 struct Db(Connection);
 
@@ -159,40 +157,11 @@ async fn a_publish_that_cannot_be_says_why() {
 async fn what_is_committed_is_delivered() {
     let folder = file().await;
     let tidings = Tidings::new(open(&folder).await);
-    let registration = Registration::new("https://example.com/hook", ["order.*"]).unwrap();
-    tidings.create(registration.enabled(true)).await.unwrap();
-    let (sent, mut arrived) = tokio::sync::mpsc::unbounded_channel();
-    let transport = transport_fn(move |request| {
-        let id = request.http.headers()["webhook-id"].to_str().unwrap().to_owned();
-        sent.send(id).unwrap();
-        async { Ok(Response::new(204)) }
-    });
-    let (stop, stopped) = oneshot::channel::<()>();
-    let dispatcher = tidings.dispatcher(transport).unwrap();
-    let running = tokio::spawn(dispatcher.run(async {
-        let _ = stopped.await;
-    }));
-
     let mut conn = connect(&folder);
-    for number in 0..20 {
+    delivery::what_is_committed_is_delivered(&tidings, async |number| {
         let mut tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
         Outbox::sqlite().publish_blocking(&mut tx, &[event(number, 0)]).unwrap();
-        if number % 2 == 0 {
-            tx.commit().unwrap()
-        } else {
-            tx.rollback().unwrap()
-        }
-        tidings.wake();
-    }
-    let mut delivered = Vec::new();
-    for _ in 0..10 {
-        let waited = tokio::time::timeout(Duration::from_secs(30), arrived.recv()).await;
-        delivered.push(waited.expect("a delivery").unwrap());
-    }
-    stop.send(()).unwrap();
-    running.await.unwrap();
-    assert!(arrived.try_recv().is_err());
-    delivered.sort();
-    let even = (0..20).step_by(2);
-    assert_eq!(delivered, even.map(|number| event(number, 0).id().to_string()).collect::<Vec<_>>());
+        if number % 2 == 0 { tx.commit().unwrap() } else { tx.rollback().unwrap() }
+    })
+    .await;
 }

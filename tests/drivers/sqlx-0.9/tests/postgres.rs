@@ -18,7 +18,7 @@ struct Db(PgConnection);
 #[async_trait]
 impl Host for Db {
     async fn run(&mut self, sql: &'static str) -> Result<(), BoxError> {
-        sqlx::raw_sql(sql).execute(&mut self.0).await?;
+        sqlx::query(sql).execute(&mut self.0).await?;
         Ok(())
     }
 
