@@ -40,8 +40,18 @@ impl Core {
         Ok(bytes)
     }
 
-    /// Tells the dispatchers of this handle that there may be something to do.
+    /// The time by the storage's own clock, where several machines share it.
+    pub(crate) async fn shared_now(&self) -> Result<Timestamp> {
+        let time = self.storage.time().await?;
+        Ok(time.map_or_else(|| self.now(), to_millis))
+    }
+
+    /// Tells the dispatchers of this handle that there may be something to do, and those of other
+    /// processes where the storage can.
     pub(crate) fn ring(&self) {
-        self.bell.notify_waiters();
+        match self.storage.wakeup() {
+            Some(wakeup) => wakeup.announce(),
+            None => self.bell.notify_waiters(),
+        }
     }
 }

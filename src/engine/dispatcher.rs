@@ -41,7 +41,7 @@ use crate::ground::delivery::{Attempt, Outcome};
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::id::{DeliveryId, DispatcherId};
 use crate::ground::policy::{ROUTE_DELIVERIES, ROUTE_MARKS, SWEEP_ROWS, TIMEOUT_RANGE};
-use crate::ground::time::{Timestamp, after, before};
+use crate::ground::time::{Timestamp, after, before, to_millis};
 use crate::ports::storage::{
     Alive, Claimed, Heartbeat, Leased, Routed, Settled, Settlement, Sweep, Swept, Turn,
 };
@@ -113,6 +113,15 @@ struct Outgoing {
     settlement: Settlement,
 }
 
+/// The answer to a sign of life, with the storage's own clock.
+struct Beaten {
+    begun: Instant,
+    /// How many abandoned calls it named.
+    count: usize,
+    clock: Option<(Timestamp, Instant)>,
+    answer: Result<Alive>,
+}
+
 /// A batch, and what became of it.
 type Written = (Vec<Outgoing>, Result<Vec<Settled>>);
 
@@ -151,11 +160,13 @@ struct Running {
     settle_at: Option<Instant>,
     settling: Option<BoxFuture<'static, Written>>,
     settle_rest: Option<Instant>,
-    beating: Option<BoxFuture<'static, (Instant, usize, Result<Alive>)>>,
+    beating: Option<BoxFuture<'static, Beaten>>,
     beat_at: Instant,
     /// Whether the storage has heard of this dispatcher.
     known: bool,
     alive_until: Option<Instant>,
+    /// The storage's own clock, and when it was read.
+    shared_clock: Option<(Timestamp, Instant)>,
     sweeping: Option<BoxFuture<'static, Result<Swept>>>,
     sweep_at: Option<Instant>,
     poll_at: Instant,
@@ -186,6 +197,7 @@ impl Running {
             beat_at: now,
             known: false,
             alive_until: None,
+            shared_clock: None,
             sweeping: None,
             sweep_at: options.sweep_every.map(|every| now + every),
             poll_at: now + options.poll,
@@ -203,6 +215,7 @@ impl Running {
         let core = self.core.clone();
         let mut rung = pin!(core.bell.notified());
         rung.as_mut().enable();
+        let mut heard = pin!(heard(&core, 0));
         loop {
             self.start();
             if let Some(end) = self.draining
@@ -231,7 +244,11 @@ impl Running {
                     // First listen again, then look: no ring is missed.
                     rung.set(core.bell.notified());
                     rung.as_mut().enable();
-                    self.turns.look(core.now());
+                    self.turns.look(self.now());
+                }
+                count = &mut heard => {
+                    heard.set(self::heard(&core, count));
+                    self.turns.look(self.now());
                 }
                 () = tokio::time::sleep_until(wake_at) => {}
             }
@@ -254,10 +271,10 @@ impl Running {
         }
         if instant >= self.poll_at {
             self.poll_at = instant + self.options.poll;
-            self.turns.look(self.core.now());
+            self.turns.look(self.now());
         }
         if self.may_call(instant) && self.permits.free() > 0 {
-            let now = self.core.now();
+            let now = self.now();
             if let Some(call) = self.turns.next(now) {
                 self.call(call);
             }
@@ -280,13 +297,18 @@ impl Running {
         if self.draining.is_none() {
             let sweep = self.sweep_at.filter(|_| self.sweeping.is_none());
             let call = if self.may_call(Instant::now()) {
-                self.turns.wake_at(self.core.now(), self.permits.free() > 0)
+                self.turns.wake_at(self.now(), self.permits.free() > 0)
             } else {
                 None
             };
             at = [sweep, call].into_iter().flatten().fold(at, Instant::min);
         }
         at
+    }
+
+    /// The time: the storage's, where several machines share it, else this machine's.
+    fn now(&self) -> Timestamp {
+        self.shared_clock.map_or_else(|| self.core.now(), running_clock)
     }
 
     /// Whether leases hold: no call and no POST starts when they may not.
@@ -308,7 +330,7 @@ impl Running {
         let turn = Turn {
             dispatcher: self.id,
             ticket: self.ticket,
-            now: self.core.now(),
+            now: self.now(),
             marks: ROUTE_MARKS,
             deliveries: usize::try_from(reserved).unwrap_or(usize::MAX).min(ROUTE_DELIVERIES),
             total: reserved,
@@ -333,7 +355,7 @@ impl Running {
     }
 
     fn answered(&mut self, (call, ticket, reserved, answer): (Call, u64, u32, Answer)) {
-        let now = self.core.now();
+        let now = self.now();
         let leased = match answer {
             Answer::Route(Ok(routed)) => {
                 self.turns.routed(routed.more, routed.waiting > 0, now);
@@ -375,11 +397,11 @@ impl Running {
         let policy = &self.core.policy;
         if self.draining.is_some() || !self.is_alive(Instant::now()) {
             // Too late: the time is up, or it may be somebody else's by now. Nothing was sent.
-            let now = self.core.now();
+            let now = self.now();
             let back = Transition::given_back(&leased.delivery, seen(&leased), now);
             self.outcome(leased, None, back);
         } else if must_account(&leased.delivery, policy) {
-            let now = self.core.now();
+            let now = self.now();
             let mut attempt =
                 Attempt::new(leased.delivery.attempt, now, Duration::ZERO, Outcome::Interrupted);
             attempt.error = Some("the sender died during the attempt before".into());
@@ -423,7 +445,7 @@ impl Running {
             seen(&leased),
             &attempt.outcome,
             &self.core.policy,
-            self.core.now(),
+            self.now(),
         );
         self.outcome(leased, Some(attempt), transition);
     }
@@ -432,30 +454,33 @@ impl Running {
 
     fn beat(&mut self, instant: Instant) {
         self.beat_at = instant + self.options.lease / 3;
-        let now = self.core.now();
-        let heartbeat = Heartbeat {
-            dispatcher: self.id,
-            now,
-            until: after(now, self.options.lease),
-            abandoned: self.abandoned.iter().map(|(ticket, _)| *ticket).collect(),
-        };
-        let count = self.abandoned.len();
-        let bound = self.options.lease / 3;
-        let storage = self.core.storage.clone();
+        let abandoned: Vec<u64> = self.abandoned.iter().map(|(ticket, _)| *ticket).collect();
+        let (id, lease, count) = (self.id, self.options.lease, abandoned.len());
+        let core = self.core.clone();
         let beat = async move {
-            let answer = bounded(bound, async { storage.heartbeat(&heartbeat).await }).await;
-            (instant, count, answer)
+            let mut clock = None;
+            let call = async {
+                clock = shared_clock(&core).await?;
+                let now = clock.map_or_else(|| core.now(), running_clock);
+                let until = after(now, lease);
+                core.storage.heartbeat(&Heartbeat { dispatcher: id, now, until, abandoned }).await
+            };
+            let answer = bounded(lease / 3, call).await;
+            Beaten { begun: instant, count, clock, answer }
         };
         self.beating = Some(beat.boxed());
     }
 
-    fn beaten(&mut self, (begun, count, answer): (Instant, usize, Result<Alive>)) {
+    fn beaten(&mut self, beaten: Beaten) {
+        let Beaten { begun, count, clock, answer } = beaten;
+        self.shared_clock = clock.or(self.shared_clock);
         match answer {
             Ok(alive) => {
                 self.alive_until = Some(begun + self.options.lease);
+                let now = self.now();
                 for (_, reserved) in self.abandoned.drain(..count) {
                     self.permits.unreserve(reserved);
-                    self.turns.look(self.core.now());
+                    self.turns.look(now);
                 }
                 if alive == Alive::New && self.known {
                     warn!(name: "tidings.dispatcher.given_up", dispatcher = %self.id,
@@ -474,7 +499,7 @@ impl Running {
     // --- housekeeping --------------------------------------------------------------------------
 
     fn sweep(&mut self) {
-        let now = self.core.now();
+        let now = self.now();
         let sweep = Sweep {
             now,
             limit: SWEEP_ROWS,
@@ -514,6 +539,26 @@ async fn bounded<T>(bound: Duration, call: impl Future<Output = Result<T>>) -> R
         Ok(Err(_)) => Err(Error::new(ErrorKind::Storage, "the storage panicked")),
         Err(_) => Err(Error::new(ErrorKind::Unavailable, "the storage did not answer in time")),
     }
+}
+
+/// Waits until another process announces work; never completes where nobody can.
+async fn heard(core: &Core, seen: u64) -> u64 {
+    match core.storage.wakeup() {
+        Some(wakeup) => wakeup.heard(seen).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The storage's own clock, if it has one, as of the middle of the call.
+async fn shared_clock(core: &Core) -> Result<Option<(Timestamp, Instant)>> {
+    let asked = Instant::now();
+    let time = core.storage.time().await?;
+    Ok(time.map(|time| (time, asked + asked.elapsed() / 2)))
+}
+
+/// What a clock shows that was read a while ago.
+fn running_clock((time, at): (Timestamp, Instant)) -> Timestamp {
+    to_millis(after(time, at.elapsed()))
 }
 
 fn seen(leased: &Leased) -> Seen {

@@ -31,7 +31,7 @@ impl Tidings {
         let id = WebhookId::new(now, &self.core.id_bytes()?);
         let webhook = registration.into_webhook(id, self.made_secret()?, now)?;
         self.check_addresses(&webhook)?;
-        let webhook = self.core.storage.put(&webhook, now).await?;
+        let webhook = self.core.storage.put(&webhook, self.core.shared_now().await?).await?;
         Ok(Created { webhook, prompt })
     }
 
@@ -158,7 +158,7 @@ impl Tidings {
                 return Ok(webhook);
             }
             tries += 1;
-            match self.core.storage.put(&changed, self.core.now()).await {
+            match self.core.storage.put(&changed, self.core.shared_now().await?).await {
                 Err(error)
                     if error.kind() == ErrorKind::Stale
                         && version.is_none()

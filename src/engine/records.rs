@@ -66,7 +66,7 @@ impl Tidings {
     /// If the future is dropped the new delivery may or may not exist; asking again makes another.
     pub async fn redeliver(&self, id: DeliveryId) -> Result<DeliveryId> {
         let delivery = self.delivery(id).await?.delivery;
-        let now = self.core.now();
+        let now = self.core.shared_now().await?;
         let cause = Cause::new(now, &self.core.id_bytes()?);
         let owed = Owed { event: delivery.event, webhook: delivery.webhook, cause };
         let enqueued = self.core.storage.enqueue(&[owed], now).await?;
@@ -101,7 +101,7 @@ impl Tidings {
             .mode(webhook.mode());
         let event = self.event(change)?;
         let new = NewEvent { event: event.clone(), only: Some(id) };
-        match self.core.storage.append(&[new], self.core.now()).await?.first() {
+        match self.core.storage.append(&[new], self.core.shared_now().await?).await?.first() {
             Some(Appended::Stored | Appended::Duplicate) => {
                 self.wake();
                 Ok(DeliveryId::of(event.id(), id, Cause::ROUTED))

@@ -163,6 +163,10 @@ pub const POSTGRES_CONNECTIONS: usize = 10;
 pub const POSTGRES_CONNECTIONS_MAX: usize = 1_000;
 /// How long a call waits for a connection when nobody says.
 pub const POSTGRES_WAIT: Duration = Duration::from_secs(10);
+/// Publishes of single events that share one transaction, and such transactions at once.
+pub const POSTGRES_GROUP_EVENTS: usize = 256;
+/// See [`POSTGRES_GROUP_EVENTS`].
+pub const POSTGRES_GROUPS: usize = 2;
 /// How often a transaction is tried that PostgreSQL took back because of others.
 pub const POSTGRES_TRIES: u32 = 10;
 /// Bytes of a schema's name, as PostgreSQL has it.

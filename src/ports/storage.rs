@@ -181,7 +181,8 @@ pub trait DeliveryQueue: Debug + Send + Sync + 'static {
 /// Wakes dispatchers of other processes. Nothing depends on it but speed.
 #[async_trait]
 pub trait Wakeup: Debug + Send + Sync {
-    /// There may be something to do, for everybody. Does not wait.
+    /// There may be something to do, for everybody who uses this storage, this process included.
+    /// Does not wait.
     fn announce(&self);
 
     /// Waits until more announcements were heard than `seen`, and says how many; 0 were heard before

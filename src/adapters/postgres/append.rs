@@ -50,6 +50,16 @@ const ADDRESSEES: Query = Query::new(
     ),
     &[Type::UUID_ARRAY],
 );
+// Who routes these events waits, or is waited for.
+const MARKS: Query = Query::new(
+    "SELECT m.seq FROM {s}.mark m JOIN unnest($1, $2) AS o(account, seq) \
+     ON m.account = o.account AND m.seq = o.seq ORDER BY m.seq FOR UPDATE OF m",
+    &[Type::TEXT_ARRAY, Type::INT8_ARRAY],
+);
+const EARLY: Query = Query::new(
+    "INSERT INTO {s}.early (event, id) SELECT * FROM unnest($1, $2)",
+    &[Type::INT8_ARRAY, Type::UUID_ARRAY],
+);
 // A key share lock: pruning removes no event that is about to be delivered again.
 const EVENTS: Query = Query::new(
     "SELECT id, seq, account, mode FROM {s}.event WHERE id = ANY ($1) FOR KEY SHARE",
@@ -75,6 +85,36 @@ pub(super) async fn append(
         }
         Err(fault) => tx.end(Err(fault)).await,
     }
+}
+
+/// Keeps events of different callers, each alone, in one commit. Answers are in their order, and a
+/// conflict is its caller's own: nothing of it was written.
+pub(super) async fn append_each(
+    inner: &Inner,
+    events: &[NewEvent],
+    now: Timestamp,
+) -> Step<Vec<Appended>> {
+    let tx = inner.database.begin().await?;
+    let result = async {
+        let takers: Vec<&NewEvent> = events.iter().collect();
+        let mut stored = insert(&tx, &takers, now).await?;
+        let mut known = HashMap::new();
+        if stored.len() < events.len() {
+            let ids: Vec<Uuid> = events.iter().map(|new| new.event.id().uuid()).collect();
+            known = digests(&tx, &ids).await?;
+        }
+        let answers = events.iter().map(|new| {
+            let (id, digest) = (new.event.id(), new.event.digest());
+            match stored.remove(&id) {
+                // Of several with one id in the group the first was written.
+                Some(_) => Appended::Stored,
+                None => Appended::of(digest, known.get(&id).copied()),
+            }
+        });
+        Ok(answers.collect())
+    };
+    let result = result.await;
+    tx.end(result).await
 }
 
 /// The answers, and whether what was written is to stay.
@@ -126,7 +166,7 @@ async fn work(tx: &Tx<'_>, events: &[NewEvent], now: Timestamp) -> Step<(Vec<App
         return Ok((answers, false));
     }
     let slots = slots.into_values().map(|(slot, ..)| (slot.key, slot)).collect();
-    tokio::try_join!(inserts.flush(tx), lanes::write(tx, &slots))?;
+    try_join(inserts.flush(tx), lanes::write(tx, &slots)).await?;
     Ok((answers, true))
 }
 
@@ -184,16 +224,20 @@ async fn make(tx: &Tx<'_>, owed: &[Owed], now: Timestamp) -> Step<Vec<Enqueued>>
     }
     let made = |owed: &Owed| Delivery::owed(owed.event, owed.webhook, owed.cause, now, now);
     let ids: Vec<Uuid> = owed.iter().map(|owed| made(owed).id.uuid()).collect();
-    let (found, there) = try_join(tx.rows(&EVENTS, &[&events]), tx.rows(&THERE, &[&ids])).await?;
+    let found = tx.rows(&EVENTS, &[&events]).await?;
     let mut events = HashMap::new();
     for row in &found {
         let id = EventId::from_uuid(row.try_get(0)?);
         let place: (i64, &str, bool) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
         events.insert(id, place);
     }
+    let unrouted = unrouted(tx, owed, &events).await?;
+    // In a statement after those that locked.
+    let there = tx.rows(&THERE, &[&ids]).await?;
     let mut there: HashSet<Uuid> =
         there.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
     let mut inserts = Inserts::default();
+    let (mut early, mut early_ids) = (Vec::new(), Vec::new());
     let mut answers = Vec::with_capacity(owed.len());
     for owed in owed {
         let Some((seq, account, live)) = events.get(&owed.event) else {
@@ -209,12 +253,37 @@ async fn make(tx: &Tx<'_>, owed: &[Owed], now: Timestamp) -> Step<Vec<Enqueued>>
         answers.push(if there.insert(delivery.id.uuid()) {
             slot.lane.lower(now);
             inserts.add(&delivery, (*seq, slot.key), None);
+            if owed.cause == Cause::ROUTED && unrouted.contains(seq) {
+                early.push(*seq);
+                early_ids.push(delivery.id.uuid());
+            }
             Enqueued::Made(delivery.id)
         } else {
             Enqueued::Existed(delivery.id)
         });
     }
+    if !early.is_empty() {
+        tx.run(&EARLY, &[&early, &early_ids]).await?;
+    }
     let slots = slots.into_values().map(|(slot, ..)| (slot.key, slot)).collect();
-    tokio::try_join!(inserts.flush(tx), lanes::write(tx, &slots))?;
+    try_join(inserts.flush(tx), lanes::write(tx, &slots)).await?;
     Ok(answers)
+}
+
+/// Those of the events that are still to be routed, for deliveries as routing makes them; nobody
+/// routes them until the transaction ends.
+async fn unrouted(
+    tx: &Tx<'_>,
+    owed: &[Owed],
+    events: &HashMap<EventId, (i64, &str, bool)>,
+) -> Step<HashSet<i64>> {
+    let as_routed = owed.iter().filter(|owed| owed.cause == Cause::ROUTED);
+    let of = as_routed.filter_map(|owed| events.get(&owed.event));
+    let (accounts, seqs): (Vec<&str>, Vec<i64>) =
+        of.map(|(seq, account, _)| (*account, *seq)).unzip();
+    if seqs.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let rows = tx.rows(&MARKS, &[&accounts, &seqs]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }

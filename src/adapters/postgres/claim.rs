@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::future::{try_join, try_join3};
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -64,7 +65,7 @@ pub(super) async fn claim(inner: &Inner, turn: &Turn) -> Step<Claimed> {
 
 async fn work(tx: &Tx<'_>, inner: &Inner, turn: &Turn) -> Step<Claimed> {
     let now = to_millis(turn.now);
-    let ((), dead) = tokio::try_join!(dispatchers::check(tx, turn), dispatchers::dead(tx, now))?;
+    let ((), dead) = try_join(dispatchers::check(tx, turn), dispatchers::dead(tx, now)).await?;
     if !dead.is_empty() {
         dispatchers::reap(tx, &dead, now).await?;
     }
@@ -233,18 +234,19 @@ impl Claimer<'_> {
             let dispatcher = turn.dispatcher.uuid();
             let lease: [super::tx::Value<'_>; 3] = [&ids, &dispatcher, &ticket];
             let seqs: [super::tx::Value<'_>; 1] = [&seqs];
-            let (events, webhooks, ()) = tokio::try_join!(
+            let (events, webhooks, ()) = try_join3(
                 tx.rows(&EVENTS, &seqs),
                 lanes::webhooks(tx, &self.inner.webhooks, giving),
                 tx.run(&LEASE, &lease),
-            )?;
+            )
+            .await?;
             Ok::<_, Fault>((events, webhooks))
         };
         let next = async {
             lanes::write(tx, &self.slots).await?;
             tx.rows(&NEXT, &[]).await
         };
-        let ((events, webhooks), next) = tokio::try_join!(lease, next)?;
+        let ((events, webhooks), next) = try_join(lease, next).await?;
         let next = next.first().map_or(Ok(None), |row| row.try_get(0))?;
         let mut by_seq: HashMap<i64, Event> = HashMap::with_capacity(events.len());
         for row in &events {

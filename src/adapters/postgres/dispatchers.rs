@@ -160,6 +160,6 @@ async fn give_back(
         }
         inserts.add(&delivery, place, None);
     }
-    tokio::try_join!(inserts.flush(tx), lanes::write(tx, &slots))?;
+    try_join(inserts.flush(tx), lanes::write(tx, &slots)).await?;
     Ok(taken.len())
 }

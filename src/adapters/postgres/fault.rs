@@ -59,7 +59,15 @@ impl Fault {
         }
         let Self::Sql(error) = self else { return false };
         error.code().is_some_and(|code| {
-            [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code)
+            // No statement writes a row that it has not looked for: somebody was faster.
+            [
+                SqlState::T_R_SERIALIZATION_FAILURE,
+                SqlState::T_R_DEADLOCK_DETECTED,
+                SqlState::UNIQUE_VIOLATION,
+                // What travels behind a statement that fails: that one was the cause.
+                SqlState::IN_FAILED_SQL_TRANSACTION,
+            ]
+            .contains(code)
         })
     }
 

@@ -216,6 +216,14 @@ pub(super) async fn more(tx: &Tx<'_>, full: &[(&str, i64)]) -> Step<bool> {
     Ok(rows.first().map_or(Ok(false), |row| row.try_get(0))?)
 }
 
+const ANY: Query = Query::new("SELECT EXISTS (SELECT FROM {s}.mark)", &[]);
+
+/// Whether any mark is left.
+pub(super) async fn any(tx: &Tx<'_>) -> Step<bool> {
+    let rows = tx.rows(&ANY, &[]).await?;
+    Ok(rows.first().map_or(Ok(false), |row| row.try_get(0))?)
+}
+
 const DONE: Query = Query::new(
     "DELETE FROM {s}.mark m USING unnest($1, $2) AS d(account, seq) \
      WHERE m.account = d.account AND m.seq = d.seq",

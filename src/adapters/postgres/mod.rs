@@ -16,6 +16,7 @@ mod lanes;
 mod listings;
 mod marks;
 mod options;
+mod publisher;
 mod route;
 mod rows;
 mod schema;
@@ -39,6 +40,7 @@ use self::fault::{Fault, Step};
 use self::herald::Herald;
 use self::lanes::Cache;
 use self::marks::Looks;
+use self::publisher::Publisher;
 use self::sweep::Broom;
 use self::tx::{Database, Query, retried};
 use crate::ground::delivery::DeliveryView;
@@ -80,6 +82,7 @@ pub struct PostgresStorage(Arc<Inner>);
 struct Inner {
     database: Database,
     herald: Herald,
+    publisher: Publisher,
     /// What follows only saves work.
     webhooks: Cache,
     looks: Mutex<Looks>,
@@ -172,6 +175,7 @@ impl PostgresStorage {
         Ok(Self(Arc::new(Inner {
             database,
             herald,
+            publisher: Publisher::default(),
             webhooks: Cache::default(),
             looks: Mutex::default(),
             broom: Mutex::default(),
@@ -198,6 +202,9 @@ impl WebhookStore for PostgresStorage {
 #[async_trait]
 impl EventStore for PostgresStorage {
     async fn append(&self, events: &[NewEvent], now: Timestamp) -> Result<Vec<Appended>> {
+        if let [event @ NewEvent { only: None, .. }] = events {
+            return Ok(vec![publisher::publish(&self.0, event, to_millis(now)).await?]);
+        }
         let append = retried(|| append::append(&self.0, events, to_millis(now)));
         append.await.map_err(Fault::into_error)
     }

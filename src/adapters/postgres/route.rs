@@ -3,10 +3,12 @@
 //! What is read of the lanes is read without a lock: a lane that nothing waits in is left alone, and
 //! the delivery is born leased. Only lanes that get a waiting delivery are locked, and read again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
+use futures_util::future::{try_join, try_join4};
 use tokio_postgres::types::Type;
+use uuid::Uuid;
 
 use super::Inner;
 use super::dispatchers;
@@ -32,13 +34,19 @@ const EVENTS: Query = Query::new(
     &[Type::INT8_ARRAY],
 );
 
+// Hardly ever any: deliveries that were made before their events were routed.
+const EARLY: Query =
+    Query::new("SELECT id FROM {s}.early WHERE event = ANY ($1)", &[Type::INT8_ARRAY]);
+const FORGET_EARLY: Query =
+    Query::new("DELETE FROM {s}.early WHERE event = ANY ($1)", &[Type::INT8_ARRAY]);
+
 /// Turns marks into deliveries.
 pub(super) async fn route(inner: &Inner, turn: &Turn) -> Step<Routed> {
     let look = inner.looks.lock().unwrap_or_else(PoisonError::into_inner).next();
     let tx = inner.database.begin().await?;
     let result = async {
         let ((), found) =
-            tokio::try_join!(dispatchers::check(&tx, turn), marks::pick(&tx, &look, turn.marks))?;
+            try_join(dispatchers::check(&tx, turn), marks::pick(&tx, &look, turn.marks)).await?;
         let (routed, unfinished) = work(&tx, inner, turn, &found).await?;
         Ok((found, routed, unfinished))
     };
@@ -65,7 +73,9 @@ async fn work(tx: &Tx<'_>, inner: &Inner, turn: &Turn, found: &Found) -> Step<(R
     }
     let seqs: Vec<i64> = found.marks.iter().map(|mark| mark.seq).collect();
     let mut events: HashMap<i64, (Timestamp, Event)> = HashMap::with_capacity(seqs.len());
-    for row in tx.rows(&EVENTS, &[&seqs]).await? {
+    let (rows, early) = try_join(tx.rows(&EVENTS, &[&seqs]), tx.rows(&EARLY, &[&seqs])).await?;
+    let early: HashSet<Uuid> = early.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    for row in rows {
         let published = rows::time(row.try_get(1)?);
         events.insert(row.try_get(0)?, (published, rows::event(&row, 2)?));
     }
@@ -102,9 +112,13 @@ async fn work(tx: &Tx<'_>, inner: &Inner, turn: &Turn, found: &Found) -> Step<(R
         work.push(Work { mark, event, published, webhooks: wanting.webhooks });
     }
     unfinished.extend(advanced.iter().map(|(mark, _)| mark.seq));
-    let inserts = deliver(tx, inner, turn, &work, &mut routed).await?;
+    let inserts = deliver(tx, inner, turn, &work, &early, &mut routed).await?;
+    if !early.is_empty() {
+        let seqs: Vec<i64> = done.iter().map(|mark| mark.seq).collect();
+        tx.run(&FORGET_EARLY, &[&seqs]).await?;
+    }
     let full = found.full();
-    let ((), (), (), more) = tokio::try_join!(
+    let ((), (), (), more) = try_join4(
         inserts.flush(tx),
         marks::remove(tx, &done),
         async {
@@ -114,8 +128,9 @@ async fn work(tx: &Tx<'_>, inner: &Inner, turn: &Turn, found: &Found) -> Step<(R
             Ok(())
         },
         marks::more(tx, &full),
-    )?;
-    routed.more = more || !unfinished.is_empty() || found.left_accounts();
+    )
+    .await?;
+    routed.more = more || !unfinished.is_empty() || found.left_accounts() && marks::any(tx).await?;
     Ok((routed, unfinished))
 }
 
@@ -125,6 +140,7 @@ async fn deliver(
     inner: &Inner,
     turn: &Turn,
     work: &[Work<'_>],
+    early: &HashSet<Uuid>,
     routed: &mut Routed,
 ) -> Step<Inserts> {
     let keys: BTreeSet<i64> = work.iter().flat_map(|work| &work.webhooks).copied().collect();
@@ -144,6 +160,9 @@ async fn deliver(
             let Some(slot) = slots.get(key) else { continue };
             let mut delivery =
                 Delivery::owed(work.event.id(), slot.id, Cause::ROUTED, work.published, router.now);
+            if early.contains(&delivery.id.uuid()) {
+                continue;
+            }
             let place = (work.mark.seq, *key);
             match router.lease(&mut delivery, &work.event, slot, webhooks.get(key)) {
                 Some(leased) => {

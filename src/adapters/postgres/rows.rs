@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join4;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -418,7 +419,7 @@ impl Inserts {
             )
             .await
         };
-        tokio::try_join!(waiting, leased, ended, self.attempts.insert(tx))?;
+        try_join4(waiting, leased, ended, self.attempts.insert(tx)).await?;
         Ok(())
     }
 }

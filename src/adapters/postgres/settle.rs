@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use futures_util::future::try_join3;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -224,7 +225,7 @@ impl Applied {
             // After the webhooks: it says whether there is something to be claimed from them.
             lanes::write(tx, &self.slots).await
         };
-        let (taken, (), ()) = tokio::try_join!(take, inserts.flush(tx), disable)?;
+        let (taken, (), ()) = try_join3(take, inserts.flush(tx), disable).await?;
         if taken.len() < ids.len() {
             return Err(Fault::Raced);
         }

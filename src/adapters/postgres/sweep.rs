@@ -158,10 +158,10 @@ const OVER: Query = Query::new(
     &[Type::INT8_ARRAY, Type::TEXT_ARRAY, Type::UUID_ARRAY, Type::UUID_ARRAY, Type::INT8],
 );
 const REMOVE_ENDED: Query = Query::new(
-    "WITH some AS (SELECT d.id FROM unnest($1, $2, $3) AS o(seq, low, high) \
+    "WITH part AS (SELECT d.id FROM unnest($1, $2, $3) AS o(seq, low, high) \
          JOIN {s}.ended d ON d.id BETWEEN o.low AND o.high AND d.event = o.seq LIMIT $4), \
-     attempts AS (DELETE FROM {s}.attempt a USING some WHERE a.delivery = some.id) \
-     DELETE FROM {s}.ended d USING some WHERE d.id = some.id",
+     attempts AS (DELETE FROM {s}.attempt a USING part WHERE a.delivery = part.id) \
+     DELETE FROM {s}.ended d USING part WHERE d.id = part.id",
     &[Type::INT8_ARRAY, Type::UUID_ARRAY, Type::UUID_ARRAY, Type::INT8],
 );
 const REMOVE: Query = Query::new("DELETE FROM {s}.event WHERE seq = ANY ($1)", &[Type::INT8_ARRAY]);

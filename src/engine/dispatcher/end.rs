@@ -48,7 +48,7 @@ impl Running {
             let latency = sending.begun.elapsed();
             let mut attempt = Attempt::new(number, sending.started, latency, Outcome::Interrupted);
             attempt.error = Some("the sender was shut down during the attempt".into());
-            let back = Transition::given_back(&leased.delivery, seen(&leased), self.core.now());
+            let back = Transition::given_back(&leased.delivery, seen(&leased), self.now());
             self.outcome(leased, Some(attempt), back);
         }
     }
@@ -62,7 +62,7 @@ impl Running {
         while !self.outcomes.is_empty() {
             let size = self.outcomes.len().min(SETTLE_BATCH);
             let batch: Vec<Outgoing> = self.outcomes.drain(..size).collect();
-            let answer = settle(self.core.clone(), batch, END_MAX).await;
+            let answer = settle(self.core.clone(), batch, END_MAX, self.now()).await;
             let failed = answer.1.is_err();
             self.settled(answer);
             if failed {
@@ -73,7 +73,7 @@ impl Running {
 
     async fn goodbye(&mut self) {
         loop {
-            let now = self.core.now();
+            let now = self.now();
             let goodbye = Heartbeat { dispatcher: self.id, now, until: now, abandoned: Vec::new() };
             let storage = &self.core.storage;
             let answer = bounded(END_MAX, async { storage.heartbeat(&goodbye).await }).await;

@@ -13,6 +13,7 @@ use crate::engine::core::Core;
 use crate::ground::advance::{Health, LaneChange, Next, Transition};
 use crate::ground::delivery::{Attempt, Fence};
 use crate::ground::policy::SETTLE_BATCH;
+use crate::ground::time::Timestamp;
 use crate::ground::webhook::DisabledReason;
 use crate::ports::observer::Notice;
 use crate::ports::storage::{Leased, Settled, Settlement};
@@ -48,7 +49,8 @@ impl Running {
         let batch: Vec<Outgoing> = self.outcomes.drain(..size).collect();
         // What did not fit has waited long enough already.
         self.settle_at = (!self.outcomes.is_empty()).then_some(instant);
-        self.settling = Some(settle(self.core.clone(), batch, self.options.lease).boxed());
+        self.settling =
+            Some(settle(self.core.clone(), batch, self.options.lease, self.now()).boxed());
     }
 
     pub(super) fn settled(&mut self, (batch, answer): Written) {
@@ -68,7 +70,7 @@ impl Running {
                 return;
             }
         };
-        let now = self.core.now();
+        let now = self.now();
         for (outgoing, answer) in batch.into_iter().zip(answers) {
             self.permits.release(outgoing.leased.webhook.id());
             self.turns.room(now);
@@ -132,10 +134,14 @@ impl Running {
 }
 
 /// One settle call.
-pub(super) async fn settle(core: Arc<Core>, batch: Vec<Outgoing>, bound: Duration) -> Written {
+pub(super) async fn settle(
+    core: Arc<Core>,
+    batch: Vec<Outgoing>,
+    bound: Duration,
+    now: Timestamp,
+) -> Written {
     let settlements: Vec<Settlement> =
         batch.iter().map(|outgoing| outgoing.settlement.clone()).collect();
-    let answer =
-        bounded(bound, async { core.storage.settle(&settlements, core.now()).await }).await;
+    let answer = bounded(bound, async { core.storage.settle(&settlements, now).await }).await;
     (batch, answer)
 }

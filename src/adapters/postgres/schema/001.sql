@@ -28,6 +28,13 @@ CREATE TABLE {s}.mark (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
     autovacuum_vacuum_cost_delay = 0);
 
+-- A delivery of an event that was made before the event was routed: routing passes it over.
+CREATE TABLE {s}.early (
+    event bigint NOT NULL,
+    id uuid NOT NULL,
+    PRIMARY KEY (event, id)
+);
+
 -- A webhook with its lane: what every turn looks at, small and hot.
 CREATE TABLE {s}.webhook (
     key bigint GENERATED ALWAYS AS IDENTITY (START WITH 2) PRIMARY KEY,   -- 1 is a cursor before all

@@ -1,0 +1,6 @@
+//! PostgreSQL: the conformance suite, and what only it has, over throwaway servers.
+#![cfg(all(feature = "postgres", feature = "conformance"))]
+
+#[path = "../support/cluster.rs"]
+mod cluster;
+mod conformance;
