@@ -134,8 +134,9 @@
 //!
 //! # More
 //!
-//! [`docs::design`] says why things are as they are, [`docs::lifecycle`] what becomes of an event, and
-//! [`docs::production`] what to set before production.
+//! [`docs::design`] says why things are as they are, [`docs::lifecycle`] what becomes of an event,
+//! [`docs::outbox`] how to publish in a transaction of your own, and [`docs::production`] what to set
+//! before production.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(doc)]
