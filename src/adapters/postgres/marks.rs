@@ -146,7 +146,9 @@ impl Found {
 }
 
 // `known` are the accounts that had marks before; between two of them there may be new ones, which
-// are found one after the other. From the account after the last one served on, around.
+// are found one after the other. (With an OR in place of the two branches, only the lower bound would
+// be looked up in the index, and the look would pass over all that lies above it.) From the account
+// after the last one served on, around.
 const PICK: Query = Query::new(
     "WITH RECURSIVE known AS MATERIALIZED ( \
          SELECT account, floor, lead(account) OVER (ORDER BY account) AS next \
@@ -154,12 +156,16 @@ const PICK: Query = Query::new(
                SELECT * FROM unnest($1, $2) AS k(account, floor)) k \
      ), fresh AS ( \
          SELECT g.account, k.next FROM known k CROSS JOIN LATERAL ( \
-             SELECT m.account FROM {s}.mark m WHERE m.account > k.account \
-             AND (k.next IS NULL OR m.account < k.next) ORDER BY m.account, m.seq LIMIT 1) g \
+             (SELECT m.account FROM {s}.mark m WHERE m.account > k.account \
+             AND m.account < k.next ORDER BY m.account, m.seq LIMIT 1) UNION ALL \
+             (SELECT m.account FROM {s}.mark m WHERE m.account > k.account \
+             AND k.next IS NULL ORDER BY m.account, m.seq LIMIT 1)) g \
          UNION ALL \
          SELECT g.account, f.next FROM fresh f CROSS JOIN LATERAL ( \
-             SELECT m.account FROM {s}.mark m WHERE m.account > f.account \
-             AND (f.next IS NULL OR m.account < f.next) ORDER BY m.account, m.seq LIMIT 1) g \
+             (SELECT m.account FROM {s}.mark m WHERE m.account > f.account \
+             AND m.account < f.next ORDER BY m.account, m.seq LIMIT 1) UNION ALL \
+             (SELECT m.account FROM {s}.mark m WHERE m.account > f.account \
+             AND f.next IS NULL ORDER BY m.account, m.seq LIMIT 1)) g \
      ), accounts AS MATERIALIZED ( \
          SELECT account, floor FROM ( \
              (SELECT account, 0::bigint AS floor FROM fresh LIMIT $6) \
