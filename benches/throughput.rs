@@ -1,11 +1,17 @@
 //! Throughput: events published, and deliveries made, per second, beside what the parts could do
 //! alone in the same minutes: a raw pooled hyper client to the same receiver, and raw SQLite
-//! inserts of the same rows.
+//! inserts of the same rows. With the feature `postgres`, and PostgreSQL's programs on this machine, a
+//! throwaway server on the same cores is measured too, with synced commits.
 //!
 //! `cargo bench --bench throughput` prints a table, and one line of JSON for each row. Machines
 //! are noisy: read the ratios, each of which is the median of rounds that alternate with their
 //! baseline. `TIDINGS_BENCH_ROUNDS` and `TIDINGS_BENCH_EVENTS` change how long it takes,
 //! `TIDINGS_BENCH_ONLY` (part of a row's name and store) what is measured.
+
+#[cfg(feature = "postgres")]
+#[path = "../tests/support/cluster.rs"]
+#[allow(dead_code)]
+mod cluster;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -39,6 +45,22 @@ fn wanted(bench: &str, store: &str) -> bool {
     format!("{bench} {store}").contains(&only)
 }
 
+/// The stores that can be measured here.
+fn stores() -> &'static [&'static str] {
+    #[cfg(feature = "postgres")]
+    if cluster::available() {
+        return &["memory", "sqlite", "postgres"];
+    }
+    &["memory", "sqlite"]
+}
+
+/// A PostgreSQL server for the whole run, as it is after an installation: every commit is synced.
+#[cfg(feature = "postgres")]
+fn server() -> &'static cluster::Cluster {
+    static SERVER: std::sync::OnceLock<cluster::Cluster> = std::sync::OnceLock::new();
+    SERVER.get_or_init(|| cluster::Cluster::with(cluster::Options::default().sync(true)))
+}
+
 fn main() {
     if std::env::var_os("TIDINGS_BENCH_SINK").is_some() {
         sink();
@@ -59,7 +81,7 @@ fn main() {
         // The first round warms up.
         let counted = round > 0;
         let raw = runtime().block_on(raw_posts(sink.address, events));
-        for (store, webhooks) in [("memory", 1), ("memory", 10), ("sqlite", 1), ("sqlite", 10)] {
+        for (store, webhooks) in stores().iter().flat_map(|store| [(*store, 1), (*store, 10)]) {
             let bench = format!("deliver to {webhooks}");
             if !wanted(&bench, store) {
                 continue;
@@ -75,7 +97,7 @@ fn main() {
             ("publish, 64 callers", 64, 1),
             ("publish, batches of 100", 1, 100),
         ] {
-            for store in ["memory", "sqlite"] {
+            for store in stores().iter().copied() {
                 if !wanted(bench, store) {
                     continue;
                 }
@@ -295,6 +317,15 @@ fn event(number: u64) -> Event {
 async fn open(store: &str) -> (Arc<dyn Storage>, Option<tempfile::TempDir>) {
     match store {
         "memory" => (Arc::new(MemoryStorage::new()), None),
+        #[cfg(feature = "postgres")]
+        "postgres" => {
+            let url = server().new_database();
+            let options = tidings::storage::PostgresOptions::default();
+            let storage = tidings::storage::PostgresStorage::connect_with(&url, options)
+                .await
+                .expect("a database");
+            (Arc::new(storage), None)
+        }
         _ => {
             let folder = tempfile::tempdir().expect("a folder");
             let storage =
