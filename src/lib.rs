@@ -33,6 +33,25 @@
 //! `Ok` from `publish` means that the event is on the disk. Keep the event and publish it again after
 //! an error: its id tells the repetition.
 //!
+//! # Publishing in your own transaction
+//!
+//! Where the change is a row of yours, publish in the transaction that changes it: both are kept, or
+//! neither. An [`Outbox`](outbox::Outbox) writes through your own driver:
+//!
+//! ```
+//! # use tidings::{Event, Result, Tidings, outbox::{Outbox, SqlExecutor}};
+//! # async fn shown(mut tx: impl SqlExecutor, event: Event, tidings: Tidings) -> Result<()> {
+//! let outbox = Outbox::postgres(); // or `Outbox::sqlite()`
+//! outbox.publish(&mut tx, &[event]).await?;
+//! // Commit the transaction; then:
+//! tidings.wake();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`docs::outbox`] has the ten lines that make a transaction of sqlx, sea-orm, diesel, rusqlite or
+//! tokio-postgres fit. The example `transaction` is killed in the middle of things and counts.
+//!
 //! # Receiving
 //!
 //! A receiver needs no feature of the crate. It verifies the bytes as they came:
@@ -105,6 +124,7 @@
 //! | `sqlite` | yes | durable storage in one SQLite file |
 //! | `sqlite-bundled` | yes | compiles SQLite into the program |
 //! | `postgres` | no | durable storage for many nodes in PostgreSQL |
+//! | `outbox-rusqlite` | no | the outbox over transactions of rusqlite |
 //! | `hyper` | yes | the HTTP transport over hyper and rustls |
 //! | `native-roots` | no | trust in the operating system's root certificates |
 //! | `conformance` | no | the suite for implementers of the storage ports |
@@ -114,8 +134,9 @@
 //!
 //! # More
 //!
-//! [`docs::design`] says why things are as they are, [`docs::lifecycle`] what becomes of an event, and
-//! [`docs::production`] what to set before production.
+//! [`docs::design`] says why things are as they are, [`docs::lifecycle`] what becomes of an event,
+//! [`docs::outbox`] how to publish in a transaction of your own, and [`docs::production`] what to set
+//! before production.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(doc)]
@@ -197,6 +218,13 @@ pub mod storage {
     pub use crate::adapters::sqlite::{SqliteOptions, SqliteStorage};
     pub use crate::ports::kept::KeptWebhook;
     pub use crate::ports::storage::*;
+}
+
+/// Publishing in a transaction of the host's own, with the host's own driver.
+#[cfg(feature = "engine")]
+pub mod outbox {
+    pub use crate::adapters::outbox::Outbox;
+    pub use crate::ports::sql::{BlockingSqlExecutor, BoxError, SqlExecutor};
 }
 
 /// The transport port, and the transport that comes with the crate.

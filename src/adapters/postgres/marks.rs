@@ -147,13 +147,15 @@ impl Found {
     }
 }
 
-// Each step is a walk from a place in the index (LATERAL with LIMIT), whatever the planner thinks of a
-// table that is empty one moment and full the next. `known` are the accounts that had marks before; between two of them there may be new ones, which
-// are found one after the other. From the account after the last one served on, around.
+// Each step is a walk from a place in the index (LATERAL with LIMIT, and a bound on both sides),
+// whatever the planner thinks of a table that is empty one moment and full the next. `known` are the
+// accounts that had marks before; between two of them there may be new ones, which are found one after
+// the other. (No account's name begins with the character 127.) From the account after the last one
+// served on, around.
 const PICK: Query = Query::new(
     "WITH RECURSIVE known AS MATERIALIZED ( \
          SELECT account, floor, \
-             lead(account, 1, chr(1114111) COLLATE \"C\") OVER (ORDER BY account) AS next \
+             lead(account, 1, chr(127) COLLATE \"C\") OVER (ORDER BY account) AS next \
          FROM (SELECT '' COLLATE \"C\" AS account, 0 AS floor UNION ALL \
                SELECT k.account COLLATE \"C\", k.floor FROM unnest($1, $2) AS k(account, floor)) k \
      ), fresh AS ( \
