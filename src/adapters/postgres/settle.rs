@@ -42,9 +42,10 @@ const ELSEWHERE: Query = Query::new(
     ),
     &[Type::UUID_ARRAY],
 );
+// The ids twice: a join alone may be one with the whole table.
 const TAKE: Query = Query::new(
     "DELETE FROM {s}.leased d USING unnest($1, $2, $3) AS f(id, attempt, holder) \
-     WHERE d.id = f.id AND d.attempt = f.attempt AND d.holder = f.holder RETURNING d.id",
+     WHERE d.id = ANY ($1) AND d.id = f.id AND d.attempt = f.attempt AND d.holder = f.holder RETURNING d.id",
     &[Type::UUID_ARRAY, Type::INT4_ARRAY, Type::UUID_ARRAY],
 );
 

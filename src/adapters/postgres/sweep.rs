@@ -144,24 +144,26 @@ const LOCK: Query = Query::new(
     "SELECT seq FROM {s}.event WHERE seq = ANY ($1) FOR UPDATE SKIP LOCKED",
     &[Type::INT8_ARRAY],
 );
-// In a statement after the one that locked: a delivery made meanwhile is seen.
+// In a statement after the one that locked: a delivery made meanwhile is seen. Each look by itself
+// and in the order of an index (LIMIT, ORDER BY): as joins they would be with the whole tables.
 const OVER: Query = Query::new(
     "SELECT o.seq, (SELECT count(*) FROM (SELECT FROM {s}.ended d \
-         WHERE d.id BETWEEN o.low AND o.high AND d.event = o.seq LIMIT $5) x) \
+         WHERE d.id BETWEEN o.low AND o.high AND d.event = o.seq ORDER BY d.id LIMIT $5) x) \
      FROM unnest($1, $2, $3, $4) AS o(seq, account, low, high) \
-     WHERE NOT EXISTS (SELECT FROM {s}.mark m WHERE m.account = o.account AND m.seq = o.seq) \
-     AND NOT EXISTS (SELECT FROM {s}.waiting d \
-         WHERE d.id BETWEEN o.low AND o.high AND d.event = o.seq) \
-     AND NOT EXISTS (SELECT FROM {s}.leased d \
-         WHERE d.id BETWEEN o.low AND o.high AND d.event = o.seq) \
+     WHERE (SELECT 1 FROM {s}.mark m WHERE m.account = o.account AND m.seq = o.seq LIMIT 1) IS NULL \
+     AND (SELECT 1 FROM {s}.waiting d \
+         WHERE d.id BETWEEN o.low AND o.high AND d.event = o.seq ORDER BY d.id LIMIT 1) IS NULL \
+     AND (SELECT 1 FROM {s}.leased d \
+         WHERE d.id BETWEEN o.low AND o.high AND d.event = o.seq ORDER BY d.id LIMIT 1) IS NULL \
      ORDER BY o.seq",
     &[Type::INT8_ARRAY, Type::TEXT_ARRAY, Type::UUID_ARRAY, Type::UUID_ARRAY, Type::INT8],
 );
 const REMOVE_ENDED: Query = Query::new(
-    "WITH part AS (SELECT d.id FROM unnest($1, $2, $3) AS o(seq, low, high) \
-         JOIN {s}.ended d ON d.id BETWEEN o.low AND o.high AND d.event = o.seq LIMIT $4), \
-     attempts AS (DELETE FROM {s}.attempt a USING part WHERE a.delivery = part.id) \
-     DELETE FROM {s}.ended d USING part WHERE d.id = part.id",
+    "WITH part AS MATERIALIZED (SELECT d.id FROM unnest($1, $2, $3) AS o(seq, low, high) \
+         CROSS JOIN LATERAL (SELECT d.id FROM {s}.ended d WHERE d.id BETWEEN o.low AND o.high \
+         AND d.event = o.seq ORDER BY d.id LIMIT (SELECT $4)) d LIMIT $4), \
+     attempts AS (DELETE FROM {s}.attempt WHERE delivery = ANY (ARRAY (SELECT id FROM part))) \
+     DELETE FROM {s}.ended WHERE id = ANY (ARRAY (SELECT id FROM part))",
     &[Type::INT8_ARRAY, Type::UUID_ARRAY, Type::UUID_ARRAY, Type::INT8],
 );
 const REMOVE: Query = Query::new("DELETE FROM {s}.event WHERE seq = ANY ($1)", &[Type::INT8_ARRAY]);

@@ -76,7 +76,9 @@ CREATE TABLE {s}.span (
     retired xid8,
     PRIMARY KEY (account, mode, pattern, webhook, from_seq)
 );
-CREATE INDEX span_webhook ON {s}.span (webhook);
+-- Hash, so that routing cannot take it for its order: it would read everybody's spans for a pattern
+-- that nobody has.
+CREATE INDEX span_webhook ON {s}.span USING hash (webhook);
 CREATE INDEX span_closed ON {s}.span (to_seq) WHERE to_seq IS NOT NULL;
 
 -- A delivery is in one of three tables, by what is done with it. Its id is a function of event,
@@ -128,7 +130,9 @@ CREATE TABLE {s}.ended (
     failures integer NOT NULL,
     interruptions integer NOT NULL,
     lapsed boolean NOT NULL,
-    state smallint NOT NULL,            -- 2 delivered, 3 exhausted, 4 expired, 5 cancelled
+    -- 2 delivered, 3 exhausted, 4 expired, 5 cancelled. Checked, so that listings of other states
+    -- leave this table out.
+    state smallint NOT NULL CHECK (state BETWEEN 2 AND 5),
     at bigint NOT NULL,
     settled_by uuid,
     started bigint,                     -- the attempt's, as in the table of attempts

@@ -1,0 +1,312 @@
+//! A long backlog: what calls cost when a million deliveries wait, beside what they cost when a
+//! thousand do; what statements touch then; and what pruning a million old rows does to live work.
+//! With the feature `postgres`, and PostgreSQL's programs on this machine, over a throwaway server on
+//! the same cores too.
+//!
+//! `cargo bench --bench backlog` prints a table for each, and a line of JSON for each row.
+//! `TIDINGS_BENCH_WAITING` (1,000,000) and `TIDINGS_BENCH_WEBHOOKS` (10,000) say how much there is,
+//! `TIDINGS_BENCH_ONLY` (part of a section's name and store) what is measured: `claim`, `buffers`,
+//! `ended`, `prune`.
+
+#[cfg(feature = "postgres")]
+#[path = "../tests/support/cluster.rs"]
+#[allow(dead_code)]
+mod cluster;
+#[cfg(feature = "postgres")]
+#[path = "../tests/support/explain.rs"]
+mod explain;
+#[path = "../tests/support/fill.rs"]
+mod fill;
+#[path = "../tests/support/load.rs"]
+mod load;
+#[path = "../tests/support/worker.rs"]
+mod worker;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tidings::storage::{SqliteStorage, Storage, Sweep};
+use tidings::time::before;
+
+use self::fill::Fill;
+use self::load::Load;
+use self::worker::{Worker, now};
+
+const CLAIMS: usize = 60;
+const CLAIM: u32 = 100;
+
+fn env(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Whether this is wanted.
+fn wanted(section: &str, store: &str) -> bool {
+    let only = std::env::var("TIDINGS_BENCH_ONLY").unwrap_or_default();
+    format!("{section} {store}").contains(&only)
+}
+
+/// The stores that can be measured here.
+fn stores() -> &'static [&'static str] {
+    #[cfg(feature = "postgres")]
+    if cluster::available() {
+        return &["sqlite", "postgres"];
+    }
+    &["sqlite"]
+}
+
+/// A store with its past, and what it lives in.
+struct Filled {
+    storage: Arc<dyn Storage>,
+    _folder: Option<tempfile::TempDir>,
+    #[cfg(feature = "postgres")]
+    server: Option<cluster::Cluster>,
+}
+
+/// The database of every server.
+#[cfg(feature = "postgres")]
+const DATABASE: &str = "backlog";
+
+async fn filled(store: &str, fill: Fill) -> Filled {
+    let began = Instant::now();
+    let filled = match store {
+        #[cfg(feature = "postgres")]
+        "postgres" => {
+            let server = cluster::Cluster::with(explain::options());
+            let storage = connect(&server.create_database(DATABASE)).await;
+            fill::postgres(&server, DATABASE, &storage, fill).await;
+            Filled { storage, _folder: None, server: Some(server) }
+        }
+        _ => {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("tidings.db");
+            let storage: Arc<dyn Storage> =
+                Arc::new(SqliteStorage::open(&path).await.expect("a database"));
+            fill::sqlite(&path, &storage, fill).await;
+            Filled {
+                storage,
+                _folder: Some(folder),
+                #[cfg(feature = "postgres")]
+                server: None,
+            }
+        }
+    };
+    eprintln!("{store}: {fill:?} made in {:.1} s", began.elapsed().as_secs_f64());
+    filled
+}
+
+#[cfg(feature = "postgres")]
+async fn connect(url: &str) -> Arc<dyn Storage> {
+    let options = tidings::storage::PostgresOptions::default();
+    let connect = tidings::storage::PostgresStorage::connect_with(url, options);
+    Arc::new(connect.await.expect("a database"))
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let waiting = env("TIDINGS_BENCH_WAITING", 1_000_000);
+        let webhooks = env("TIDINGS_BENCH_WEBHOOKS", 10_000);
+        for store in stores() {
+            claims(store, waiting, webhooks).await;
+        }
+        #[cfg(feature = "postgres")]
+        if stores().contains(&"postgres") {
+            buffers(waiting, webhooks).await;
+            ended(waiting, webhooks).await;
+        }
+        for store in stores() {
+            prune(store, waiting).await;
+        }
+    });
+}
+
+/// The value that so much of all values, which are sorted, does not exceed.
+fn quantile(values: &[f64], part: f64) -> f64 {
+    let at = (values.len() as f64 * part).ceil() as usize;
+    values.get(at.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+// --- claim -------------------------------------------------------------------------------------
+
+/// Milliseconds of claims of 100, sorted. What was claimed goes back at the end of its lane.
+async fn time_claims(storage: &Arc<dyn Storage>) -> Vec<f64> {
+    let worker = Worker::begin(storage, 1).await;
+    let mut times = Vec::new();
+    for number in 0..CLAIMS + 10 {
+        let began = Instant::now();
+        let leased = worker.claim(CLAIM).await;
+        let took = began.elapsed();
+        assert_eq!(leased.len(), CLAIM as usize);
+        worker.give_back(&leased).await;
+        // The first ones warm up.
+        if number >= 10 {
+            times.push(took.as_secs_f64() * 1_000.0);
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    times
+}
+
+async fn claims(store: &str, waiting: u64, webhooks: u64) {
+    if !wanted("claim", store) {
+        return;
+    }
+    let mut medians = Vec::new();
+    for waiting in [1_000, waiting] {
+        let filled = filled(store, Fill { webhooks, waiting, ended: 0 }).await;
+        let times = time_claims(&filled.storage).await;
+        let (median, slow) = (quantile(&times, 0.5), quantile(&times, 0.95));
+        medians.push(median);
+        println!(
+            "claim of {CLAIM:<8}{store:<10}{waiting:>10} waiting{median:>9.2} ms, p95 {slow:.2} ms"
+        );
+        println!(
+            "{}",
+            json!({"bench": "claim", "store": store, "waiting": waiting, "webhooks": webhooks,
+                "median_ms": median, "p95_ms": slow})
+        );
+    }
+    println!("claim of {CLAIM:<8}{store:<10}{:>7.2} times as long\n", medians[1] / medians[0]);
+}
+
+// --- what statements touch ---------------------------------------------------------------------
+
+#[cfg(feature = "postgres")]
+async fn buffers(waiting: u64, webhooks: u64) {
+    if !wanted("buffers", "postgres") {
+        return;
+    }
+    let fill = Fill { webhooks, waiting, ended: waiting };
+    let filled = filled("postgres", fill).await;
+    let server = filled.server.as_ref().expect("a server");
+    let statements = load::explained(server, DATABASE).await;
+    println!("{:>6}{:>10}{:>10}{:>9}  statement", "runs", "buffers", "rows", "per row");
+    for statement in &statements {
+        let explain::Statement { text, runs, buffers, rows, scanned, .. } = statement;
+        let per_row = statement.per_row();
+        let cut: String = text.chars().take(110).collect();
+        println!("{runs:>6}{buffers:>10}{rows:>10}{per_row:>9.1}  {cut}");
+        if !scanned.is_empty() {
+            println!("{:>37}from end to end: {scanned:?}", "");
+        }
+        if std::env::var_os("TIDINGS_BENCH_PLANS").is_some() && per_row > load::BUFFERS_PER_ROW {
+            println!("{text}\n{}", statement.worst.2);
+        }
+    }
+    for statement in &statements {
+        let explain::Statement { text, runs, buffers, rows, .. } = statement;
+        println!(
+            "{}",
+            json!({"bench": "buffers", "statement": text, "runs": runs, "buffers": buffers,
+                "rows": rows, "per_row": statement.per_row()})
+        );
+    }
+    println!();
+}
+
+// --- a long record -----------------------------------------------------------------------------
+
+/// Publish, route and settle beside a record of a million, and while nothing can be vacuumed.
+#[cfg(feature = "postgres")]
+async fn ended(waiting: u64, webhooks: u64) {
+    if !wanted("ended", "postgres") {
+        return;
+    }
+    for record in [0, waiting] {
+        let filled = filled("postgres", Fill { webhooks, waiting: 1_000, ended: record }).await;
+        let server = filled.server.as_ref().expect("a server");
+        let load = Load::begin(&filled.storage).await;
+        load.run(Duration::from_secs(2)).await;
+        let plain = load.run(Duration::from_secs(10)).await;
+        let rate = plain.per_second();
+        println!("publish, route, settle  postgres{record:>10} ended{rate:>9.0} per s");
+        println!(
+            "{}",
+            json!({"bench": "ended", "store": "postgres", "ended": record, "per_s": rate})
+        );
+        // A snapshot that stays: what is removed from now on stays in the tables and indexes.
+        let hold = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM tidings.webhook; \
+                    SELECT pg_sleep(32); COMMIT";
+        std::thread::scope(|scope| {
+            scope.spawn(|| server.sql(DATABASE, hold));
+            tokio::task::block_in_place(|| {
+                tokio::runtime::Handle::current().block_on(async {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    for part in 1..=3 {
+                        let rate = load.run(Duration::from_secs(10)).await.per_second();
+                        println!(
+                            "  without vacuum, {:>3} s   postgres{record:>10} ended{rate:>9.0} per s",
+                            part * 10
+                        );
+                        println!(
+                            "{}",
+                            json!({"bench": "unvacuumed", "store": "postgres", "ended": record,
+                                "after_s": part * 10, "per_s": rate})
+                        );
+                    }
+                });
+            });
+        });
+    }
+    println!();
+}
+
+// --- pruning -----------------------------------------------------------------------------------
+
+async fn prune(store: &str, old: u64) {
+    if !wanted("prune", store) {
+        return;
+    }
+    let filled = filled(store, Fill { webhooks: 1_000, waiting: 1_000, ended: old }).await;
+    let load = Load::begin(&filled.storage).await;
+    load.run(Duration::from_secs(2)).await;
+    let quiet = load.run(Duration::from_secs(8)).await;
+    let storage = filled.storage.clone();
+    let sweeping = tokio::spawn(async move {
+        let (mut times, mut pruned, began) = (Vec::new(), 0, Instant::now());
+        loop {
+            let sweep = Sweep {
+                now: now(),
+                limit: tidings::policy::SWEEP_ROWS,
+                expire_before: before(now(), Duration::from_secs(40 * 86_400)),
+                prune_before: before(now(), Duration::from_secs(86_400)),
+            };
+            let step = Instant::now();
+            let swept = storage.sweep(&sweep).await.expect("a sweep");
+            times.push(step.elapsed().as_secs_f64() * 1_000.0);
+            pruned += swept.pruned;
+            if !swept.more {
+                return (times, pruned, began.elapsed());
+            }
+            // As the dispatcher does between steps.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let mut busy = load::Done::default();
+    while !sweeping.is_finished() {
+        busy += load.run(Duration::from_secs(1)).await;
+    }
+    let (mut times, pruned, took) = sweeping.await.expect("the sweeps");
+    times.sort_by(f64::total_cmp);
+    assert_eq!(pruned as u64, old / 10, "all old events are removed");
+    let (median, slow) = (quantile(&times, 0.5), quantile(&times, 0.99));
+    let longest = times.last().copied().unwrap_or_default();
+    let (alone, beside) = (quiet.per_second(), busy.per_second());
+    println!(
+        "prune {old} deliveries with {pruned} events  {store}: {} steps in {:.1} s, median {median:.1} ms, \
+         p99 {slow:.1} ms, longest {longest:.1} ms; live {alone:.0} per s alone, {beside:.0} beside it\n",
+        times.len(),
+        took.as_secs_f64()
+    );
+    println!(
+        "{}",
+        json!({"bench": "prune", "store": store, "deliveries": old, "events": pruned,
+            "steps": times.len(), "seconds": took.as_secs_f64(), "median_ms": median,
+            "p99_ms": slow, "longest_ms": longest, "alone_per_s": alone, "beside_per_s": beside})
+    );
+}
