@@ -42,6 +42,9 @@ const WANTED: [&[&str]; 7] = [
 #[derive(Debug)]
 pub struct Host {
     pub tidings: Tidings,
+    /// The handles of the places where dispatchers run: they are told of what happened, one after
+    /// the other.
+    pub nodes: Vec<Tidings>,
     pub shared: Arc<Shared>,
     pub rng: Rng,
     pub made: u64,
@@ -69,6 +72,13 @@ impl Host {
                 96..=97 => self.redeliver().await,
                 _ => self.test().await,
             }
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        for node in &self.nodes {
+            node.wake();
         }
     }
 
@@ -80,6 +90,7 @@ impl Host {
                 self.insist(async |tidings| tidings.enable(id).await.map(drop)).await;
             }
         }
+        self.wake();
     }
 
     fn webhook(&self, roll: u64) -> Option<WebhookId> {

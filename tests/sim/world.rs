@@ -24,6 +24,8 @@ use super::rules::Rules;
 use super::store::{Shared, SimStore};
 
 const DAY: Duration = Duration::from_secs(86_400);
+/// Places where dispatchers run.
+const NODES: u64 = 2;
 
 /// The virtual clock, for everyone in the world.
 #[derive(Debug, Clone, Copy)]
@@ -121,14 +123,18 @@ where
     let inner = make().await;
     let shared = Arc::new(Shared::new(inner, size.threads, model, odds.clone(), rng.fork()));
     let clock = SimClock::new();
-    let tidings = Tidings::builder(SimStore(shared.clone()))
-        .policy(policy)
-        .clock(clock)
-        .entropy(SimEntropy(AtomicU64::new(seed << 32)))
-        .build();
+    // Each place has a handle of its own, with a bell of its own, as in processes of their own.
+    let handle = |place: u64| {
+        Tidings::builder(SimStore(shared.clone()))
+            .policy(policy.clone())
+            .clock(clock)
+            .entropy(SimEntropy(AtomicU64::new((seed << 32) | (place << 28))))
+            .build()
+    };
     let temper: Arc<Vec<Temper>> =
         Arc::new((0..5).map(|_| Temper::draw(&mut rng, size.days)).collect());
-    let node = || Node {
+    let handles: Vec<Tidings> = (1..=NODES).map(handle).collect();
+    let node = |tidings: &Tidings| Node {
         tidings: tidings.clone(),
         shared: shared.clone(),
         clock,
@@ -137,12 +143,18 @@ where
     };
     let mut stops = Vec::new();
     let mut nodes = Vec::new();
-    for _ in 0..2 {
+    for tidings in &handles {
         let (stop, stopped) = oneshot::channel();
         stops.push(stop);
-        nodes.push(tokio::spawn(node().live(rng.fork(), stopped)));
+        nodes.push(tokio::spawn(node(tidings).live(rng.fork(), stopped)));
     }
-    let host = |rng| Host { tidings: tidings.clone(), shared: shared.clone(), rng, made: 0 };
+    let host = |rng| Host {
+        tidings: handle(0),
+        nodes: handles.clone(),
+        shared: shared.clone(),
+        rng,
+        made: 0,
+    };
     host(rng.fork()).live(size.events, size.days).await;
 
     // The faults stop; all must end in bounded time.
