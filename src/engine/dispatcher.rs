@@ -17,7 +17,7 @@
 mod end;
 mod settle;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -316,6 +316,8 @@ impl Running {
             busy: self.permits.busy(),
             // A probe ends by its deadline; its settlement follows soon after.
             probe: *TIMEOUT_RANGE.end() * 2,
+            held: HashMap::new(),
+            holds: 0,
         };
         let storage = self.core.storage.clone();
         let bound = self.options.lease;

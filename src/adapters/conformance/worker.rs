@@ -75,6 +75,8 @@ impl<'s> Worker<'s> {
             each: 1_000,
             busy: HashMap::new(),
             probe: PROBE,
+            held: HashMap::new(),
+            holds: 0,
         }
     }
 

@@ -94,7 +94,8 @@ impl State {
         while turn.total > 0 && !lanes.is_empty() {
             lanes.retain(|webhook| self.claim_few(*webhook, &mut turn, &mut leased));
         }
-        Ok(Claimed { leased, next_due: self.ready.first().map(|(at, _)| *at) })
+        let next_due = self.ready.first().map(|(at, _)| *at);
+        Ok(Claimed { leased, next_due, ..Claimed::default() })
     }
 
     /// Leases a few deliveries of one lane. Says whether there may be more to lease.

@@ -232,6 +232,8 @@ mod tests {
             each: 3,
             busy: HashMap::new(),
             probe: Duration::from_secs(5),
+            held: HashMap::new(),
+            holds: 0,
         }
     }
 

@@ -10,9 +10,11 @@ use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::WebhookQuery;
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
+use crate::ports::storage::refuse_holder;
 
 impl State {
     pub(super) fn put(&mut self, webhook: &Webhook, now: Timestamp) -> Result<Webhook> {
+        refuse_holder(webhook)?;
         let id = webhook.id();
         // The id of a deleted webhook stays taken while a delivery names it.
         let version = |webhook: &Option<Arc<Webhook>>| webhook.as_ref().map_or(0, |w| w.version());

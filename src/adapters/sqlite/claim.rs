@@ -35,7 +35,8 @@ pub(super) fn claim(db: &mut Db, turn: &Turn) -> Step<Claimed> {
     claimer.slots.flush()?;
     let sql = "SELECT min(ready) FROM tidings_webhook WHERE ready IS NOT NULL";
     let next: Option<i64> = conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-    Ok(Claimed { leased: claimer.leased, next_due: next.map(rows::time) })
+    let next_due = next.map(rows::time);
+    Ok(Claimed { leased: claimer.leased, next_due, ..Claimed::default() })
 }
 
 struct Claimer<'db> {

@@ -57,7 +57,7 @@ fn count(row: &Row<'_>, column: usize) -> Step<u32> {
 /// The columns that [`event`] reads, of the table or alias `e`.
 macro_rules! event_columns {
     () => {
-        "e.id, e.account, e.mode, e.type, e.created, e.digest, e.payload"
+        "e.id, e.account, e.mode, e.type, e.created, e.digest, e.payload, e.order_key"
     };
 }
 pub(super) use event_columns;
@@ -72,6 +72,7 @@ pub(super) fn event(row: &Row<'_>, at: usize) -> Step<Event> {
         created: time(row.get(at + 4)?),
         digest: Digest::from_bytes(row.get(at + 5)?),
         payload: Arc::from(text(row, at + 6)?),
+        key: row.get::<_, Option<String>>(at + 7)?.map(Arc::from),
     }))
 }
 

@@ -120,7 +120,12 @@ impl<'db> Slots<'db> {
 
 fn slot(row: &Row<'_>) -> Step<Slot> {
     let moment = |column| Ok::<_, Fault>(row.get::<_, Option<i64>>(column)?.map(rows::time));
-    let lane = Lane { next_due: moment(5)?, paused_until: moment(6)?, failing_since: moment(7)? };
+    let lane = Lane {
+        next_due: moment(5)?,
+        paused_until: moment(6)?,
+        failing_since: moment(7)?,
+        ..Lane::default()
+    };
     let (enabled, deleted) = (row.get(2)?, row.get(4)?);
     Ok(Slot {
         key: row.get(0)?,

@@ -12,6 +12,7 @@ use super::writer::Db;
 use crate::ground::id::WebhookId;
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::{DisabledReason, Webhook};
+use crate::ports::storage::refuse_holder;
 
 /// What tells whether a webhook may be written.
 struct Place {
@@ -23,6 +24,7 @@ struct Place {
 
 /// Inserts a webhook, or replaces the one with its version.
 pub(super) fn put(db: &mut Db, webhook: &Webhook, now: Timestamp) -> Step<Webhook> {
+    refuse_holder(webhook)?;
     let (conn, memory) = (&db.conn, &mut db.memory);
     let id = webhook.id();
     let place = place(conn, id)?;

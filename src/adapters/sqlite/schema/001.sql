@@ -12,7 +12,8 @@ CREATE TABLE tidings_event (
     created INTEGER NOT NULL,
     published INTEGER NOT NULL,
     digest BLOB NOT NULL CHECK (typeof(digest) = 'blob' AND length(digest) = 32),
-    payload TEXT NOT NULL
+    payload TEXT NOT NULL,
+    order_key TEXT                      -- what the host said that it is about
 );
 -- For listings. A host without tenants does without it: all its events are in one account.
 CREATE INDEX tidings_event_account ON tidings_event (account) WHERE account <> 'default';
@@ -30,12 +31,14 @@ CREATE TABLE tidings_mark (
 -- are born by one statement, and an id that comes again changes nothing. This crate writes both
 -- tables itself; a trigger on the table would cost each publish a third more.
 CREATE VIEW tidings_publish AS
-    SELECT id, account, mode, type, created, published, digest, payload FROM tidings_event;
+    SELECT id, account, mode, type, created, published, digest, payload, order_key
+    FROM tidings_event;
 CREATE TRIGGER tidings_publish_insert INSTEAD OF INSERT ON tidings_publish
 BEGIN
-    INSERT INTO tidings_event (id, account, mode, type, created, published, digest, payload)
+    INSERT INTO tidings_event
+        (id, account, mode, type, created, published, digest, payload, order_key)
     SELECT NEW.id, NEW.account, NEW.mode, NEW.type, NEW.created, NEW.published, NEW.digest,
-        NEW.payload
+        NEW.payload, NEW.order_key
     WHERE NOT EXISTS (SELECT 1 FROM tidings_event WHERE id = NEW.id);
     INSERT INTO tidings_mark (account, seq) SELECT NEW.account, last_insert_rowid()
     WHERE changes() > 0;
