@@ -70,7 +70,13 @@ pub(super) fn append(
         match (only, key) {
             (Some(webhook), Some(key)) => {
                 let delivery = Delivery::owed(event.id(), *webhook, Cause::ROUTED, now, now);
-                rows::insert(&mut conn.prepare_cached(INSERT_DELIVERY)?, &delivery, seq, key)?;
+                rows::insert(
+                    &mut conn.prepare_cached(INSERT_DELIVERY)?,
+                    &delivery,
+                    seq,
+                    key,
+                    None,
+                )?;
                 lanes.push(key);
             }
             _ => {
@@ -138,7 +144,7 @@ pub(super) fn enqueue(db: &mut Db, owed: &[Owed], now: Timestamp) -> Step<Vec<En
             continue;
         };
         let delivery = Delivery::owed(owed.event, owed.webhook, owed.cause, now, now);
-        answers.push(if rows::insert(&mut insert, &delivery, seq, key)? {
+        answers.push(if rows::insert(&mut insert, &delivery, seq, key, None)? {
             slots.get(key)?.lane.lower(now);
             Enqueued::Made(delivery.id)
         } else {
