@@ -318,6 +318,10 @@ impl DeliveryQueue for Broken {
         }
         self.inner.sweep(&sweep).await
     }
+
+    fn exclusive(&self) -> bool {
+        self.inner.exclusive()
+    }
 }
 
 /// Runs a case and says what it complains of.

@@ -1,4 +1,4 @@
-//! Thousands of simulated months: the real engine, a virtual clock, faults of seventeen kinds, and a
+//! Thousands of simulated months: the real engine, a virtual clock, faults of eighteen kinds, and a
 //! model that knows what must be true. A failure names its seed; `TIDINGS_SEED=n` repeats it.
 #![cfg(feature = "engine")]
 

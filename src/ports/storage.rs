@@ -49,8 +49,10 @@
 //!      it is in [`Claimed::held`], and nothing is leased from its lane in this call.
 //!    * *Take*: of the lanes that are free ([`Lane::free_at`] is not after `now`) and whose webhook
 //!      is enabled and needs a holder, longest free first, at most [`Turn::holds`] are taken
-//!      ([`Lane::take`]). Their webhooks are in [`Claimed::held`]; nothing is leased from them in
-//!      this call, since the dispatcher must learn their limits first.
+//!      ([`Lane::take`]). Where [`Lane::held_until`] is set, one of which anything is leased is
+//!      passed over: those who sent before it had a holder may be slow. Their webhooks are in
+//!      [`Claimed::held`]; nothing is leased from them in this call, since the dispatcher must learn
+//!      their limits first.
 //!    * *Lease*, beside plain lanes, from what it holds, at most [`Held::room`] from each.
 //!
 //!    A hold lives as long as its dispatcher. The reap frees the lanes of the dead by

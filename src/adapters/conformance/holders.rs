@@ -297,7 +297,8 @@ pub(super) async fn a_first_limit_waits_for_those_who_send_without(store: &dyn S
     let limited = put(store, &plain.edit(three_at_once()).expect("an edit"), at(2)).await;
     assert!(worker.claim(at(2)).await.leased.is_empty(), "nobody sends without holding it");
     assert!(take(&worker, after_wait(2) - Duration::from_millis(1)).await.is_empty());
-    settle_all(store, &sent, at(3)).await;
+    assert!(take(&worker, after_wait(2)).await.is_empty(), "what was leased is slow");
+    settle_all(store, &sent, after_wait(2)).await;
     assert_eq!(take(&worker, after_wait(2)).await, [limited.id()]);
     let turn = holding(&worker, &[&limited], 9, after_wait(2));
     assert_eq!(worker.claim_in(&turn).await.leased.len(), 2);

@@ -112,8 +112,16 @@ impl State {
         }
         claimed.lost = turn.held.keys().filter(|id| !own.contains(*id)).copied().collect();
         claimed.lost.sort_unstable();
-        let free = self.free.iter().take_while(|(at, _)| *at <= turn.now).take(turn.holds);
-        let free: Vec<WebhookId> = free.map(|(_, webhook)| *webhook).collect();
+        let leases = self.dispatchers.values().flat_map(|dispatcher| &dispatcher.leases);
+        let leases = leases.filter_map(|(_, id)| self.deliveries.get(id));
+        let leased: BTreeSet<WebhookId> = leases.map(|row| row.delivery.webhook).collect();
+        let is_over = |id: &WebhookId| {
+            let hook = self.hooks.get(id);
+            hook.is_some_and(|hook| hook.lane.held_until.is_none()) || !leased.contains(id)
+        };
+        let free = self.free.iter().take_while(|(at, _)| *at <= turn.now);
+        let free = free.map(|(_, webhook)| *webhook).filter(is_over);
+        let free: Vec<WebhookId> = free.take(turn.holds).collect();
         for id in free {
             let webhook = self.with_hook(id, |hook| {
                 hook.lane.take(turn.dispatcher, turn.now);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::dispatchers;
 use super::fault::Step;
@@ -58,6 +58,9 @@ impl Holds {
             .query_map(params![rows::millis(now), limit], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         for key in free {
+            if slots.get(key)?.lane.held_until.is_some() && is_leased(conn, key)? {
+                continue;
+            }
             if let Some(webhook) = slots.webhook(key)?
                 && slots.get(key)?.lane.take(turn.dispatcher, now)
             {
@@ -86,6 +89,13 @@ impl Holds {
         }
         Ok(next)
     }
+}
+
+/// Whether anything of a webhook is leased. Seldom asked, so it has no index of its own.
+fn is_leased(conn: &Connection, key: i64) -> Step<bool> {
+    let sql = "SELECT 1 FROM tidings_delivery INDEXED BY tidings_delivery_leased \
+               WHERE state = 1 AND webhook = ?1 LIMIT 1";
+    Ok(conn.prepare_cached(sql)?.query_row([key], |_| Ok(())).optional()?.is_some())
 }
 
 /// When a lane is ready from which more may be leased.
