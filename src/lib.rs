@@ -92,6 +92,8 @@
 //!   so that they can be rotated.
 //! * Authenticates itself, where a receiver asks for it, by basic authentication or OAuth 2.0, and sends
 //!   headers of your choice.
+//! * Keeps, for webhooks that want it, the order of each object's events, a rate limit, and a limit of
+//!   requests under way, over all processes that send.
 //! * Retries over about three days, honours `Retry-After`, leaves a receiver in peace that is
 //!   overloaded, and disables one that does nothing but fail for days.
 //! * Dials public addresses only, unless the host allows more. Every address is vetted after the name
@@ -102,8 +104,10 @@
 //! # What it does not do
 //!
 //! * Deliver exactly once: nobody can over HTTP. Receivers tell repetitions by the id.
-//! * Deliver in order: deliveries run side by side, and a retry comes later than what was published
-//!   after it.
+//! * Deliver in order where nobody asks for it: deliveries run side by side, and a retry comes later
+//!   than what was published after it. A webhook that is ordered [per object](Ordering::PerObject)
+//!   gets the events of one object one after the other, in the order of their publishes; those of
+//!   different objects, redeliveries and test events go side by side all the same.
 //! * Speak to databases other than SQLite: bring your own [`Storage`](storage::Storage).
 //! * Encrypt what it stores: a SQLite file holds payloads and secrets in clear.
 //! * Listen: it opens no port and has no web page.
@@ -170,9 +174,11 @@ pub use ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
 pub use ground::lane::{Lane, Readiness};
 pub use ground::network::{NetworkPolicy, Refusal};
 pub use ground::oauth::{Grant, OAuth, Token};
+pub use ground::order::{OrderKey, Ordering};
 pub use ground::page::{Cursor, Page, PageRequest, Place};
 pub use ground::policy::{self, Policy, Schedule};
 pub use ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
+pub use ground::rate_limit::RateLimit;
 pub use ground::retry_after::retry_after;
 pub use ground::secret::Secret;
 pub use ground::secrets::{Overlap, SecretRecord, Secrets};

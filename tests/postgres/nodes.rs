@@ -4,8 +4,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings::storage::{PostgresOptions, PostgresStorage, Storage};
 use tidings::storage::conformance;
+use tidings::storage::{PostgresOptions, PostgresStorage, Storage};
 use tidings::{Account, DispatcherOptions};
 
 use crate::cluster::Cluster;
@@ -100,7 +100,9 @@ impl Pooler {
         let mut command = Command::new("sh");
         command.args(["-c", "PATH=$PATH:/usr/sbin exec pgbouncer \"$@\"", "sh"]);
         // It refuses to run as root; its files must be readable then.
-        if std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0) {
+        if std::fs::metadata("/proc/self")
+            .is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+        {
             command.args(["-u", "postgres"]);
             for path in [folder.path(), &users, &path] {
                 let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);

@@ -19,10 +19,10 @@ const SQLITE_KNOWN: &str = "UPDATE tidings_event SET digest = digest \
 /// The view gives each event its mark. The time is the database's; in milliseconds, which the day's
 /// fraction can tell apart.
 const SQLITE_INSERT: &str = "INSERT INTO tidings_publish \
-    (id, account, mode, type, created, published, digest, payload) \
+    (id, account, mode, type, created, published, digest, payload, order_key) \
     SELECT unhex(value ->> 'id'), value ->> 'account', value ->> 'mode', value ->> 'type', \
         value ->> 'created', CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER), \
-        unhex(value ->> 'digest'), value ->> 'payload' \
+        unhex(value ->> 'digest'), value ->> 'payload', value ->> 'key' \
     FROM json_each(?1) ORDER BY key";
 
 /// An event as the statements read it.
@@ -36,6 +36,7 @@ struct Row<'a> {
     created: i64,
     digest: String,
     payload: &'a str,
+    key: Option<&'a str>,
 }
 
 impl<'a> Row<'a> {
@@ -48,6 +49,7 @@ impl<'a> Row<'a> {
             created: event.created().timestamp_millis(),
             digest: digest(event),
             payload: event.payload(),
+            key: event.key(),
         }
     }
 }

@@ -147,25 +147,29 @@ impl Found {
     }
 }
 
-// Each step is a walk from a place in the index (LATERAL with LIMIT, and a bound on both sides),
-// whatever the planner thinks of a table that is empty one moment and full the next. `known` are the
-// accounts that had marks before; between two of them there may be new ones, which are found one after
-// the other. (No account's name begins with the character 127.) From the account after the last one
+// Each step is a walk from a place in the index (LATERAL with LIMIT, and a bound on both sides; an OR
+// in place of the two branches would leave one), whatever the planner thinks of a table that is empty
+// one moment and full the next. `known` are the accounts that had marks before; between two of them
+// there may be new ones, which are found one after the other. From the account after the last one
 // served on, around.
 const PICK: Query = Query::new(
     "WITH RECURSIVE known AS MATERIALIZED ( \
          SELECT account, floor, \
-             lead(account, 1, chr(127) COLLATE \"C\") OVER (ORDER BY account) AS next \
+             lead(account) OVER (ORDER BY account) AS next \
          FROM (SELECT '' COLLATE \"C\" AS account, 0 AS floor UNION ALL \
                SELECT k.account COLLATE \"C\", k.floor FROM unnest($1, $2) AS k(account, floor)) k \
      ), fresh AS ( \
          SELECT g.account, k.next FROM known k CROSS JOIN LATERAL ( \
-             SELECT m.account FROM {s}.mark m WHERE m.account > k.account \
-             AND m.account < k.next ORDER BY m.account, m.seq LIMIT 1) g \
+             (SELECT m.account FROM {s}.mark m WHERE m.account > k.account \
+             AND m.account < k.next ORDER BY m.account, m.seq LIMIT 1) UNION ALL \
+             (SELECT m.account FROM {s}.mark m WHERE m.account > k.account \
+             AND k.next IS NULL ORDER BY m.account, m.seq LIMIT 1)) g \
          UNION ALL \
          SELECT g.account, f.next FROM fresh f CROSS JOIN LATERAL ( \
-             SELECT m.account FROM {s}.mark m WHERE m.account > f.account \
-             AND m.account < f.next ORDER BY m.account, m.seq LIMIT 1) g \
+             (SELECT m.account FROM {s}.mark m WHERE m.account > f.account \
+             AND m.account < f.next ORDER BY m.account, m.seq LIMIT 1) UNION ALL \
+             (SELECT m.account FROM {s}.mark m WHERE m.account > f.account \
+             AND f.next IS NULL ORDER BY m.account, m.seq LIMIT 1)) g \
      ), accounts AS MATERIALIZED ( \
          SELECT account, floor FROM ( \
              (SELECT account, 0::bigint AS floor FROM fresh LIMIT $6) \
@@ -174,7 +178,9 @@ const PICK: Query = Query::new(
                  SELECT FROM {s}.mark m WHERE m.account = k.account AND m.seq > k.floor \
                  ORDER BY m.account, m.seq LIMIT 1) m \
              WHERE k.account <> '' \
-         ) a ORDER BY account <= $3, account LIMIT $6 \
+         ) a WHERE (SELECT true FROM {s}.webhook w WHERE w.account = a.account AND w.needs = 2 \
+             LIMIT 1) IS NULL \
+         ORDER BY account <= $3, account LIMIT $6 \
      ), share AS MATERIALIZED ( \
          SELECT greatest($5, $4 / greatest(count(*), 1)) AS few FROM accounts \
      ) \

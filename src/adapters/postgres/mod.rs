@@ -12,10 +12,13 @@ mod connect;
 mod dispatchers;
 mod fault;
 mod herald;
+mod holds;
 mod lanes;
 mod listings;
 mod marks;
 mod options;
+mod order;
+mod ordered;
 mod publisher;
 mod route;
 mod rows;
@@ -40,6 +43,7 @@ use self::fault::{Fault, Step};
 use self::herald::Herald;
 use self::lanes::Cache;
 use self::marks::Looks;
+use self::ordered::Publishes;
 use self::publisher::Publisher;
 use self::sweep::Broom;
 use self::tx::{Database, Query, retried};
@@ -87,6 +91,7 @@ struct Inner {
     webhooks: Cache,
     looks: Mutex<Looks>,
     broom: Mutex<Broom>,
+    publishes: Mutex<Publishes>,
 }
 
 impl fmt::Debug for PostgresStorage {
@@ -179,6 +184,7 @@ impl PostgresStorage {
             webhooks: Cache::default(),
             looks: Mutex::default(),
             broom: Mutex::default(),
+            publishes: Mutex::default(),
         })))
     }
 }
@@ -258,6 +264,10 @@ impl DeliveryQueue for PostgresStorage {
         let rows = self.0.database.once(&NOW, &[]).await.map_err(Fault::into_error)?;
         let read = |row: &tokio_postgres::Row| row.try_get(0).map(rows::time);
         rows.first().map(read).transpose().map_err(|error| Fault::from(error).into_error())
+    }
+
+    fn exclusive(&self) -> bool {
+        true
     }
 
     fn wakeup(&self) -> Option<&dyn Wakeup> {
