@@ -95,10 +95,10 @@ async fn migrations_may_be_run_by_hand() {
 #[tokio::test]
 #[ignore = "needs PostgreSQL: tests/run"]
 async fn what_cannot_start_says_what_to_do() {
-    let mut cluster = Cluster::with(Options::default().password("correct"));
+    let mut cluster = Cluster::with(Options::default().password("swordfish"));
     let url = cluster.create_database("shop");
     PostgresStorage::connect_with(&url, options()).await.unwrap();
-    let wrong = url.replace("correct", "sesame");
+    let wrong = url.replace("swordfish", "sesame");
     let other = url.replace("/shop", "/stock");
     let nonsense = url.replace("postgresql://", "mysql://");
     for (url, kind, text) in [
@@ -110,7 +110,7 @@ async fn what_cannot_start_says_what_to_do() {
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(text), "{error}");
         let all = format!("{error:?}");
-        assert!(!all.contains("sesame") && !all.contains("correct"), "{all}");
+        assert!(!all.contains("sesame") && !all.contains("swordfish"), "{all}");
     }
     let named = PostgresStorage::connect_with(&url, options().schema("Bad Name")).await;
     assert_eq!(named.unwrap_err().field(), Some("schema"));

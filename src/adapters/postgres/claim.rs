@@ -198,26 +198,20 @@ impl Claimer<'_> {
         let mut waiting = self.waiting(&keys, &bounds, &fews).await?;
         let mut looks = CLAIM_LOOKS;
         // What stands behind another of its key is taken out of the lane, and more is looked at.
-        loop {
+        let blocked = loop {
             let due = waiting.iter().filter(|(key, _)| self.is_ordered(**key));
             let due = due.flat_map(|(_, lane)| lane).filter(|kept| kept.due() <= self.now);
             let behind = order::behind(self.tx, &due.collect::<Vec<_>>()).await?;
-            if behind.is_empty() {
-                break;
+            if behind.is_empty() || looks == 0 {
+                break behind;
             }
             order::park(self.tx, &behind).await?;
             looks = looks.saturating_sub(behind.len());
-            if looks == 0 {
-                for lane in waiting.values_mut() {
-                    lane.retain(|kept| !behind.contains(&kept.id().uuid()));
-                }
-                break;
-            }
             waiting = self.waiting(&keys, &bounds, &fews).await?;
-        }
+        };
         let mut rest = Vec::new();
         for key in keys {
-            if self.take(key, share, waiting.remove(&key).unwrap_or_default()) {
+            if self.take(key, share, waiting.remove(&key).unwrap_or_default(), &blocked) {
                 rest.push(key);
             }
         }
@@ -242,9 +236,9 @@ impl Claimer<'_> {
         Ok(waiting)
     }
 
-    /// Takes what may be taken of a lane's next deliveries, which are in order. Says whether there
-    /// may be more to take.
-    fn take(&mut self, key: i64, share: u32, waiting: Vec<Kept>) -> bool {
+    /// Takes what may be taken of a lane's next deliveries, which are in order, but those that are
+    /// blocked. Says whether there may be more to take.
+    fn take(&mut self, key: i64, share: u32, waiting: Vec<Kept>, blocked: &HashSet<Uuid>) -> bool {
         let (few, probe) = self.few(key, share);
         let few = few.min(self.left);
         let Some(slot) = self.slots.get_mut(&key) else { return false };
@@ -252,11 +246,14 @@ impl Claimer<'_> {
         let (mut given, mut next_due) = (0, None);
         for kept in waiting {
             let due = kept.due();
-            if given < few && due <= self.now {
+            if blocked.contains(&kept.id().uuid()) {
+                // It stays in the lane, to be looked at again.
+                next_due = next_due.or(Some(due));
+            } else if given < few && due <= self.now {
                 given += 1;
                 self.picked.push(Picked { kept, failing_since, probe });
             } else {
-                next_due = Some(due);
+                next_due = next_due.or(Some(due));
                 break;
             }
         }

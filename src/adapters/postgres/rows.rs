@@ -68,6 +68,9 @@ macro_rules! event_columns {
 }
 pub(super) use event_columns;
 
+/// How many there are.
+pub(super) const EVENT_COLUMNS: usize = 8;
+
 /// Reads an event whose columns begin at `at`.
 pub(super) fn event(row: &Row, at: usize) -> Step<Event> {
     let digest: &[u8] = row.try_get(at + 5)?;

@@ -42,7 +42,12 @@ CREATE TABLE {s}.migration (
 );
 ";
 
-const THERE: Query = Query::new("SELECT to_regclass('{s}.migration') IS NOT NULL", &[]);
+// From the catalogue itself: a look-up by name may answer from before the wait for the lock.
+const THERE: Query = Query::new(
+    "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE c.relname = 'migration' AND '\"' || n.nspname || '\"' = '{s}')",
+    &[],
+);
 const VERSION: Query = Query::new("SELECT coalesce(max(version), 0) FROM {s}.migration", &[]);
 
 fn newest() -> i32 {
