@@ -98,6 +98,9 @@ impl Dispatcher {
     }
 }
 
+/// How soon a sign of life that failed is repeated: nothing is sent before one is heard.
+const BEAT_AGAIN: Duration = Duration::from_millis(250);
+
 /// A POST that has ended.
 struct Sent {
     leased: Leased,
@@ -575,7 +578,7 @@ impl Running {
             }
             Err(error) => {
                 warn!(name: "tidings.storage.heartbeat_failed", %error);
-                let soon = (self.options.lease / 10).min(Duration::from_secs(1));
+                let soon = (self.options.lease / 10).min(BEAT_AGAIN);
                 self.beat_at = Instant::now() + soon;
                 self.beat_rest = self.beat_at;
             }
