@@ -251,16 +251,15 @@ impl Node {
             };
             let mut dice = rng.fork();
             let pauses = async {
-                while odds.pause {
+                loop {
                     let (day, least) = (DAY, Duration::from_secs(90));
                     tokio::time::sleep(dice.time(least, day * 3)).await;
-                    if self.shared.is_calm() {
-                        break;
+                    if !odds.pause || self.shared.is_calm() {
+                        return std::future::pending::<()>().await;
                     }
                     self.shared.fired.fire(Fault::Pause);
                     gate.pause(dice.time(least, day / 3));
                 }
-                std::future::pending::<()>().await;
             };
             tokio::select! {
                 biased;
