@@ -198,7 +198,7 @@ impl Running {
             sender: Arc::new(sender),
             permits: Permits::new(options.in_flight),
             turns: Turns::new(core.now()),
-            holds: Holds::default(),
+            holds: Holds::new(options.in_flight_per_webhook),
             lives: 0,
             prepare: Prepare::default(),
             ticket: 0,

@@ -234,6 +234,7 @@ impl Node {
                 self.tidings.dispatcher_with(transport.clone(), self.options.clone()).unwrap();
             let id = dispatcher.id();
             transport.dispatcher.set(id).unwrap();
+            self.shared.gates.lock().unwrap().insert(id, gate.clone());
             let (shut, shutdown) = oneshot::channel::<()>();
             let mut running = Box::pin(gate.clone().pausing(dispatcher.run(async {
                 let _ = shutdown.await;
@@ -309,7 +310,7 @@ impl Node {
 pub struct Gate(Mutex<Option<Instant>>);
 
 impl Gate {
-    fn pause(&self, time: Duration) {
+    pub fn pause(&self, time: Duration) {
         *self.0.lock().unwrap() = Some(Instant::now() + time);
     }
 
