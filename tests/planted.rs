@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// What the copy consists of, beside the files at the top.
 const FOLDERS: [&str; 4] = ["src", "tests", "examples", "benches"];
 
-const BUGS: [Planted; 34] = [
+const BUGS: [Planted; 33] = [
     // --- the engine ----------------------------------------------------------------------------
     Planted {
         name: "a failed settlement is forgotten",
@@ -167,12 +167,6 @@ const BUGS: [Planted; 34] = [
         file: "src/ground/lane.rs",
         find: "self.held_until.map_or(ready, |until| until.max(ready))",
         replace: "self.held_until.map_or(ready, |_| ready)",
-    },
-    Planted {
-        name: "limited deliveries are born leased",
-        file: "src/ports/rules.rs",
-        find: "lane.is_plain() && !webhook.needs_holder()",
-        replace: "lane.is_plain()",
     },
     // --- the storage ---------------------------------------------------------------------------
     Planted {
