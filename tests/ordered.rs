@@ -210,7 +210,7 @@ impl Receiver {
                      or after {later:?}"
                 ));
             }
-            seen.arrivals.len() % 7 == 0
+            seen.arrivals.len().is_multiple_of(7)
         };
         self.changed.notify_all();
         tokio::time::sleep(Duration::from_millis(10)).await;
