@@ -162,6 +162,8 @@ fn turn(ticket: u64, batch: usize) -> Turn {
         each: 100_000,
         busy: HashMap::new(),
         probe: Duration::from_secs(60),
+        held: HashMap::new(),
+        holds: 0,
     }
 }
 

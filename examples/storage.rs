@@ -187,7 +187,7 @@ impl DeliveryQueue for OwnStorage {
         let next = rows.values().map(|row| (&webhooks[&row.delivery.webhook], &row.delivery));
         let next = next.filter(|(kept, _)| kept.is_enabled() == Some(true));
         let next_due = next.filter_map(|(kept, delivery)| kept.lane.ready(delivery)).min();
-        Ok(Claimed { leased, next_due })
+        Ok(Claimed { leased, next_due, ..Claimed::default() })
     }
 
     async fn settle(&self, settlements: &[Settlement], now: Timestamp) -> Result<Vec<Settled>> {

@@ -33,6 +33,25 @@
 //! `Ok` from `publish` means that the event is on the disk. Keep the event and publish it again after
 //! an error: its id tells the repetition.
 //!
+//! # Publishing in your own transaction
+//!
+//! Where the change is a row of yours, publish in the transaction that changes it: both are kept, or
+//! neither. An [`Outbox`](outbox::Outbox) writes through your own driver:
+//!
+//! ```
+//! # use tidings::{Event, Result, Tidings, outbox::{Outbox, SqlExecutor}};
+//! # async fn shown(mut tx: impl SqlExecutor, event: Event, tidings: Tidings) -> Result<()> {
+//! let outbox = Outbox::postgres(); // or `Outbox::sqlite()`
+//! outbox.publish(&mut tx, &[event]).await?;
+//! // Commit the transaction; then:
+//! tidings.wake();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`docs::outbox`] has the ten lines that make a transaction of sqlx, sea-orm, diesel, rusqlite or
+//! tokio-postgres fit. The example `transaction` is killed in the middle of things and counts.
+//!
 //! # Receiving
 //!
 //! A receiver needs no feature of the crate. It verifies the bytes as they came:
@@ -73,6 +92,8 @@
 //!   so that they can be rotated.
 //! * Authenticates itself, where a receiver asks for it, by basic authentication or OAuth 2.0, and sends
 //!   headers of your choice.
+//! * Keeps, for webhooks that want it, the order of each object's events, a rate limit, and a limit of
+//!   requests under way, over all processes that send.
 //! * Retries over about three days, honours `Retry-After`, leaves a receiver in peace that is
 //!   overloaded, and disables one that does nothing but fail for days.
 //! * Dials public addresses only, unless the host allows more. Every address is vetted after the name
@@ -83,8 +104,10 @@
 //! # What it does not do
 //!
 //! * Deliver exactly once: nobody can over HTTP. Receivers tell repetitions by the id.
-//! * Deliver in order: deliveries run side by side, and a retry comes later than what was published
-//!   after it.
+//! * Deliver in order where nobody asks for it: deliveries run side by side, and a retry comes later
+//!   than what was published after it. A webhook that is ordered [per object](Ordering::PerObject)
+//!   gets the events of one object one after the other, in the order of their publishes; those of
+//!   different objects, redeliveries and test events go side by side all the same.
 //! * Speak to databases other than SQLite: bring your own [`Storage`](storage::Storage).
 //! * Encrypt what it stores: a SQLite file holds payloads and secrets in clear.
 //! * Listen: it opens no port and has no web page.
@@ -105,6 +128,7 @@
 //! | `sqlite` | yes | durable storage in one SQLite file |
 //! | `sqlite-bundled` | yes | compiles SQLite into the program |
 //! | `postgres` | no | durable storage for many nodes in PostgreSQL |
+//! | `outbox-rusqlite` | no | the outbox over transactions of rusqlite |
 //! | `hyper` | yes | the HTTP transport over hyper and rustls |
 //! | `native-roots` | no | trust in the operating system's root certificates |
 //! | `conformance` | no | the suite for implementers of the storage ports |
@@ -114,8 +138,9 @@
 //!
 //! # More
 //!
-//! [`docs::design`] says why things are as they are, [`docs::lifecycle`] what becomes of an event, and
-//! [`docs::production`] what to set before production.
+//! [`docs::design`] says why things are as they are, [`docs::lifecycle`] what becomes of an event,
+//! [`docs::outbox`] how to publish in a transaction of your own, and [`docs::production`] what to set
+//! before production.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(doc)]
@@ -149,9 +174,11 @@ pub use ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
 pub use ground::lane::{Lane, Readiness};
 pub use ground::network::{NetworkPolicy, Refusal};
 pub use ground::oauth::{Grant, OAuth, Token};
+pub use ground::order::{OrderKey, Ordering};
 pub use ground::page::{Cursor, Page, PageRequest, Place};
 pub use ground::policy::{self, Policy, Schedule};
 pub use ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
+pub use ground::rate_limit::RateLimit;
 pub use ground::retry_after::retry_after;
 pub use ground::secret::Secret;
 pub use ground::secrets::{Overlap, SecretRecord, Secrets};
@@ -197,6 +224,13 @@ pub mod storage {
     pub use crate::adapters::sqlite::{SqliteOptions, SqliteStorage};
     pub use crate::ports::kept::KeptWebhook;
     pub use crate::ports::storage::*;
+}
+
+/// Publishing in a transaction of the host's own, with the host's own driver.
+#[cfg(feature = "engine")]
+pub mod outbox {
+    pub use crate::adapters::outbox::Outbox;
+    pub use crate::ports::sql::{BlockingSqlExecutor, BoxError, SqlExecutor};
 }
 
 /// The transport port, and the transport that comes with the crate.

@@ -11,13 +11,13 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use tidings::storage::conformance::{Case, case, cases};
 use tidings::storage::{
-    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Heartbeat, Leased,
+    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Heartbeat, Held, Leased,
     MemoryStorage, NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, Turn, WebhookStore,
 };
 use tidings::{
-    Attempt, Cursor, DeliveryId, DeliveryQuery, DeliveryView, Error, ErrorKind, Event, EventQuery,
-    LaneChange, Next, Page, PageRequest, Place, Result, State, Timestamp, Webhook, WebhookId,
-    WebhookQuery,
+    Attempt, Cursor, DeliveryId, DeliveryQuery, DeliveryView, DispatcherId, Edit, Error, ErrorKind,
+    Event, EventQuery, Fence, LaneChange, Next, Ordering, Page, PageRequest, Place, Result, Seen,
+    State, StateKind, Timestamp, Transition, Webhook, WebhookId, WebhookQuery, policy,
 };
 
 /// What is wrong with a storage.
@@ -73,6 +73,18 @@ enum Fault {
     PrunesTheUnfinished,
     /// A step of a sweep does all there is.
     SweepsWithoutBound,
+    /// Whoever asks for lanes has given back those of the others before.
+    TakesWhatIsHeld,
+    /// A dead holder's lane is as free as one that was given back.
+    WaitsForNobody,
+    /// What a dispatcher does not name it goes on to hold.
+    NeverGivesBack,
+    /// Edits of limits are not told.
+    TellsNoEdits,
+    /// Order is kept for what waits, not for what is leased.
+    OrderIgnoresLeases,
+    /// Webhooks that need a holder are kept, and treated like all others.
+    ForgetsLimits,
 }
 
 /// A memory storage with one fault.
@@ -89,6 +101,10 @@ struct Memo {
     held_back: Vec<(Vec<NewEvent>, Timestamp)>,
     next_due: Option<Timestamp>,
     paused: bool,
+    /// Who has claimed so far.
+    claimers: HashSet<DispatcherId>,
+    /// What each dispatcher has named or was told that it holds.
+    held: HashMap<WebhookId, Held>,
 }
 
 impl Broken {
@@ -132,6 +148,12 @@ impl Broken {
 #[async_trait]
 impl WebhookStore for Broken {
     async fn put(&self, webhook: &Webhook, now: Timestamp) -> Result<Webhook> {
+        let mut webhook = webhook.clone();
+        if self.has(Fault::ForgetsLimits) {
+            let edit = Edit::new().ordering(Ordering::Unordered).rate_limit(None).concurrency(None);
+            webhook = webhook.edit(edit)?;
+        }
+        let webhook = &webhook;
         match self.inner.put(webhook, now).await {
             Err(error)
                 if self.has(Fault::SwallowsStaleEdits) && error.kind() == ErrorKind::Stale =>
@@ -224,7 +246,56 @@ impl DeliveryQueue for Broken {
     }
 
     async fn claim(&self, turn: &Turn) -> Result<Claimed> {
-        let mut claimed = self.inner.claim(&self.turn(turn).await?).await?;
+        let mut turn = self.turn(turn).await?;
+        let (dispatcher, now) = (turn.dispatcher, turn.now);
+        match self.fault {
+            Fault::TakesWhatIsHeld if turn.holds > 0 => {
+                let mut others = self.memo.lock().expect("a lock").claimers.clone();
+                others.remove(&dispatcher);
+                for other in others {
+                    let until = now + Duration::from_secs(1_000);
+                    for until in [now, until] {
+                        let beat = Heartbeat { dispatcher: other, now, until, abandoned: vec![] };
+                        self.inner.heartbeat(&beat).await?;
+                    }
+                }
+            }
+            Fault::WaitsForNobody if turn.holds > 0 => turn.now += policy::TAKEOVER_WAIT,
+            Fault::NeverGivesBack => {
+                let held = self.memo.lock().expect("a lock").held.clone();
+                turn.held.extend(held.into_iter().map(|(id, held)| (id, Held { room: 0, ..held })));
+            }
+            Fault::TellsNoEdits => {
+                for (id, held) in &mut turn.held {
+                    let query = WebhookQuery { id: Some(*id), ..WebhookQuery::default() };
+                    let page = self.inner.webhooks(&query, &PageRequest::default()).await?;
+                    held.version = page.items.first().map_or(0, Webhook::version);
+                }
+            }
+            Fault::OrderIgnoresLeases => {
+                let query =
+                    DeliveryQuery { states: vec![StateKind::Leased], ..DeliveryQuery::default() };
+                let page = self.inner.deliveries(&query, &PageRequest::first(100)?).await?;
+                for view in page.items {
+                    let delivery = &view.delivery;
+                    let fence =
+                        Fence { delivery: delivery.id, attempt: delivery.attempt, dispatcher };
+                    let mut transition = Transition::given_back(delivery, Seen::default(), now);
+                    transition.next = Next::Delivered;
+                    let settlement = Settlement { fence, attempt: None, transition };
+                    self.inner.settle(&[settlement], now).await?;
+                }
+            }
+            _ => {}
+        }
+        let mut claimed = self.inner.claim(&turn).await?;
+        {
+            let mut memo = self.memo.lock().expect("a lock");
+            memo.claimers.insert(dispatcher);
+            let held = claimed.held.iter();
+            let held = held.map(|one| (one.id(), Held { version: one.version(), room: 0 }));
+            memo.held.extend(held);
+        }
         if self.has(Fault::SendsNoProbe) {
             claimed.leased.iter_mut().for_each(|leased: &mut Leased| leased.probe = false);
         }
@@ -318,6 +389,10 @@ impl DeliveryQueue for Broken {
         }
         self.inner.sweep(&sweep).await
     }
+
+    fn exclusive(&self) -> bool {
+        self.inner.exclusive()
+    }
 }
 
 /// Runs a case and says what it complains of.
@@ -330,7 +405,7 @@ fn complaint(case: Case, fault: Fault) -> Option<String> {
 }
 
 /// Which case claims the contrary of which fault.
-const CAUGHT: [(Fault, &str); 24] = [
+const CAUGHT: [(Fault, &str); 30] = [
     (Fault::IgnoresTheFence, "a_late_settlement_is_lost"),
     (Fault::ForgetsLostAttempts, "a_settlement_after_a_reap_is_lost"),
     (Fault::RecordsRepetitions, "a_repeated_settlement_changes_nothing"),
@@ -355,6 +430,12 @@ const CAUGHT: [(Fault, &str); 24] = [
     (Fault::PagesByOffset, "pages_of_webhooks_hold_while_things_change"),
     (Fault::PrunesTheUnfinished, "an_unfinished_event_is_never_pruned"),
     (Fault::SweepsWithoutBound, "a_step_is_bounded_and_says_whether_there_is_more"),
+    (Fault::TakesWhatIsHeld, "a_lane_has_one_holder"),
+    (Fault::WaitsForNobody, "a_dead_holders_lane_is_taken_after_the_wait"),
+    (Fault::NeverGivesBack, "a_lane_that_is_not_named_is_given_back"),
+    (Fault::TellsNoEdits, "an_edit_is_learned_before_the_next_lease"),
+    (Fault::OrderIgnoresLeases, "events_of_one_object_go_one_after_the_other"),
+    (Fault::ForgetsLimits, "nothing_is_born_leased_where_a_holder_is_needed"),
 ];
 
 /// Runs the case named for each fault over the storage that has it, and over one that has none.

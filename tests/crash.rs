@@ -1,11 +1,16 @@
-//! Kill tests: a child process publishes and delivers over SQLite; it is killed with SIGKILL in
-//! the middle of things, again and again. The receiver lives in the parent and counts.
+//! Kill tests: a child process publishes and delivers; it is killed with SIGKILL in the middle of
+//! things, again and again. The receiver lives in the parent and counts.
 #![cfg(all(unix, feature = "sqlite", feature = "hyper"))]
+
+#[cfg(feature = "postgres")]
+#[path = "support/cluster.rs"]
+mod cluster;
+#[path = "support/place.rs"]
+mod place;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -14,7 +19,6 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tidings::storage::{DeliveryQueue, SqliteStorage};
 use tidings::transport::{HyperOptions, HyperTransport};
 use tidings::{
     Change, DeliveryQuery, DispatcherOptions, Event, EventId, NetworkPolicy, PageRequest,
@@ -137,10 +141,10 @@ impl Receiver {
 
 /// A child that publishes events from `first` on until it is killed, or with `first` = `None`
 /// only delivers until its input ends.
-fn spawn(path: &Path, receiver: SocketAddr, first: Option<u64>) -> Child {
+fn spawn(place: &str, receiver: SocketAddr, first: Option<u64>) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "the_child", "--nocapture", "--include-ignored"])
-        .env("TIDINGS_CRASH_PATH", path)
+        .env("TIDINGS_CRASH_PLACE", place)
         .env("TIDINGS_CRASH_RECEIVER", receiver.to_string())
         .env("TIDINGS_CRASH_FIRST", first.map_or(String::new(), |first| first.to_string()))
         .stdin(Stdio::piped())
@@ -153,7 +157,7 @@ fn spawn(path: &Path, receiver: SocketAddr, first: Option<u64>) -> Child {
 #[test]
 #[ignore = "needs a parent: runs inside the kill test"]
 fn the_child() {
-    let Ok(path) = std::env::var("TIDINGS_CRASH_PATH") else {
+    let Ok(place) = std::env::var("TIDINGS_CRASH_PLACE") else {
         return;
     };
     let receiver = std::env::var("TIDINGS_CRASH_RECEIVER").unwrap();
@@ -161,8 +165,8 @@ fn the_child() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async move {
         let network = NetworkPolicy::public_only().allow_loopback();
-        let storage = SqliteStorage::open(path).await.unwrap();
-        let tidings = Tidings::builder(storage).network(network.clone()).build();
+        let storage = place::open(&place).await;
+        let tidings = Tidings::builder_shared(storage).network(network.clone()).build();
         let wanted = tidings.webhooks(&Default::default(), &PageRequest::default()).await.unwrap();
         if wanted.items.is_empty() {
             let address = format!("http://{receiver}/hook");
@@ -201,20 +205,36 @@ fn the_child() {
     });
 }
 
-/// Kills a child 50 times (`TIDINGS_KILLS`), each with at least 8 requests open, while it publishes
+/// Kills a child 100 times (`TIDINGS_KILLS`), each with at least 8 requests open, while it publishes
 /// and delivers; then lets one finish. Every acknowledged publish was delivered, and no more
 /// requests were repeated after a 2xx than were open at the kills.
 #[test]
 fn killed_at_any_moment_nothing_is_lost() {
-    let kills = env("TIDINGS_KILLS", 50);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tidings.db");
+    kill_again_and_again(path.to_str().unwrap());
+    let check = rusqlite::Connection::open(&path).unwrap();
+    let answer: String = check.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(answer, "ok");
+}
+
+/// The same over PostgreSQL.
+#[cfg(feature = "postgres")]
+#[test]
+#[ignore = "needs PostgreSQL: tests/run"]
+fn killed_at_any_moment_nothing_is_lost_in_postgres() {
+    let cluster = cluster::Cluster::start();
+    kill_again_and_again(&cluster.new_database());
+}
+
+fn kill_again_and_again(place: &str) {
+    let kills = env("TIDINGS_KILLS", 100);
     let (receiver, address) = Receiver::start();
     let mut acknowledged: Vec<u64> = Vec::new();
     let mut first = 0;
     let mut open = 0;
     for kill in 0..kills {
-        let mut child = spawn(&path, address, Some(first));
+        let mut child = spawn(place, address, Some(first));
         let stdout = child.stdout.take().unwrap();
         let (send, lines) = std::sync::mpsc::channel();
         let reading = std::thread::spawn(move || {
@@ -243,7 +263,7 @@ fn killed_at_any_moment_nothing_is_lost() {
         // Numbers whose answer the kill swallowed are published again by the next child.
         first -= first % 16;
     }
-    let mut child = spawn(&path, address, None);
+    let mut child = spawn(place, address, None);
     let patience = Instant::now() + Duration::from_secs(120);
     {
         let mut seen = receiver.seen.lock().unwrap();
@@ -275,23 +295,19 @@ fn killed_at_any_moment_nothing_is_lost() {
         "{} duplicates after a 2xx, {open} requests were open",
         seen.duplicates
     );
-    let check = rusqlite::Connection::open(&path).unwrap();
-    let answer: String = check.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-    assert_eq!(answer, "ok");
-    assert_nothing_is_left(&path);
+    assert_nothing_is_left(place);
 }
 
 /// No delivery waits or is leased after the last child's end.
-fn assert_nothing_is_left(path: &Path) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+fn assert_nothing_is_left(place: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let storage = SqliteStorage::open(path).await.unwrap();
+        let storage = place::open(place).await;
         let query = DeliveryQuery {
             states: vec![StateKind::Leased, StateKind::Exhausted, StateKind::Expired],
             ..DeliveryQuery::default()
         };
         let page = storage.deliveries(&query, &PageRequest::default()).await.unwrap();
         assert!(page.items.is_empty(), "{:?}", page.items);
-        storage.close().await;
     });
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tidings::time::after;
 use tidings::{
-    Cause, Delivery, DeliveryId, DisabledReason, DispatcherId, EventId, Fence, Health, Lane,
-    LaneChange, Outcome, Policy, Readiness, Registration, Secret, Seen, Standing, State, Timestamp,
-    Transition, WebhookId, advance,
+    Cause, Delivery, DeliveryId, DisabledReason, DispatcherId, Edit, EventId, Fence, Health, Lane,
+    LaneChange, Ordering, Outcome, Policy, Readiness, Registration, Secret, Seen, Standing, State,
+    Timestamp, Transition, WebhookId, advance, policy,
 };
 
 fn now() -> Timestamp {
@@ -47,7 +47,65 @@ fn settled(status: u16) -> Delivery {
 }
 
 fn lane(next_due: Option<u64>, paused_until: Option<u64>) -> Lane {
-    Lane { next_due: next_due.map(at), paused_until: paused_until.map(at), failing_since: None }
+    Lane { next_due: next_due.map(at), paused_until: paused_until.map(at), ..Lane::default() }
+}
+
+/// Takes, gives back and inherits a lane, before, at and after the moments that count.
+#[test]
+fn a_lane_has_one_holder_at_a_time() {
+    let wait = policy::TAKEOVER_WAIT.as_secs();
+    let empty = lane(None, None);
+    assert!(!{ empty }.take(dispatcher(1), at(9)), "nothing waits");
+    let mut lane = lane(Some(5), None);
+    assert!(!lane.take(dispatcher(1), at(4)), "it is not due");
+    assert!(lane.take(dispatcher(1), at(5)));
+    assert!(!lane.take(dispatcher(2), at(5)) && lane.free_at().is_none(), "it is held");
+
+    // Given back with nothing under way, it waits for nothing.
+    let mut free = lane;
+    free.release();
+    assert_eq!(free.free_at(), Some(at(5)));
+    assert!(free.take(dispatcher(2), at(6)));
+
+    // After a death nobody takes it before all that was begun is over.
+    let mut orphan = lane;
+    orphan.bereave(at(20));
+    assert_eq!((orphan.holder, orphan.free_at()), (None, Some(at(20 + wait))));
+    assert!(!{ orphan }.take(dispatcher(1), at(19 + wait)), "also not by who had it");
+    assert!(orphan.take(dispatcher(2), at(20 + wait)));
+    assert_eq!(orphan.held_until, None);
+
+    // Of two waits the later one counts, and a clean end does not shorten it.
+    lane.bar(at(30));
+    lane.bar(at(10));
+    lane.release();
+    assert_eq!(lane.free_at(), Some(at(30 + wait)));
+}
+
+/// Writes webhooks that need a holder, or do not, one in the place of the other.
+#[test]
+fn a_first_limit_waits_for_those_who_send_without() {
+    let plain = Registration::new("https://example.com/hook", ["*"])
+        .and_then(|it| {
+            it.into_webhook(WebhookId::new(now(), &[1; 10]), Secret::from_random(&[2; 32]), now())
+        })
+        .unwrap();
+    let ordered = plain.edit(Edit::new().ordering(Ordering::PerObject)).unwrap();
+    let limited = plain.edit(Edit::new().concurrency(Some(3))).unwrap();
+    let held = Lane { holder: Some(dispatcher(1)), held_until: Some(at(9)), ..lane(Some(5), None) };
+    let until = at(10 + policy::TAKEOVER_WAIT.as_secs());
+    let barred = Lane { held_until: Some(until), holder: None, ..held };
+    for (before, stored, after) in [
+        (&plain, &plain, lane(Some(5), None)),
+        (&plain, &ordered, barred),
+        (&ordered, &plain, lane(Some(5), None)),
+        (&ordered, &limited, held),
+        (&limited, &ordered, held),
+    ] {
+        let mut lane = held;
+        lane.replaced(before, stored, at(10));
+        assert_eq!(lane, after, "{:?} by {:?}", before.ordering(), stored.ordering());
+    }
 }
 
 /// Asks lanes of each kind what may be claimed at 10 s (table; design 1, claim).

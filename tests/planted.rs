@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// What the copy consists of, beside the files at the top.
 const FOLDERS: [&str; 4] = ["src", "tests", "examples", "benches"];
 
-const BUGS: [Planted; 28] = [
+const BUGS: [Planted; 36] = [
     // --- the engine ----------------------------------------------------------------------------
     Planted {
         name: "a failed settlement is forgotten",
@@ -64,6 +64,30 @@ const BUGS: [Planted; 28] = [
         file: "src/engine/dispatcher.rs",
         find: "self.draining.is_some() || !self.is_alive(Instant::now())",
         replace: "self.draining.is_some()",
+    },
+    Planted {
+        name: "sends to a lane that another may hold by now",
+        file: "src/engine/request.rs",
+        find: "late || !self.life.lasts(instant, now)",
+        replace: "late",
+    },
+    Planted {
+        name: "the timetable begins with a burst",
+        file: "src/engine/holds.rs",
+        find: "even: now + limit.interval() * limit.burst()",
+        replace: "even: now",
+    },
+    Planted {
+        name: "the rate is twice the limit",
+        file: "src/engine/holds.rs",
+        find: "self.even = self.even.max(departure) + self.limit.interval();",
+        replace: "self.even = self.even.max(departure) + self.limit.interval() / 2;",
+    },
+    Planted {
+        name: "the limit of concurrency does not count what is under way",
+        file: "src/engine/holds.rs",
+        find: "self.concurrency.saturating_sub(busy)",
+        replace: "self.concurrency.saturating_sub(busy / 2)",
     },
     Planted {
         name: "a shutdown forgets what it cut off",
@@ -150,12 +174,36 @@ const BUGS: [Planted; 28] = [
         find: "self.paused_until = Some(until);",
         replace: "let _ = until;",
     },
+    Planted {
+        name: "a takeover waits for nobody",
+        file: "src/ground/lane.rs",
+        find: "self.held_until.map_or(ready, |until| until.max(ready))",
+        replace: "self.held_until.map_or(ready, |_| ready)",
+    },
+    Planted {
+        name: "limited deliveries are born leased",
+        file: "src/ports/rules.rs",
+        find: "lane.is_plain() && !webhook.needs_holder()",
+        replace: "lane.is_plain()",
+    },
     // --- the storage ---------------------------------------------------------------------------
     Planted {
         name: "the dead are never reaped",
         file: "src/adapters/memory/queue.rs",
         find: "self.reap(now);",
         replace: "",
+    },
+    Planted {
+        name: "order ignores what is leased",
+        file: "src/adapters/memory/state.rs",
+        find: "hook.keyed.remove(&(key, number))",
+        replace: "hook.keyed.clear()",
+    },
+    Planted {
+        name: "what stood behind is never put back",
+        file: "src/adapters/memory/state.rs",
+        find: "self.unpark(next);",
+        replace: "let _ = next;",
     },
     Planted {
         name: "settles without the fence",

@@ -1,11 +1,13 @@
-//! Thousands of simulated months: the real engine, a virtual clock, faults of seventeen kinds, and a
+//! Thousands of simulated months: the real engine, a virtual clock, faults of eighteen kinds, and a
 //! model that knows what must be true. A failure names its seed; `TIDINGS_SEED=n` repeats it.
 #![cfg(feature = "engine")]
 
 mod sim;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use sim::faults::{FAULTS, Fired};
 use sim::world::{Report, Size, run};
@@ -19,6 +21,27 @@ fn env(name: &str) -> Option<u64> {
 
 fn in_memory(seed: u64) -> Result<Report, String> {
     run(seed, MONTH, || async { Arc::new(MemoryStorage::new()) as Arc<dyn Storage> })
+}
+
+/// Runs one world, and ends the whole process, naming the seed, if it takes longer than
+/// `TIDINGS_PATIENCE` seconds: a world in which time stands still would hold everybody up for ever.
+fn watched(seed: u64, world: impl FnOnce() -> Result<Report, String>) -> Result<Report, String> {
+    let patience = env("TIDINGS_PATIENCE").unwrap_or(300);
+    let (done, wait) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let waited = wait.recv_timeout(Duration::from_secs(patience));
+            if waited == Err(RecvTimeoutError::Timeout) {
+                eprintln!(
+                    "seed {seed}: spins: it has not ended in {patience} s (TIDINGS_PATIENCE)"
+                );
+                std::process::exit(1);
+            }
+        });
+        let report = world();
+        drop(done);
+        report
+    })
 }
 
 /// Planted panics would fill the output.
@@ -45,7 +68,7 @@ fn run_all(seeds: u64, world: impl Fn(u64) -> Result<Report, String> + Sync) -> 
                     if seed >= until || failure.lock().unwrap().is_some() {
                         return;
                     }
-                    match world(seed) {
+                    match watched(seed, || world(seed)) {
                         Ok(report) => {
                             fired.add(&report.fired);
                             for (total, value) in totals.iter().zip([

@@ -138,6 +138,8 @@ fn turn(number: u64, ticket: u64, total: u32) -> Turn {
         each: 1_000,
         busy: HashMap::new(),
         probe: Duration::from_secs(60),
+        held: HashMap::new(),
+        holds: 0,
     }
 }
 

@@ -5,7 +5,9 @@ pub mod conformance;
 #[cfg(feature = "hyper")]
 pub(crate) mod hyper;
 pub(crate) mod memory;
+pub(crate) mod outbox;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+mod schema_name;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;

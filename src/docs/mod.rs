@@ -1,10 +1,14 @@
-//! Longer texts: why, what becomes of an event, what to set before production.
+//! Longer texts: why, what becomes of an event, how to publish in a transaction of your own, what to
+//! set before production.
 
 #[doc = include_str!("design.md")]
 pub mod design {}
 
 #[doc = include_str!("lifecycle.md")]
 pub mod lifecycle {}
+
+#[doc = include_str!("outbox.md")]
+pub mod outbox {}
 
 #[doc = include_str!("production.md")]
 pub mod production {}

@@ -17,7 +17,7 @@
 mod end;
 mod settle;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -31,6 +31,8 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::core::Core;
+use super::holds::Holds;
+use super::life::Life;
 use super::options::DispatcherOptions;
 use super::permits::Permits;
 use super::request::{Prepare, Sender};
@@ -39,13 +41,16 @@ use super::turns::{Call, Turns};
 use crate::ground::advance::{Seen, Transition, advance, must_account};
 use crate::ground::delivery::{Attempt, Outcome};
 use crate::ground::error::{Error, ErrorKind, Result};
-use crate::ground::id::{DeliveryId, DispatcherId};
+use crate::ground::id::{DeliveryId, DispatcherId, WebhookId};
 use crate::ground::policy::{ROUTE_DELIVERIES, ROUTE_MARKS, SWEEP_ROWS, TIMEOUT_RANGE};
 use crate::ground::time::{Timestamp, after, before, to_millis};
 use crate::ports::storage::{
-    Alive, Claimed, Heartbeat, Leased, Routed, Settled, Settlement, Sweep, Swept, Turn,
+    Alive, Claimed, Heartbeat, Held, Leased, Routed, Settled, Settlement, Sweep, Swept, Turn,
 };
 use crate::ports::transport::Transport;
+
+/// The least time between two signs of life where one seems to have come too late.
+const LATE_REST: Duration = Duration::from_secs(1);
 
 /// Sends what is to be sent, while it is [run](Dispatcher::run).
 #[derive(Debug)]
@@ -96,7 +101,8 @@ impl Dispatcher {
 /// A POST that has ended.
 struct Sent {
     leased: Leased,
-    attempt: Attempt,
+    /// `None`: it was not sent, since its hold or its moment had passed.
+    attempt: Option<Attempt>,
 }
 
 /// A POST under way.
@@ -116,6 +122,8 @@ struct Outgoing {
 /// The answer to a sign of life, with the storage's own clock.
 struct Beaten {
     begun: Instant,
+    /// This machine's time then.
+    wall: Timestamp,
     /// How many abandoned calls it named.
     count: usize,
     clock: Option<(Timestamp, Instant)>,
@@ -133,10 +141,19 @@ enum Answer {
 
 /// A route or claim call under way.
 struct Calling {
+    called: Called,
+    answer: BoxFuture<'static, Answer>,
+}
+
+/// What is to be remembered of a call until it is answered.
+struct Called {
     call: Call,
     ticket: u64,
     reserved: u32,
-    answer: BoxFuture<'static, Answer>,
+    /// The lanes that it named as held.
+    held: HashMap<WebhookId, Held>,
+    /// In which life of this dispatcher it was made.
+    lives: u32,
 }
 
 /// The state of a running dispatcher.
@@ -148,6 +165,9 @@ struct Running {
     prepare: Prepare,
     permits: Permits,
     turns: Turns,
+    holds: Holds,
+    /// Counts how often the storage had to learn of this dispatcher anew.
+    lives: u32,
     ticket: u64,
     calling: Option<Calling>,
     /// Calls whose answer never came, with the permits that their leases may need.
@@ -162,9 +182,11 @@ struct Running {
     settle_rest: Option<Instant>,
     beating: Option<BoxFuture<'static, Beaten>>,
     beat_at: Instant,
+    /// No sign of life before this, except by the plan.
+    beat_rest: Instant,
     /// Whether the storage has heard of this dispatcher.
     known: bool,
-    alive_until: Option<Instant>,
+    life: Arc<Life>,
     /// The storage's own clock, and when it was read.
     shared_clock: Option<(Timestamp, Instant)>,
     sweeping: Option<BoxFuture<'static, Result<Swept>>>,
@@ -178,11 +200,15 @@ impl Running {
     fn new(dispatcher: Dispatcher) -> Self {
         let Dispatcher { core, transport, options, id } = dispatcher;
         let now = Instant::now();
-        let sender = Sender { core: core.clone(), transport, tokens: Tokens::default() };
+        let life = Arc::new(Life::default());
+        let tokens = Tokens::default();
+        let sender = Sender { core: core.clone(), transport, tokens, life: life.clone() };
         Self {
             sender: Arc::new(sender),
             permits: Permits::new(options.in_flight),
             turns: Turns::new(core.now()),
+            holds: Holds::default(),
+            lives: 0,
             prepare: Prepare::default(),
             ticket: 0,
             calling: None,
@@ -195,8 +221,9 @@ impl Running {
             settle_rest: None,
             beating: None,
             beat_at: now,
+            beat_rest: now,
             known: false,
-            alive_until: None,
+            life,
             shared_clock: None,
             sweeping: None,
             sweep_at: options.sweep_every.map(|every| now + every),
@@ -262,7 +289,7 @@ impl Running {
     /// Starts every call that there is reason for.
     fn start(&mut self) {
         let instant = Instant::now();
-        if self.beating.is_none() && instant >= self.beat_at {
+        if self.beating.is_none() && (instant >= self.beat_at || self.is_late(instant)) {
             self.beat(instant);
         }
         self.start_settle(instant);
@@ -275,6 +302,9 @@ impl Running {
         }
         if self.may_call(instant) && self.permits.free() > 0 {
             let now = self.now();
+            if self.holds.wants(&self.permits, instant) {
+                self.turns.waiting_at(now);
+            }
             if let Some(call) = self.turns.next(now) {
                 self.call(call);
             }
@@ -296,12 +326,15 @@ impl Running {
         let mut at = [beat, settle].into_iter().flatten().fold(own, Instant::min);
         if self.draining.is_none() {
             let sweep = self.sweep_at.filter(|_| self.sweeping.is_none());
-            let call = if self.may_call(Instant::now()) {
-                self.turns.wake_at(self.now(), self.permits.free() > 0)
-            } else {
-                None
-            };
-            at = [sweep, call].into_iter().flatten().fold(at, Instant::min);
+            let (instant, room) = (Instant::now(), self.permits.free() > 0);
+            let (mut call, mut hold) = (None, None);
+            if self.may_call(instant) {
+                call = self.turns.wake_at(self.now(), room);
+                // What is past was told to `turns` already, which knows of rests.
+                let wake = self.holds.wake_at(&self.permits, instant).filter(|_| room);
+                hold = wake.filter(|at| *at > instant);
+            }
+            at = [sweep, call, hold].into_iter().flatten().fold(at, Instant::min);
         }
         at
     }
@@ -313,7 +346,12 @@ impl Running {
 
     /// Whether leases hold: no call and no POST starts when they may not.
     fn is_alive(&self, instant: Instant) -> bool {
-        self.alive_until.is_some_and(|until| instant < until)
+        self.life.lasts(instant, self.core.now())
+    }
+
+    /// Whether its life has passed before the next sign of it is due, as after a suspension.
+    fn is_late(&self, instant: Instant) -> bool {
+        self.known && instant >= self.beat_rest && !self.is_alive(instant)
     }
 
     /// Whether a route or claim call may start: one at a time, while leases hold, and not while
@@ -327,6 +365,12 @@ impl Running {
     fn call(&mut self, call: Call) {
         self.ticket += 1;
         let reserved = self.permits.reserve();
+        let instant = Instant::now();
+        let (mut held, mut holds) = (HashMap::new(), 0);
+        if call == Call::Claim && self.core.storage.exclusive() {
+            held = self.holds.name(&self.permits, instant);
+            holds = self.holds.ask(instant);
+        }
         let turn = Turn {
             dispatcher: self.id,
             ticket: self.ticket,
@@ -338,6 +382,8 @@ impl Running {
             busy: self.permits.busy(),
             // A probe ends by its deadline; its settlement follows soon after.
             probe: *TIMEOUT_RANGE.end() * 2,
+            held: held.clone(),
+            holds,
         };
         let storage = self.core.storage.clone();
         let bound = self.options.lease;
@@ -351,10 +397,13 @@ impl Running {
             }
             .boxed(),
         };
-        self.calling = Some(Calling { call, ticket: self.ticket, reserved, answer });
+        let (ticket, lives) = (self.ticket, self.lives);
+        let called = Called { call, ticket, reserved, held, lives };
+        self.calling = Some(Calling { called, answer });
     }
 
-    fn answered(&mut self, (call, ticket, reserved, answer): (Call, u64, u32, Answer)) {
+    fn answered(&mut self, (calling, answer): (Called, Answer)) {
+        let Called { call, ticket, reserved, held, lives } = calling;
         let now = self.now();
         let leased = match answer {
             Answer::Route(Ok(routed)) => {
@@ -364,6 +413,10 @@ impl Running {
             Answer::Claim(Ok(claimed)) => {
                 let full = claimed.leased.len() >= usize::try_from(reserved).unwrap_or(usize::MAX);
                 self.turns.claimed(claimed.next_due, full, now);
+                // What an earlier life held is another's by now.
+                if lives == self.lives {
+                    self.hold(&held, &claimed, now);
+                }
                 Ok(claimed.leased)
             }
             Answer::Route(Err(error)) | Answer::Claim(Err(error)) => Err(error),
@@ -390,12 +443,34 @@ impl Running {
         }
     }
 
+    /// What a claim says of the lanes that are held, and when to claim again for them.
+    fn hold(&mut self, named: &HashMap<WebhookId, Held>, claimed: &Claimed, now: Timestamp) {
+        let instant = Instant::now();
+        let mut leased: HashMap<WebhookId, u32> = HashMap::new();
+        for one in &claimed.leased {
+            *leased.entry(one.delivery.webhook).or_default() += 1;
+        }
+        self.holds.claimed(named, &claimed.held, &claimed.lost, &leased, instant);
+        if !claimed.held.is_empty() {
+            self.turns.waiting_at(now);
+        }
+        if let Some(at) = self.holds.asks_at(instant)
+            && claimed.next_due.is_some_and(|due| due <= now)
+        {
+            self.turns.waiting_at(after(now, at - instant));
+        }
+    }
+
     // --- send ----------------------------------------------------------------------------------
 
     fn send(&mut self, leased: Leased) {
         self.permits.take(leased.webhook.id());
+        let instant = Instant::now();
+        let held = leased.webhook.needs_holder();
+        let departure = self.holds.departure(leased.webhook.id(), instant).filter(|_| held);
+        let barred = held && departure.is_none();
         let policy = &self.core.policy;
-        if self.draining.is_some() || !self.is_alive(Instant::now()) {
+        if self.draining.is_some() || !self.is_alive(Instant::now()) || barred {
             // Too late: the time is up, or it may be somebody else's by now. Nothing was sent.
             let now = self.now();
             let back = Transition::given_back(&leased.delivery, seen(&leased), now);
@@ -414,7 +489,7 @@ impl Running {
             let started = sending.started;
             self.sending.insert(leased.delivery.id, sending);
             let send = async move {
-                let attempt = sender.attempt(&leased, prepared, started).await;
+                let attempt = sender.depart(&leased, prepared, started, departure).await;
                 Sent { leased, attempt }
             };
             self.sends.spawn(send);
@@ -425,16 +500,21 @@ impl Running {
         // An attempt never panics, and is never aborted while the loop runs.
         let Ok(sent) = sent else { return };
         self.sending.remove(&sent.leased.delivery.id);
+        let Some(attempt) = sent.attempt else {
+            let now = self.core.now();
+            let back = Transition::given_back(&sent.leased.delivery, seen(&sent.leased), now);
+            return self.outcome(sent.leased, None, back);
+        };
         debug!(
             name: "tidings.attempt",
             delivery = %sent.leased.delivery.id,
             event = %sent.leased.delivery.event,
             webhook = %sent.leased.delivery.webhook,
-            number = sent.attempt.number,
-            outcome = ?sent.attempt.outcome,
-            latency_ms = sent.attempt.latency.as_millis(),
+            number = attempt.number,
+            outcome = ?attempt.outcome,
+            latency_ms = attempt.latency.as_millis(),
         );
-        self.decide(sent.leased, sent.attempt);
+        self.decide(sent.leased, attempt);
     }
 
     /// What the attempt changes.
@@ -454,11 +534,12 @@ impl Running {
 
     fn beat(&mut self, instant: Instant) {
         self.beat_at = instant + self.options.lease / 3;
+        self.beat_rest = instant + LATE_REST;
         let abandoned: Vec<u64> = self.abandoned.iter().map(|(ticket, _)| *ticket).collect();
         let (id, lease, count) = (self.id, self.options.lease, abandoned.len());
         let core = self.core.clone();
         let beat = async move {
-            let mut clock = None;
+            let (wall, mut clock) = (core.now(), None);
             let call = async {
                 clock = shared_clock(&core).await?;
                 let now = clock.map_or_else(|| core.now(), running_clock);
@@ -466,21 +547,25 @@ impl Running {
                 core.storage.heartbeat(&Heartbeat { dispatcher: id, now, until, abandoned }).await
             };
             let answer = bounded(lease / 3, call).await;
-            Beaten { begun: instant, count, clock, answer }
+            Beaten { begun: instant, wall, count, clock, answer }
         };
         self.beating = Some(beat.boxed());
     }
 
     fn beaten(&mut self, beaten: Beaten) {
-        let Beaten { begun, count, clock, answer } = beaten;
+        let Beaten { begun, wall, count, clock, answer } = beaten;
         self.shared_clock = clock.or(self.shared_clock);
         match answer {
             Ok(alive) => {
-                self.alive_until = Some(begun + self.options.lease);
+                self.life.renew(begun, wall, self.options.lease);
                 let now = self.now();
                 for (_, reserved) in self.abandoned.drain(..count) {
                     self.permits.unreserve(reserved);
                     self.turns.look(now);
+                }
+                if alive == Alive::New {
+                    self.lives += 1;
+                    self.holds.clear();
                 }
                 if alive == Alive::New && self.known {
                     warn!(name: "tidings.dispatcher.given_up", dispatcher = %self.id,
@@ -492,6 +577,7 @@ impl Running {
                 warn!(name: "tidings.storage.heartbeat_failed", %error);
                 let soon = (self.options.lease / 10).min(Duration::from_secs(1));
                 self.beat_at = Instant::now() + soon;
+                self.beat_rest = self.beat_at;
             }
         }
     }
@@ -578,14 +664,12 @@ async fn ready<T>(place: &mut Option<BoxFuture<'static, T>>) -> T {
 }
 
 /// As [`ready`], for a route or claim call.
-async fn called(place: &mut Option<Calling>) -> (Call, u64, u32, Answer) {
-    match place {
-        Some(calling) => {
-            let answer = (&mut calling.answer).await;
-            let (call, ticket, reserved) = (calling.call, calling.ticket, calling.reserved);
-            *place = None;
-            (call, ticket, reserved, answer)
+async fn called(place: &mut Option<Calling>) -> (Called, Answer) {
+    if let Some(calling) = place {
+        let answer = (&mut calling.answer).await;
+        if let Some(Calling { called, .. }) = place.take() {
+            return (called, answer);
         }
-        None => std::future::pending().await,
     }
+    std::future::pending().await
 }

@@ -10,6 +10,7 @@ use crate::ground::query::WebhookQuery;
 use crate::ground::secret::Secret;
 use crate::ground::secrets::{Overlap, Secrets};
 use crate::ground::webhook::{Confirmation, Created, DisabledReason, Edit, Registration, Webhook};
+use crate::ports::storage::refuse_holder;
 
 /// How often a change is repeated on a webhook that others change at the same time.
 const CHANGE_TRIES: usize = 8;
@@ -21,7 +22,8 @@ impl Tidings {
     /// It gets the events that are published from now on (W7).
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid), naming the field that breaks a rule.
+    /// [`Invalid`](ErrorKind::Invalid), naming the field that breaks a rule;
+    /// [`Refused`](ErrorKind::Refused) when it is ordered or limited and the storage keeps neither.
     ///
     /// # Cancellation
     /// If the future is dropped the webhook may or may not exist.
@@ -30,6 +32,7 @@ impl Tidings {
         let prompt = registration.prompts();
         let id = WebhookId::new(now, &self.core.id_bytes()?);
         let webhook = registration.into_webhook(id, self.made_secret()?, now)?;
+        self.check_holder(&webhook)?;
         self.check_addresses(&webhook)?;
         let webhook = self.core.storage.put(&webhook, self.core.shared_now().await?).await?;
         Ok(Created { webhook, prompt })
@@ -61,10 +64,12 @@ impl Tidings {
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid), naming the field; [`Stale`](ErrorKind::Stale) when the
-    /// webhook was changed since; [`NotFound`](ErrorKind::NotFound). Nothing is changed then.
+    /// webhook was changed since; [`NotFound`](ErrorKind::NotFound);
+    /// [`Refused`](ErrorKind::Refused) as with [`create`](Self::create). Nothing is changed then.
     pub async fn edit(&self, id: WebhookId, version: Option<u64>, edit: Edit) -> Result<Webhook> {
         self.change(id, version, |webhook| {
             let edited = webhook.edit(edit.clone())?;
+            self.check_holder(&edited)?;
             self.check_addresses(&edited)?;
             Ok(edited)
         })
@@ -166,6 +171,11 @@ impl Tidings {
                 result => return result,
             }
         }
+    }
+
+    /// A webhook that needs a holder needs a storage that has some.
+    fn check_holder(&self, webhook: &Webhook) -> Result<()> {
+        if self.core.storage.exclusive() { Ok(()) } else { refuse_holder(webhook) }
     }
 
     /// Judges every URL that the webhook makes the sender call.

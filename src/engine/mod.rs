@@ -2,6 +2,8 @@
 
 pub(crate) mod core;
 pub(crate) mod dispatcher;
+pub(crate) mod holds;
+pub(crate) mod life;
 pub(crate) mod manage;
 pub(crate) mod options;
 pub(crate) mod permits;

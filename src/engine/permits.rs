@@ -60,6 +60,11 @@ impl Permits {
         }
     }
 
+    /// How many leases there are of one webhook.
+    pub(super) fn of(&self, webhook: WebhookId) -> u32 {
+        self.busy.get(&webhook).copied().unwrap_or(0)
+    }
+
     /// Leases by webhook.
     pub(super) fn busy(&self) -> HashMap<WebhookId, u32> {
         self.busy.clone()

@@ -15,6 +15,8 @@ use http::{Method, Uri};
 use tokio::time::Instant;
 
 use super::core::Core;
+use super::holds::Departure;
+use super::life::Life;
 use super::token::{Held, Tokens};
 use crate::ground::address::EndpointUrl;
 use crate::ground::authentication::Authentication;
@@ -22,7 +24,7 @@ use crate::ground::delivery::{Attempt, Outcome};
 use crate::ground::error::{Error, Result};
 use crate::ground::failure::FailureKind;
 use crate::ground::id::WebhookId;
-use crate::ground::policy::{DEADLINE_SLACK, ERROR_BYTES_KEPT, RESPONSE_BYTES_KEPT};
+use crate::ground::policy::{DEADLINE_SLACK, ERROR_BYTES_KEPT, RATE_LATE, RESPONSE_BYTES_KEPT};
 use crate::ground::retry_after::retry_after;
 use crate::ground::signature::sign;
 use crate::ground::time::Timestamp;
@@ -165,12 +167,38 @@ pub(super) struct Sender {
     pub(super) core: Arc<Core>,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) tokens: Tokens,
+    pub(super) life: Arc<Life>,
 }
 
 impl Sender {
+    /// Sends once when the delivery may go, and says what came of it. `None`: it may not go any more,
+    /// and nothing was sent.
+    pub(super) async fn depart(
+        &self,
+        leased: &Leased,
+        prepared: Result<Arc<Prepared>>,
+        started: Timestamp,
+        departure: Option<Departure>,
+    ) -> Option<Attempt> {
+        let Some(departure) = departure else {
+            return Some(self.attempt(leased, prepared, started).await);
+        };
+        if let Departure::At(at) = departure {
+            tokio::time::sleep_until(at).await;
+        }
+        // Between the lease and now the process may have been stopped: for a moment, so that many
+        // would go at once, or for so long that somebody else sends by now.
+        let (instant, now) = (Instant::now(), self.core.now());
+        let late = matches!(departure, Departure::At(at) if instant > at + RATE_LATE);
+        if late || !self.life.lasts(instant, now) {
+            return None;
+        }
+        Some(self.attempt(leased, prepared, now).await)
+    }
+
     /// Sends once, and says what came of it. Never fails and never panics: whatever the transport
     /// does becomes the attempt's outcome.
-    pub(super) async fn attempt(
+    async fn attempt(
         &self,
         leased: &Leased,
         prepared: Result<Arc<Prepared>>,
@@ -234,7 +262,8 @@ impl Sender {
             return Ok(answer);
         }
         match token(Some(&first)).await {
-            Ok(fresh) if Instant::now() < end => {
+            // A second POST would be one that the limit does not know of. The next try has the token.
+            Ok(fresh) if Instant::now() < end && webhook.rate_limit().is_none() => {
                 self.post(leased, prepared, Some(&fresh), end).await
             }
             _ => Ok(answer),

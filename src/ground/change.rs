@@ -1,6 +1,7 @@
 //! What a host says happened: the way from its resources to an [`Event`].
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -13,7 +14,7 @@ use super::event_type::EventType;
 use super::id::EventId;
 use super::json;
 use super::time::{Timestamp, format_time};
-use crate::policy::PAYLOAD_DEPTH_MAX;
+use crate::policy::{ORDER_KEY_BYTES_MAX, PAYLOAD_DEPTH_MAX};
 
 /// A change of a resource that is to become an event.
 ///
@@ -44,6 +45,7 @@ pub struct Change {
     created: Option<Timestamp>,
     api_version: Option<Box<str>>,
     extras: Vec<(String, Box<RawValue>)>,
+    key: Option<Arc<str>>,
 }
 
 impl Change {
@@ -63,6 +65,7 @@ impl Change {
             created: None,
             api_version: None,
             extras: Vec::new(),
+            key: None,
         })
     }
 
@@ -134,6 +137,24 @@ impl Change {
     pub fn api_version(mut self, version: &str) -> Result<Self> {
         check_version(version)?;
         self.api_version = Some(version.into());
+        Ok(self)
+    }
+
+    /// Says what the event is about, for webhooks that get their events
+    /// [in order](crate::Ordering::PerObject): events with one key are sent one after the other. It
+    /// is stored with the event and is not part of the payload. Without it the object's `id` counts,
+    /// and that is the same as a key with this text.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for the field `key` when it is empty or longer than 256
+    /// bytes.
+    pub fn key(mut self, key: &str) -> Result<Self> {
+        if key.is_empty() || key.len() > ORDER_KEY_BYTES_MAX {
+            let message =
+                format!("has {} bytes; 1 to {ORDER_KEY_BYTES_MAX} are allowed", key.len());
+            return Err(Error::invalid("key", message));
+        }
+        self.key = Some(key.into());
         Ok(self)
     }
 
@@ -229,6 +250,7 @@ impl Change {
             event_type: self.event_type,
             created,
             api_version: self.api_version,
+            key: self.key,
         };
         Event::from_parts(parts, out, data)
     }
@@ -382,6 +404,17 @@ mod tests {
         assert_eq!(given.digest(), event.digest(), "neither is part of the content");
     }
 
+    /// Builds an event with a key of its own: it is nowhere in the payload or the digest.
+    #[test]
+    fn a_key_is_kept_beside_the_payload() {
+        let change = Change::of("a.b", &json!({"id": 1})).unwrap();
+        let plain = change.clone().into_event(id(), now()).unwrap();
+        let keyed = change.key("cart-7").unwrap().into_event(id(), now()).unwrap();
+        assert_eq!((plain.key(), keyed.key()), (None, Some("cart-7")));
+        assert_eq!(keyed.payload(), plain.payload());
+        assert_eq!(keyed.digest(), plain.digest());
+    }
+
     /// Gives every step bad input (table): the error names the field.
     #[test]
     fn bad_input_is_refused() {
@@ -404,6 +437,8 @@ mod tests {
             ("long version", good().api_version(&"1".repeat(65)).err(), "apiVersion"),
             ("control", good().api_version("1\n").err(), "apiVersion"),
             ("no key", good().with("", &1).err(), "payload"),
+            ("empty key", good().key("").err(), "key"),
+            ("long key", good().key(&"k".repeat(257)).err(), "key"),
             ("reserved", good().with("liveMode", &1).err(), "liveMode"),
             ("reserved alias", good().with("digitalriverVersion", &1).err(), "digitalriverVersion"),
             ("deep extra", good().with("extra", &nested(100)).err(), "extra"),

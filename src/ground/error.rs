@@ -19,7 +19,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert_eq!(error.field(), Some("type"));
 /// ```
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
+#[error(transparent)]
 pub struct Error(Box<Inner>);
 
 #[derive(Debug, thiserror::Error)]
@@ -121,5 +121,21 @@ impl Error {
     /// Whether the same call may succeed later without any change by the caller.
     pub fn is_retryable(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Unavailable | ErrorKind::Storage | ErrorKind::NotAlive)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    /// Asks an error for its cause.
+    #[test]
+    fn the_cause_is_reachable() {
+        let error = Error::storage("it failed", std::io::Error::other("the disk"));
+        assert_eq!(error.to_string(), "it failed");
+        assert_eq!(error.source().unwrap().to_string(), "the disk");
+        assert!(Error::invalid("type", "is odd").source().is_none());
     }
 }

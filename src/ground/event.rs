@@ -10,7 +10,8 @@ use super::digest::Digest;
 use super::error::{Error, ErrorKind, Result};
 use super::event_type::EventType;
 use super::id::EventId;
-use super::json::{self, Member};
+use super::json::{self, Member, unescape};
+use super::order::OrderKey;
 use super::time::{Timestamp, parse_time, to_millis};
 use crate::policy::{API_VERSION_BYTES_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX};
 
@@ -63,6 +64,8 @@ pub struct StoredEvent {
     pub payload: Arc<str>,
     /// What tells a repetition of the publish from other content.
     pub digest: Digest,
+    /// The [key](crate::Change::key) that the host gave with the change.
+    pub key: Option<Arc<str>>,
 }
 
 impl Event {
@@ -136,6 +139,7 @@ impl Event {
             created: check_created(created)?,
             payload: payload.into(),
             digest,
+            key: None,
         });
         let _ = event.0.api_version.set(api_version.map(Into::into));
         Ok(event)
@@ -220,6 +224,32 @@ impl Event {
         Ok(found.filter(|value| !json::is_empty_object(value.get())))
     }
 
+    /// The [key](crate::Change::key) that the host gave with the change.
+    pub fn key(&self) -> Option<&str> {
+        self.0.columns.key.as_deref()
+    }
+
+    /// What the event has in common with those that it must follow at a webhook that is
+    /// [ordered](crate::Ordering::PerObject). It is read from the payload each time.
+    pub fn order_key(&self) -> OrderKey {
+        if let Some(key) = self.key() {
+            return OrderKey::of(Some(key));
+        }
+        let ids = json::members(self.payload()).and_then(|top| {
+            let data = json::members(json::find(&top, "data")?)?;
+            let id = |part| optional(&json::members(optional(&data, part)?)?, "id");
+            id("object").or_else(|| id("previousAttributes"))
+        });
+        match ids {
+            // The text of a string and the digits of a number name the same object.
+            Some(id) => match id.strip_prefix('"').and_then(|id| id.strip_suffix('"')) {
+                Some(spelled) => OrderKey::of(Some(&String::from_utf8_lossy(&unescape(spelled)))),
+                None => OrderKey::of(Some(id)),
+            },
+            None => OrderKey::of(None),
+        }
+    }
+
     fn in_data(&self, key: &str) -> Result<Option<&RawValue>> {
         let top = json::members(self.payload()).ok_or_else(|| damaged("is not JSON"))?;
         let data = json::find(&top, "data").and_then(json::members);
@@ -239,6 +269,7 @@ pub(crate) struct Parts {
     pub(crate) event_type: EventType,
     pub(crate) created: Timestamp,
     pub(crate) api_version: Option<Box<str>>,
+    pub(crate) key: Option<Arc<str>>,
 }
 
 impl Event {
@@ -259,6 +290,7 @@ impl Event {
             created: parts.created,
             payload: payload.into(),
             digest,
+            key: parts.key,
         });
         let _ = event.0.api_version.set(parts.api_version);
         Ok(event)
@@ -549,6 +581,34 @@ mod tests {
             assert_eq!(error.field(), Some(field), "{payload}: {error}");
             assert!(error.to_string().contains(says), "{payload}: {error}");
         }
+    }
+
+    /// Compares the keys of events whose objects are told in every way (table).
+    #[test]
+    fn events_of_one_object_share_a_key() {
+        let of = |data: &str| {
+            let payload = format!(
+                r#"{{"id":"86976837-18b5-473c-9a2e-7e774a827670","type":"a.b","data":{data}}}"#
+            );
+            parse(&payload).unwrap().order_key()
+        };
+        for (data, key) in [
+            (r#"{"object":{"id":"247"}}"#, Some("247")),
+            (r#"{"object":{"state":"new","id":247}}"#, Some("247")),
+            (r#"{"object":{"id":"\u0032\u0034\u0037"}}"#, Some("247")),
+            (r#"{"object":{"id":""}}"#, Some("")),
+            (r#"{"object":{},"previousAttributes":{"id":"247"}}"#, Some("247")),
+            (r#"{"object":{"id":"248"},"previousAttributes":{"id":"247"}}"#, Some("248")),
+            (r#"{"object":{"id":null}}"#, None),
+            (r#"{"object":{},"previousAttributes":null}"#, None),
+        ] {
+            assert_eq!(of(data), OrderKey::of(key), "{data}");
+        }
+        let event = parse(SAMPLE).unwrap();
+        assert_eq!((event.key(), event.order_key()), (None, OrderKey::of(Some("247468780336"))));
+        let key = Some("cart".into());
+        let keyed = Event::from_stored(StoredEvent { key, ..event.to_stored() });
+        assert_eq!((keyed.key(), keyed.order_key()), (Some("cart"), OrderKey::of(Some("cart"))));
     }
 
     /// Parses payloads of one byte less than 1 MiB, 1 MiB, and one more.

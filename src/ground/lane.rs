@@ -4,11 +4,16 @@
 //! the webhook is left in peace for now (`paused_until`), and since when nothing but failures has
 //! come back (`failing_since`). Pausing a webhook with a million waiting deliveries changes this
 //! one value.
+//!
+//! Where the webhook [needs a holder](Webhook::needs_holder), the lane also says who that is
+//! (`holder`), and until when nobody else may take it (`held_until`).
 
 use super::advance::{Health, LaneChange};
 use super::delivery::{Delivery, State};
-use super::time::Timestamp;
-use super::webhook::DisabledReason;
+use super::id::DispatcherId;
+use super::policy::TAKEOVER_WAIT;
+use super::time::{Timestamp, after};
+use super::webhook::{DisabledReason, Webhook};
 
 /// The queue of a webhook's waiting deliveries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,6 +25,12 @@ pub struct Lane {
     pub paused_until: Option<Timestamp>,
     /// The first failure after the last success.
     pub failing_since: Option<Timestamp>,
+    /// The dispatcher that alone sends to a webhook that needs a holder. It holds the lane for as
+    /// long as it is alive, unless it gives it back.
+    pub holder: Option<DispatcherId>,
+    /// While there is no holder, nobody takes the lane before this: somebody may still be sending
+    /// what was begun before.
+    pub held_until: Option<Timestamp>,
 }
 
 /// What may be claimed from a lane now.
@@ -84,6 +95,55 @@ impl Lane {
     /// Whether a delivery that is routed now may be born leased: nothing waits, nothing pauses.
     pub fn is_plain(&self) -> bool {
         self.next_due.is_none() && self.paused_until.is_none()
+    }
+
+    /// When another dispatcher may take the lane of a webhook that needs a holder, as far as is
+    /// known: there is something to claim, and the wait after the last holder is over. `None` while
+    /// it is held, or empty.
+    pub fn free_at(&self) -> Option<Timestamp> {
+        let ready = self.ready_at().filter(|_| self.holder.is_none())?;
+        Some(self.held_until.map_or(ready, |until| until.max(ready)))
+    }
+
+    /// Takes the lane if it is [free](Self::free_at) at `now`; says whether it was.
+    pub fn take(&mut self, dispatcher: DispatcherId, now: Timestamp) -> bool {
+        let free = self.free_at().is_some_and(|at| at <= now);
+        if free {
+            (self.holder, self.held_until) = (Some(dispatcher), None);
+        }
+        free
+    }
+
+    /// Its holder gives it back and has nothing under way: it can be taken at once, unless
+    /// something [was cut off](Self::bar).
+    pub fn release(&mut self) {
+        self.holder = None;
+    }
+
+    /// Its holder died: it was alive until `ended`.
+    pub fn bereave(&mut self, ended: Timestamp) {
+        self.release();
+        self.bar(ended);
+    }
+
+    /// At `now` somebody may be sending who is not the next holder: nobody takes the lane until that
+    /// is over for certain.
+    pub fn bar(&mut self, now: Timestamp) {
+        let until = after(now, TAKEOVER_WAIT);
+        self.held_until = Some(self.held_until.map_or(until, |held| held.max(until)));
+    }
+
+    /// Its webhook was written: `before` was replaced by `stored`. Where a holder is needed from now
+    /// on, those who send without one must have finished before there is a first one.
+    pub fn replaced(&mut self, before: &Webhook, stored: &Webhook, now: Timestamp) {
+        match (before.needs_holder(), stored.needs_holder()) {
+            (false, true) => self.bereave(now),
+            (_, false) => (self.holder, self.held_until) = (None, None),
+            (true, true) => {}
+        }
+        if stored.is_enabled() && !before.is_enabled() {
+            self.enable(now);
+        }
     }
 
     /// Applies what a settlement says of the lane.

@@ -26,6 +26,8 @@ pub const PAYLOAD_DEPTH_MAX: usize = 100;
 pub const API_VERSION_BYTES_MAX: usize = 64;
 /// Events in one publish.
 pub const PUBLISH_EVENTS_MAX: usize = 10_000;
+/// Bytes of payload in one publish in the host's transaction: they travel as one value.
+pub const OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 // --- ground: webhooks --------------------------------------------------------------------------
 
@@ -68,6 +70,17 @@ pub const ROTATION_HOURS: [u8; 6] = [0, 1, 3, 6, 12, 24];
 /// The shortest and the longest deadline that a webhook may set for one attempt.
 pub const TIMEOUT_RANGE: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(60);
+
+/// Requests per second of a rate limit, and requests of a burst.
+pub const RATE_RANGE: std::ops::RangeInclusive<u32> = 1..=10_000;
+/// Requests that may be under way to one webhook over all dispatchers, where it has such a limit.
+pub const CONCURRENCY_RANGE: std::ops::RangeInclusive<u32> = 1..=10_000;
+/// Bytes of the key by which a host says which events belong together.
+pub const ORDER_KEY_BYTES_MAX: usize = 256;
+/// How long after the end of a hold its lane can be taken by another dispatcher: what the former
+/// holder began before is over by then. The longest deadline of a POST, and the time that the
+/// engine grants a transport beyond it.
+pub const TAKEOVER_WAIT: Duration = Duration::from_secs(61);
 
 // --- ground: signatures ------------------------------------------------------------------------
 
@@ -189,8 +202,10 @@ pub const POSTGRES_WHOLE_LOOK: Duration = Duration::from_millis(250);
 pub const POSTGRES_WHOLE_LOOK_SHARE: u32 = 20;
 /// Accounts of which it is remembered where to look.
 pub const POSTGRES_ACCOUNTS_KEPT: usize = 1_024;
+/// Moments of which it is remembered who published then.
+pub const POSTGRES_PUBLISHES_KEPT: usize = 64;
 /// The least time between two wake-ups that a node sends.
-pub const POSTGRES_NOTIFY_EVERY: Duration = Duration::from_millis(5);
+pub const POSTGRES_NOTIFY_EVERY: Duration = Duration::from_millis(20);
 /// How long to wait before listening again after the connection broke: at first, and at most.
 pub const POSTGRES_RECONNECT: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(5));
@@ -213,6 +228,18 @@ pub const ROUTE_DELIVERIES: usize = 1_024;
 pub const ROUTE_FEW: usize = 8;
 /// Deliveries that a storage leases from one lane before it turns to the next.
 pub const CLAIM_FEW: usize = 4;
+/// Lanes that one claim call takes, at most: others find some too.
+pub const CLAIM_HOLDS: usize = 16;
+/// Waiting deliveries of one ordered lane that one claim call looks at, beside those that it leases.
+pub const CLAIM_LOOKS: usize = 1_024;
+/// How long a dispatcher rests between two claim calls that take lanes.
+pub const HOLD_REST: Duration = Duration::from_millis(50);
+/// How long a dispatcher holds a lane from which there was nothing to send.
+pub const HOLD_IDLE: Duration = Duration::from_secs(30);
+/// How long before its moment a delivery of a webhook with a rate limit is leased.
+pub const RATE_AHEAD: Duration = Duration::from_millis(50);
+/// How long after its moment it may still be sent; it is given back when that has passed.
+pub const RATE_LATE: Duration = Duration::from_millis(100);
 /// How much longer than its deadline the engine waits for a transport before it cuts it off.
 pub const DEADLINE_SLACK: Duration = Duration::from_secs(1);
 /// Access tokens that one dispatcher keeps, beside those in use at the moment.
@@ -226,7 +253,7 @@ pub const TOKEN_MARGIN: Duration = Duration::from_secs(30);
 /// How long a token endpoint is left in peace after it gave no token.
 pub const TOKEN_REST: Duration = Duration::from_secs(1);
 /// Outcomes in one settle call.
-pub const SETTLE_BATCH: usize = 256;
+pub const SETTLE_BATCH: usize = 512;
 /// Rows that one step of a sweep touches.
 pub const SWEEP_ROWS: usize = 500;
 

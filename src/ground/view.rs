@@ -12,6 +12,8 @@ use super::event_type::EventType;
 use super::filter::Filters;
 use super::id::{Cause, DeliveryId, EventId, WebhookId};
 use super::oauth::OAuth;
+use super::order::Ordering;
+use super::rate_limit::RateLimit;
 use super::signature::SignatureScheme;
 use super::time::format_time;
 use super::webhook::{API_VERSION_DEFAULT, DisabledReason, Status, Webhook};
@@ -73,6 +75,14 @@ pub struct WebhookView {
     pub timeout_millis: Option<u64>,
     /// How requests are signed.
     pub schemes: Vec<SignatureScheme>,
+    /// Whether it gets its events in order.
+    pub ordering: Ordering,
+    /// How many requests it gets in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// How many requests to it may be under way at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
     /// When it was created.
     pub created_time: String,
     /// When it was last changed.
@@ -157,6 +167,9 @@ impl From<&Webhook> for WebhookView {
             live_mode: webhook.mode().is_live(),
             timeout_millis: webhook.timeout().map(millis),
             schemes: webhook.schemes().to_vec(),
+            ordering: webhook.ordering(),
+            rate_limit: webhook.rate_limit(),
+            concurrency: webhook.concurrency(),
             created_time: format_time(webhook.created()),
             updated_time: format_time(webhook.updated()),
             version: webhook.version(),
@@ -357,6 +370,7 @@ mod tests {
             "liveMode": true,
             "timeoutMillis": 5_000,
             "schemes": [{"kind": "standardWebhooks"}],
+            "ordering": "unordered",
             "createdTime": "2026-01-31T08:15:30.120Z",
             "updatedTime": "2026-01-31T08:15:30.120Z",
             "version": 1,
@@ -376,6 +390,14 @@ mod tests {
         let pin = Edit::new().api_version(Some("2026-01-31".into()));
         let pinned = webhook(Authentication::None).edit(pin).unwrap();
         assert_eq!(view(&pinned)["apiVersion"], "2026-01-31");
+        let limits = Edit::new()
+            .ordering(Ordering::PerObject)
+            .rate_limit(Some(RateLimit::new(50).unwrap()))
+            .concurrency(Some(3));
+        let limited = view(&webhook(Authentication::None).edit(limits).unwrap());
+        assert_eq!(limited["ordering"], "perObject");
+        assert_eq!(limited["rateLimit"], json!({"perSecond": 50, "burst": 1}));
+        assert_eq!(limited["concurrency"], 3);
 
         let common = |grant: Value| {
             let mut expected = json!({"tokenEndPoint": "https://id.example/t", "clientID": "shop"});

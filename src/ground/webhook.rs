@@ -17,10 +17,12 @@ use super::event::Event;
 use super::filter::Filters;
 use super::header::Headers;
 use super::id::WebhookId;
+use super::order::Ordering;
 use super::policy::{
-    API_VERSION_BYTES_MAX, DESCRIPTION_BYTES_MAX, METADATA_ENTRIES_MAX, METADATA_KEY_BYTES_MAX,
-    METADATA_VALUE_BYTES_MAX, TIMEOUT_RANGE,
+    API_VERSION_BYTES_MAX, CONCURRENCY_RANGE, DESCRIPTION_BYTES_MAX, METADATA_ENTRIES_MAX,
+    METADATA_KEY_BYTES_MAX, METADATA_VALUE_BYTES_MAX, TIMEOUT_RANGE,
 };
+use super::rate_limit::RateLimit;
 use super::secret::Secret;
 use super::secrets::Secrets;
 use super::signature::{self, SignatureScheme};
@@ -84,6 +86,9 @@ pub(super) struct Settings {
     pub(super) api_version: Option<String>,
     pub(super) timeout: Option<Duration>,
     pub(super) schemes: Vec<SignatureScheme>,
+    pub(super) ordering: Ordering,
+    pub(super) rate_limit: Option<RateLimit>,
+    pub(super) concurrency: Option<u32>,
 }
 
 impl Webhook {
@@ -145,6 +150,32 @@ impl Webhook {
     /// How requests are signed: at least one way.
     pub fn schemes(&self) -> &[SignatureScheme] {
         &self.settings.schemes
+    }
+
+    /// Whether it gets its events in order.
+    pub fn ordering(&self) -> Ordering {
+        self.settings.ordering
+    }
+
+    /// How many requests it gets in time, over all dispatchers together.
+    pub fn rate_limit(&self) -> Option<RateLimit> {
+        self.settings.rate_limit
+    }
+
+    /// How many requests to it may be under way at once, over all dispatchers together.
+    pub fn concurrency(&self) -> Option<u32> {
+        self.settings.concurrency
+    }
+
+    /// Whether one dispatcher alone may send to it, the holder of its lane: because it is ordered,
+    /// or has a limit that holds over all dispatchers together.
+    pub fn needs_holder(&self) -> bool {
+        self.is_ordered() || self.rate_limit().is_some() || self.concurrency().is_some()
+    }
+
+    /// Whether it is ordered [per object](Ordering::PerObject).
+    pub fn is_ordered(&self) -> bool {
+        self.ordering() == Ordering::PerObject
     }
 
     /// Its secrets. They are needed to sign; they show themselves only through
@@ -307,6 +338,9 @@ impl Registration {
                 api_version: None,
                 timeout: None,
                 schemes: vec![SignatureScheme::StandardWebhooks],
+                ordering: Ordering::default(),
+                rate_limit: None,
+                concurrency: None,
             },
             enabled: None,
             secret: None,
@@ -415,6 +449,9 @@ pub struct Edit {
     api_version: Option<Option<String>>,
     timeout: Option<Option<Duration>>,
     schemes: Option<Vec<SignatureScheme>>,
+    ordering: Option<Ordering>,
+    rate_limit: Option<Option<RateLimit>>,
+    concurrency: Option<Option<u32>>,
 }
 
 impl Edit {
@@ -480,6 +517,27 @@ impl Edit {
         self
     }
 
+    /// Whether it gets its events in order. Order, a rate limit and a limit of concurrency need a
+    /// storage that gives lanes to holders, as those of this crate do. When the first of the three is set on a webhook that exists, it gets nothing for about a minute, until
+    /// what was under way without it is over.
+    pub fn ordering(mut self, ordering: Ordering) -> Self {
+        self.ordering = Some(ordering);
+        self
+    }
+
+    /// How many requests it gets in time, over all dispatchers together; `None` is no limit.
+    pub fn rate_limit(mut self, limit: Option<RateLimit>) -> Self {
+        self.rate_limit = Some(limit);
+        self
+    }
+
+    /// How many requests to it may be under way at once, over all dispatchers together, 1 to 10,000;
+    /// `None` leaves it to each dispatcher's own limits, which hold in any case.
+    pub fn concurrency(mut self, requests: Option<u32>) -> Self {
+        self.concurrency = Some(requests);
+        self
+    }
+
     fn apply(self, settings: &mut Settings) {
         fn set<T>(place: &mut T, value: Option<T>) {
             if let Some(value) = value {
@@ -495,6 +553,9 @@ impl Edit {
         set(&mut settings.api_version, self.api_version);
         set(&mut settings.timeout, self.timeout);
         set(&mut settings.schemes, self.schemes);
+        set(&mut settings.ordering, self.ordering);
+        set(&mut settings.rate_limit, self.rate_limit);
+        set(&mut settings.concurrency, self.concurrency);
     }
 }
 
@@ -534,6 +595,16 @@ impl Settings {
             && !TIMEOUT_RANGE.contains(&timeout)
         {
             return Err(Error::invalid("timeout", "must be 1 s to 60 s"));
+        }
+        if let Some(limit) = &self.rate_limit {
+            limit.check()?;
+        }
+        if let Some(requests) = self.concurrency
+            && !CONCURRENCY_RANGE.contains(&requests)
+        {
+            let (least, most) = (CONCURRENCY_RANGE.start(), CONCURRENCY_RANGE.end());
+            let message = format!("is {requests}; {least} to {most} are allowed");
+            return Err(Error::invalid("concurrency", message));
         }
         signature::check(&self.schemes, &self.headers)?;
         self.authentication.check(&self.address, &self.headers, &self.schemes)

@@ -16,6 +16,8 @@ use super::authentication::{Authentication, Basic};
 use super::error::{Error, ErrorKind, Result};
 use super::header::Headers;
 use super::oauth::{Grant, OAuth};
+use super::order::Ordering;
+use super::rate_limit::RateLimit;
 use super::secret::Secret;
 use super::secrets::{SecretRecord, Secrets};
 use super::time::Timestamp;
@@ -38,6 +40,9 @@ struct Record<'a> {
     api_version: Option<&'a str>,
     timeout_millis: Option<u64>,
     schemes: &'a [super::signature::SignatureScheme],
+    ordering: Ordering,
+    rate_limit: Option<RateLimit>,
+    concurrency: Option<u32>,
     secrets: Vec<SecretPart<'a>>,
     enabled: bool,
     disabled_reason: Option<DisabledReason>,
@@ -129,6 +134,9 @@ impl Webhook {
                 .timeout
                 .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
             schemes: &self.settings.schemes,
+            ordering: self.settings.ordering,
+            rate_limit: self.settings.rate_limit,
+            concurrency: self.settings.concurrency,
             secrets: self.secrets.parts().map(SecretPart::from).collect(),
             enabled: self.is_enabled(),
             disabled_reason: match self.status {
@@ -175,6 +183,9 @@ impl Webhook {
             api_version: keys.find("apiVersion")?,
             timeout: keys.find("timeoutMillis")?.map(Duration::from_millis),
             schemes: keys.get("schemes")?,
+            ordering: keys.find("ordering")?.unwrap_or_default(),
+            rate_limit: keys.find::<Option<RateLimit>>("rateLimit")?.flatten(),
+            concurrency: keys.find::<Option<u32>>("concurrency")?.flatten(),
         };
         // Its texts name fields and limits only.
         settings.check().map_err(|error| {
@@ -327,6 +338,9 @@ mod tests {
             .authentication(authentication)
             .api_version(Some("2026-01-31".into()))
             .timeout(Some(Duration::from_millis(1_234)))
+            .ordering(Ordering::PerObject)
+            .rate_limit(Some(RateLimit::new(50).unwrap().with_burst(7).unwrap()))
+            .concurrency(Some(3))
             .schemes([SignatureScheme::StandardWebhooks, SignatureScheme::digital_river()]);
         let secret = Secret::parse("whk_CANARY-00000000-0000-4000-8000").unwrap();
         let webhook = Registration::new("https://example.com/hook?a=b", ["*"])
@@ -381,7 +395,7 @@ mod tests {
         let webhook = full(basic);
         let text = webhook.to_stored().unwrap();
         let newer = text
-            .replacen('{', r#"{"rateLimit":{"perSecond":5},"#, 1)
+            .replacen('{', r#"{"later":{"perSecond":5},"#, 1)
             .replace(r#"{"kind":"#, r#"{"later":[1],"kind":"#)
             .replace(r#"{"secret":"#, r#"{"later":null,"secret":"#);
         assert_ne!(newer, text);
@@ -393,12 +407,22 @@ mod tests {
         assert_eq!(Webhook::from_stored(&spelt).unwrap(), webhook);
 
         let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        for key in ["description", "metadata", "headers", "authentication", "apiVersion"] {
+        for key in [
+            "description",
+            "metadata",
+            "headers",
+            "authentication",
+            "apiVersion",
+            "ordering",
+            "rateLimit",
+            "concurrency",
+        ] {
             json.as_object_mut().unwrap().remove(key).unwrap();
         }
         let older = Webhook::from_stored(&json.to_string()).unwrap();
         assert_eq!(older.authentication(), &Authentication::None);
         assert_eq!((older.headers().len(), older.description()), (0, ""));
+        assert!(webhook.needs_holder() && !older.needs_holder());
     }
 
     /// Takes each needed key away, and puts a canary of a wrong kind in the place of every key.
@@ -431,6 +455,8 @@ mod tests {
             ("https://id.example/t", "http://id.example/CANARY", "authentication"),
             ("https://example.com/hook?a=b", "http://example.com/hook", "address"),
             ("\"timeoutMillis\":1234", "\"timeoutMillis\":61000", "timeout"),
+            ("\"burst\":7", "\"burst\":0", "rateLimit"),
+            ("\"concurrency\":3", "\"concurrency\":0", "concurrency"),
         ] {
             assert!(text.contains(from), "{from}");
             refused(&text.replace(from, to), key);

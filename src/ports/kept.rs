@@ -7,7 +7,7 @@ use crate::ground::error::Result;
 use crate::ground::lane::Lane;
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::{DisabledReason, Webhook};
-use crate::ports::storage::{Settled, Settlement};
+use crate::ports::storage::{Settled, Settlement, refuse_holder};
 
 /// A webhook with each version that it had and its lane: rule 4 as one value.
 ///
@@ -42,13 +42,15 @@ impl KeptWebhook {
     /// publish.
     ///
     /// # Errors
-    /// As [`Webhook::stored_over`]; nothing is changed then.
+    /// As [`refuse_holder`], since a kept webhook has none, and [`Webhook::stored_over`]; nothing is
+    /// changed then.
     pub fn put(&mut self, webhook: &Webhook, last: u64, now: Timestamp) -> Result<Webhook> {
+        refuse_holder(webhook)?;
         let before = self.versions.last();
         let stored = before.map(|_| self.latest().map_or(0, |webhook| webhook.version()));
         let stored = webhook.stored_over(stored, now)?;
-        if stored.is_enabled() && self.is_enabled() == Some(false) {
-            self.lane.enable(now);
+        if let Some(before) = self.latest().cloned() {
+            self.lane.replaced(&before, &stored, now);
         }
         self.versions.push((last, Some(Arc::new(stored.clone()))));
         Ok(stored)
@@ -135,7 +137,7 @@ mod tests {
     fn only_enabling_opens_the_lane() {
         let mut kept = KeptWebhook::default();
         let stored = kept.put(&webhook(), 0, NOW).unwrap();
-        let full = Lane { next_due: Some(NOW), paused_until: None, failing_since: Some(NOW) };
+        let full = Lane { next_due: Some(NOW), failing_since: Some(NOW), ..Lane::default() };
         kept.lane = full;
         let stored = kept.put(&stored, 0, NOW).unwrap();
         let stored = kept.put(&stored.disable(DisabledReason::Person), 0, NOW).unwrap();

@@ -5,5 +5,6 @@ pub(crate) mod entropy;
 pub(crate) mod kept;
 pub(crate) mod observer;
 mod rules;
+pub(crate) mod sql;
 pub(crate) mod storage;
 pub(crate) mod transport;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::ground::advance::Next;
-use crate::ground::delivery::{Attempt, Delivery, Standing, State};
+use crate::ground::delivery::{Attempt, Delivery, Outcome, Standing, State};
 use crate::ground::digest::Digest;
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::event::Event;
@@ -76,9 +76,9 @@ impl Turn {
         Err(Error::new(ErrorKind::NotAlive, message))
     }
 
-    /// Leases a new delivery if it may be born leased: its webhook is there and enabled, nothing
-    /// stands before it in the lane, and there is a permit, which is taken from this turn. It joins
-    /// the lane otherwise. Either way the store writes the delivery, and the lane with it.
+    /// Leases a new delivery if it may be born leased: its webhook is there and enabled and needs no
+    /// holder, nothing stands before it in the lane, and there is a permit, which is taken from this
+    /// turn. It joins the lane otherwise. Either way the store writes the delivery, and the lane with it.
     pub fn route(
         &mut self,
         delivery: &mut Delivery,
@@ -87,7 +87,7 @@ impl Turn {
         lane: &mut Lane,
         routed: &mut Routed,
     ) {
-        let webhook = webhook.filter(|_| lane.is_plain());
+        let webhook = webhook.filter(|webhook| lane.is_plain() && !webhook.needs_holder());
         match self.lease(delivery, event, webhook, lane, false) {
             Some(leased) => routed.leased.push(leased),
             None => {
@@ -98,8 +98,10 @@ impl Turn {
     }
 
     /// Leases the first delivery of a lane if that may be: its webhook is there and enabled, the
-    /// lane is ready, and there is a permit, which is taken from this turn. A probe moves the pause.
-    /// It is for the store to raise the lane's `next_due` afterwards.
+    /// lane is ready, and there is a permit, which is taken from this turn. Where a holder is needed,
+    /// it is this turn's dispatcher, with room for one more by its limits (rule 8). A probe moves the
+    /// pause. For the store it is to offer no delivery that stands behind another of its key (rule
+    /// 9), and to raise the lane's `next_due` afterwards.
     pub fn claim(
         &mut self,
         delivery: &mut Delivery,
@@ -125,10 +127,20 @@ impl Turn {
         probe: bool,
     ) -> Option<Leased> {
         let webhook = webhook.filter(|webhook| webhook.is_enabled())?;
-        if self.total == 0 || self.room(delivery.webhook) == 0 {
+        let room = if !webhook.needs_holder() {
+            self.room(delivery.webhook)
+        } else if lane.holder == Some(self.dispatcher) {
+            self.held_room(delivery.webhook, webhook.version())
+        } else {
+            0
+        };
+        if self.total == 0 || room == 0 {
             return None;
         }
         self.total -= 1;
+        if let Some(held) = self.held.get_mut(&delivery.webhook) {
+            held.room = held.room.saturating_sub(1);
+        }
         *self.busy.entry(delivery.webhook).or_default() += 1;
         delivery.lease(self.dispatcher, self.ticket);
         Some(Leased {
@@ -170,6 +182,11 @@ impl Settlement {
                 transition.apply(delivery, fence.dispatcher);
                 lane.join(delivery);
                 lane.change(transition.lane, now);
+                let outcome = self.attempt.as_ref().map(|attempt| attempt.outcome);
+                if lane.holder.is_some() && outcome == Some(Outcome::Interrupted) {
+                    // It was cut off, and its receiver may still be at it.
+                    lane.bar(now);
+                }
                 // A webhook that is disabled already keeps its reason.
                 let reason = lane.health(transition.health).filter(|_| enabled);
                 (Settled::Applied { disabled: reason.is_some() }, reason)
@@ -194,6 +211,15 @@ impl Heartbeat {
     /// Whether the dispatcher ends with it.
     pub fn ends(&self) -> bool {
         self.until <= self.now
+    }
+
+    /// Frees the lane of a holder that ends with it. `leased`: it takes back a lease of that lane,
+    /// which may be under way.
+    pub fn frees_lane(&self, lane: &mut Lane, leased: bool) {
+        if leased {
+            lane.bar(self.now);
+        }
+        lane.release();
     }
 
     /// Whether it gives this delivery back: it ends the lease's holder, or the call that leased it
@@ -228,7 +254,7 @@ mod tests {
     use super::*;
     use crate::ground::account::{Account, Mode};
     use crate::ground::advance::{Health, LaneChange, Seen, Transition};
-    use crate::ground::delivery::{Fence, Outcome};
+    use crate::ground::delivery::Fence;
     use crate::ground::id::{Cause, DispatcherId};
     use crate::ground::secret::Secret;
     use crate::ground::webhook::Registration;
@@ -271,6 +297,8 @@ mod tests {
             each: 2,
             busy: HashMap::new(),
             probe: Duration::from_secs(30),
+            held: HashMap::new(),
+            holds: 0,
         }
     }
 
@@ -367,6 +395,7 @@ mod tests {
             next_due: next_due.map(at),
             paused_until: paused_until.map(at),
             failing_since: Some(at(1)),
+            ..Lane::default()
         };
         let none = Turn { total: 0, ..turn(at(20)) };
         let narrow = Turn { each: 0, ..turn(at(20)) };
@@ -452,6 +481,7 @@ mod tests {
                 next_due: Some(at(30)),
                 paused_until: Some(at(60)),
                 failing_since: Some(at(30)),
+                ..Lane::default()
             };
             assert_eq!(lane, if applied { changed } else { Lane::default() });
 

@@ -34,6 +34,49 @@
 //!    ([`Delivery::reap`]).
 //! 7. **The fence**: a settlement applies only while its delivery, attempt and dispatcher are those
 //!    of the lease. See [`Settled`].
+//!
+//! Rules 8 and 9 bind a store that says so by [`exclusive`](DeliveryQueue::exclusive). Any other
+//! refuses a webhook that [needs a holder](Webhook::needs_holder), and ignores
+//! [`Turn::held`] and [`Turn::holds`].
+//!
+//! 8. **The lane of a webhook that needs a holder is leased from by its holder alone**
+//!    ([`Lane::holder`]), in [`claim`](DeliveryQueue::claim) alone: nothing of it is born leased.
+//!    The steps of a claim, after the reap, each in the transaction of the call:
+//!    * *Give back*: a lane that the store has for this dispatcher and [`Turn::held`] does not name
+//!      is given back ([`Lane::release`]).
+//!    * *Tell*: what [`Turn::held`] names and the store does not have for this dispatcher is named
+//!      in [`Claimed::lost`]. Where the stored webhook has another version than [`Held::version`],
+//!      it is in [`Claimed::held`], and nothing is leased from its lane in this call.
+//!    * *Take*: of the lanes that are free ([`Lane::free_at`] is not after `now`) and whose webhook
+//!      is enabled and needs a holder, longest free first, at most [`Turn::holds`] are taken
+//!      ([`Lane::take`]). Where [`Lane::held_until`] is set, one of which anything is leased is
+//!      passed over: those who sent before it had a holder may be slow. Their webhooks are in
+//!      [`Claimed::held`]; nothing is leased from them in this call, since the dispatcher must learn
+//!      their limits first.
+//!    * *Lease*, beside plain lanes, from what it holds, at most [`Held::room`] from each.
+//!
+//!    A hold lives as long as its dispatcher. The reap frees the lanes of the dead by
+//!    [`Lane::bereave`], with the dispatcher's `alive_until` (not with `now`); a heartbeat that ends
+//!    its dispatcher frees its lanes by [`Lane::release`], after a [`Lane::bar`] where it takes back
+//!    a lease of that lane ([`Heartbeat::frees_lane`]). [`put`](WebhookStore::put) applies
+//!    [`Lane::replaced`]; [`Settlement::apply`] bars a lane when a POST was cut off. Nothing else
+//!    changes a holder.
+//! 9. **Order.** When routing makes a delivery for a webhook that [is
+//!    ordered](Webhook::is_ordered) at that moment, the store keeps with it the event's
+//!    [`order_key`](Event::order_key) and its number. Of such deliveries of one webhook and one key
+//!    only the first that has not ended may be leased, while the webhook is ordered: `claim` passes
+//!    over one that is due while one with a lower number waits (due or not) or is leased. When that
+//!    one ends, by whatever call, the next is there to be claimed, and
+//!    [`next_due`](Claimed::next_due) says so. Deliveries that were made by
+//!    [`enqueue`](EventStore::enqueue), by [`append`](EventStore::append) with `only`, or by routing
+//!    while the webhook was not ordered have no key: they wait for nobody, and nobody for them.
+//!
+//!    So that nothing is missing before a delivery that is leased, the events of an account are
+//!    routed in the order of their numbers wherever an ordered webhook may want them: a delivery
+//!    with a key is not made before every event of the account with a lower number is routed to its
+//!    end. A store that routes one call at a time has that for free; one that does not lets one call
+//!    at a time route an account that has ordered webhooks, and that call passes no mark that is
+//!    locked, half routed, or not yet visible though its number was given.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -44,7 +87,7 @@ use async_trait::async_trait;
 
 use crate::ground::advance::Transition;
 use crate::ground::delivery::{Attempt, Delivery, DeliveryView, Fence};
-use crate::ground::error::Result;
+use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::event::Event;
 use crate::ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
@@ -61,10 +104,11 @@ pub trait WebhookStore: Debug + Send + Sync + 'static {
     ///
     /// Version 0 inserts, with an empty lane. Any other version replaces the stored webhook if its
     /// version is the same. Filters begin and end to hold as rule 4 says, in the same transaction.
-    /// A webhook that goes from disabled to enabled has its lane opened with
-    /// [`Lane::enable`](crate::Lane::enable).
+    /// A webhook that replaces another has its lane changed by [`Lane::replaced`].
     ///
     /// # Errors
+    /// [`Refused`](crate::ErrorKind::Refused) when it needs a holder and the store has none to give
+    /// ([`refuse_holder`]);
     /// [`Stale`](crate::ErrorKind::Stale) when the stored version is another;
     /// [`NotFound`](crate::ErrorKind::NotFound) when it is not (or no longer) there;
     /// [`Conflict`](crate::ErrorKind::Conflict) when an insert's id is taken.
@@ -112,8 +156,8 @@ pub trait DeliveryQueue: Debug + Send + Sync + 'static {
     /// [`Cause::ROUTED`].
     ///
     /// A delivery is *born leased* to the turn's dispatcher when its webhook is enabled, its lane
-    /// is [plain](crate::Lane::is_plain), and the turn has a permit left for it; it is born waiting,
-    /// due at `now`, otherwise. At most `marks` marks are looked at, a few of each account, and at
+    /// is [plain](crate::Lane::is_plain), it needs no holder, and the turn has a permit left for it;
+    /// it is born waiting, due at `now`, otherwise. At most `marks` marks are looked at, a few of each account, and at
     /// most `deliveries` are made: the rest of a wide event follows in later calls. Routing the
     /// same event again makes nothing twice.
     ///
@@ -126,7 +170,7 @@ pub trait DeliveryQueue: Debug + Send + Sync + 'static {
     /// First it reaps (rule 6). Then it takes the lanes that are ready and whose webhook is
     /// enabled, longest ready first, a few deliveries from each before more from any. A lane that
     /// was paused gives one delivery, the probe, and moves its pause to `now` + `probe`
-    /// ([`Lane::probe`](crate::Lane::probe)).
+    /// ([`Lane::probe`](crate::Lane::probe)). Lanes of webhooks that need a holder: rule 8.
     ///
     /// # Errors
     /// [`NotAlive`](crate::ErrorKind::NotAlive), and nothing is leased.
@@ -176,6 +220,12 @@ pub trait DeliveryQueue: Debug + Send + Sync + 'static {
     fn wakeup(&self) -> Option<&dyn Wakeup> {
         None
     }
+
+    /// Whether lanes have holders here (rules 8 and 9). Without them there are no ordered webhooks
+    /// and no limits over several dispatchers: `put` refuses such a webhook.
+    fn exclusive(&self) -> bool {
+        false
+    }
 }
 
 /// Wakes dispatchers of other processes. Nothing depends on it but speed.
@@ -188,6 +238,20 @@ pub trait Wakeup: Debug + Send + Sync {
     /// Waits until more announcements were heard than `seen`, and says how many; 0 were heard before
     /// the first call. Dropping the future loses none.
     async fn heard(&self, seen: u64) -> u64;
+}
+
+/// What [`put`](WebhookStore::put) does first in a store whose lanes have no holders.
+///
+/// # Errors
+/// [`Refused`](crate::ErrorKind::Refused), if the webhook needs a holder.
+pub fn refuse_holder(webhook: &Webhook) -> Result<()> {
+    if !webhook.needs_holder() {
+        return Ok(());
+    }
+    let message = "this storage keeps no order and no limits over several dispatchers: leave \
+                   ordering, rateLimit and concurrency of the webhook unset, or use a storage that \
+                   has holders";
+    Err(Error::new(ErrorKind::Refused, message))
 }
 
 /// All that the engine needs of a storage.
@@ -268,12 +332,34 @@ pub struct Turn {
     pub busy: HashMap<WebhookId, u32>,
     /// How long a probe may take ([`claim`](DeliveryQueue::claim)).
     pub probe: Duration,
+    /// The lanes that the dispatcher holds and goes on to hold ([`claim`](DeliveryQueue::claim),
+    /// rule 8).
+    pub held: HashMap<WebhookId, Held>,
+    /// Free lanes to take, at most ([`claim`](DeliveryQueue::claim), rule 8).
+    pub holds: usize,
+}
+
+/// A lane that a dispatcher holds, as far as it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Held {
+    /// The version of the webhook whose limits it keeps.
+    pub version: u64,
+    /// How many more of its deliveries may be leased now, by those limits.
+    pub room: u32,
 }
 
 impl Turn {
-    /// How many more deliveries of `webhook` may be leased.
+    /// How many more deliveries of `webhook` may be leased, if it needs no holder.
     pub fn room(&self, webhook: WebhookId) -> u32 {
         self.each.saturating_sub(self.busy.get(&webhook).copied().unwrap_or(0))
+    }
+
+    /// How many more deliveries may be leased from a lane that the dispatcher holds, as the store
+    /// says, and whose webhook has this version.
+    pub fn held_room(&self, webhook: WebhookId, version: u64) -> u32 {
+        let held = self.held.get(&webhook).filter(|held| held.version == version);
+        held.map_or(0, |held| held.room.min(self.room(webhook)))
     }
 }
 
@@ -315,7 +401,14 @@ pub struct Claimed {
     pub leased: Vec<Leased>,
     /// When the next call could lease something: the least [`Lane::ready_at`] of the lanes of
     /// enabled webhooks, as they are after this call. It may be in the past, when permits ran out.
+    ///
+    /// Of the webhooks that need a holder only those lanes count that the dispatcher holds and from
+    /// which more may be leased by [`Held::room`], and free ones, by [`Lane::free_at`].
     pub next_due: Option<Timestamp>,
+    /// The webhooks whose lanes the dispatcher holds from now on, or whose version it did not know.
+    pub held: Vec<Arc<Webhook>>,
+    /// What it named in [`Turn::held`] and does not hold (any more).
+    pub lost: Vec<WebhookId>,
 }
 
 /// What became of one lease.

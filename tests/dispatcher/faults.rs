@@ -152,6 +152,8 @@ async fn a_dispatcher_that_was_given_up_goes_on() {
         each: 0,
         busy: Default::default(),
         probe: seconds(1),
+        held: Default::default(),
+        holds: 0,
     };
     stage.faulty.inner.claim(&turn).await.unwrap();
     stage.until_ended(3).await;

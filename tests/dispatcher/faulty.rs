@@ -198,4 +198,8 @@ impl DeliveryQueue for Faulty {
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
         self.call(Call::Sweep, self.inner.sweep(sweep)).await
     }
+
+    fn exclusive(&self) -> bool {
+        self.inner.exclusive()
+    }
 }

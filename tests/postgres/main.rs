@@ -4,3 +4,8 @@
 #[path = "../support/cluster.rs"]
 mod cluster;
 mod conformance;
+mod kit;
+mod late;
+mod nodes;
+mod setup;
+mod statements;

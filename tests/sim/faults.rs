@@ -28,6 +28,8 @@ pub enum Fault {
     Crash,
     /// A dispatcher is shut down with its grace.
     Shutdown,
+    /// A dispatcher's process is stopped, and goes on.
+    Pause,
     /// The receiver refuses the connection.
     Refuse,
     /// The receiver never answers.
@@ -49,7 +51,7 @@ pub enum Fault {
 }
 
 /// All kinds, in order.
-pub const FAULTS: [Fault; 17] = [
+pub const FAULTS: [Fault; 18] = [
     Fault::StorageBefore,
     Fault::StorageAfter,
     Fault::StorageHangBefore,
@@ -58,6 +60,7 @@ pub const FAULTS: [Fault; 17] = [
     Fault::StorageOutage,
     Fault::Crash,
     Fault::Shutdown,
+    Fault::Pause,
     Fault::Refuse,
     Fault::Timeout,
     Fault::ServerError,
@@ -111,6 +114,7 @@ pub struct Odds {
     pub outages: Vec<Outage>,
     pub crash: bool,
     pub shutdown: bool,
+    pub pause: bool,
     pub network: bool,
     pub gone: u64,
     pub own: u64,
@@ -145,6 +149,7 @@ impl Odds {
             storage_slow: storage(slow),
             crash: half(1) == 1,
             shutdown: half(1) == 1,
+            pause: half(1) == 1,
             network: half(1) == 1 || half(1) == 1,
             gone: half(400),
             own: half(150),
@@ -154,7 +159,7 @@ impl Odds {
     /// Whether a dispatcher may lose its leases or the answer to a settlement: only then may a
     /// delivery be sent again after its sender saw a 2xx.
     pub fn disturbs_dispatchers(&self) -> bool {
-        self.crash || self.shutdown || self.disturbs_storage()
+        self.crash || self.shutdown || self.pause || self.disturbs_storage()
     }
 
     /// Whether a dispatcher that is shut down may be kept from writing what it knows.

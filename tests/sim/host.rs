@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tidings::{
     Account, Change, Confirmation, Edit, Error, ErrorKind, Event, Filters, HeaderName, Mode,
-    Overlap, Registration, Result, SignatureScheme, Tidings, WebhookId,
+    Ordering, Overlap, RateLimit, Registration, Result, SignatureScheme, Tidings, WebhookId,
 };
 
 use super::rng::Rng;
@@ -42,6 +42,9 @@ const WANTED: [&[&str]; 7] = [
 #[derive(Debug)]
 pub struct Host {
     pub tidings: Tidings,
+    /// The handles of the places where dispatchers run: they are told of what happened, one after
+    /// the other.
+    pub nodes: Vec<Tidings>,
     pub shared: Arc<Shared>,
     pub rng: Rng,
     pub made: u64,
@@ -69,6 +72,13 @@ impl Host {
                 96..=97 => self.redeliver().await,
                 _ => self.test().await,
             }
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        for node in &self.nodes {
+            node.wake();
         }
     }
 
@@ -80,6 +90,7 @@ impl Host {
                 self.insist(async |tidings| tidings.enable(id).await.map(drop)).await;
             }
         }
+        self.wake();
     }
 
     fn webhook(&self, roll: u64) -> Option<WebhookId> {
@@ -120,11 +131,23 @@ impl Host {
         }
     }
 
+    /// Order and limits, in about half of the webhooks.
+    fn limits(&mut self) -> Edit {
+        let ordering = if self.rng.once_in(3) { Ordering::PerObject } else { Ordering::Unordered };
+        let rate = self.rng.once_in(4).then(|| {
+            let limit = RateLimit::new(1 + self.rng.below(3) as u32).unwrap();
+            limit.with_burst(1 + self.rng.below(4) as u32).unwrap()
+        });
+        let concurrency = self.rng.once_in(4).then(|| 1 + self.rng.below(3) as u32);
+        Edit::new().ordering(ordering).rate_limit(rate).concurrency(concurrency)
+    }
+
     fn change(&mut self) -> Change {
         let event_type = *self.rng.pick(&TYPES);
-        let number = self.rng.next();
-        let before = json!({ "id": number.to_string(), "state": "draft", "total": 12.5 });
-        let after = json!({ "id": number.to_string(), "state": "done", "total": 29.90 });
+        // Few objects, so that many events are about the same one; each says something else.
+        let (object, serial) = (self.rng.below(8).to_string(), self.rng.next());
+        let before = json!({ "id": object, "serial": serial, "state": "draft", "total": 12.5 });
+        let after = json!({ "id": object, "serial": serial, "state": "done", "total": 29.90 });
         let mode = if self.rng.once_in(6) { Mode::Test } else { Mode::Live };
         Change::updated(event_type, &before, &after).unwrap().account(self.account()).mode(mode)
     }
@@ -194,7 +217,7 @@ impl Host {
                 .unwrap()
                 .account(self.account())
                 .mode(mode)
-                .with(Edit::new().schemes(self.schemes()))
+                .with(self.limits().schemes(self.schemes()))
                 .enabled(!self.rng.once_in(6));
             let call = self.tidings.create(registration);
             match tokio::time::timeout(Duration::from_secs(60), call).await {
@@ -222,8 +245,11 @@ impl Host {
     async fn edit(&mut self) {
         let roll = self.rng.next();
         let Some(id) = self.webhook(roll) else { return };
-        let types = Filters::parse(*self.rng.pick(&WANTED)).unwrap();
-        let edit = Edit::new().types(types);
+        let edit = if self.rng.once_in(2) {
+            Edit::new().types(Filters::parse(*self.rng.pick(&WANTED)).unwrap())
+        } else {
+            self.limits()
+        };
         self.insist(async |tidings| tidings.edit(id, None, edit.clone()).await.map(drop)).await;
     }
 

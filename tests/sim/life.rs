@@ -47,6 +47,8 @@ pub struct Request {
     pub delivery: DeliveryId,
     pub number: u32,
     pub by: DispatcherId,
+    /// Counts the requests.
+    pub serial: usize,
 }
 
 impl Life {

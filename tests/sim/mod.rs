@@ -12,6 +12,7 @@ pub mod faults;
 pub mod host;
 pub mod life;
 pub mod model;
+pub mod order;
 pub mod receiver;
 pub mod rng;
 pub mod rules;

@@ -19,6 +19,7 @@ use tidings::{
 };
 
 use super::life::{Life, Phase, Request};
+use super::order::Order;
 use super::rules::{Rules, Verdict, agrees, wants};
 
 /// A webhook as the model knows it.
@@ -73,6 +74,7 @@ pub struct Model {
     pub(super) made: BTreeSet<DeliveryId>,
     pub(super) pairs: BTreeMap<(EventId, WebhookId), Pair>,
     pub(super) requests: Vec<Request>,
+    pub(super) order: Order,
     /// Deliveries that were acknowledged, but taken from their sender before it had settled.
     pub exposed: u64,
     pub lost: u64,
@@ -99,6 +101,7 @@ impl Model {
             made: BTreeSet::new(),
             pairs: BTreeMap::new(),
             requests: Vec::new(),
+            order: Order::default(),
             exposed: 0,
             lost: 0,
             leases: 0,
@@ -163,6 +166,7 @@ impl Model {
     pub fn put(&mut self, stored: &Webhook, now: Timestamp) {
         let id = stored.id();
         self.paths.insert(stored.address().url().path().to_owned(), id);
+        self.order.put(stored);
         let Some(hook) = self.hooks.get_mut(&id) else {
             let hook = Hook {
                 webhook: stored.clone(),
@@ -214,6 +218,7 @@ impl Model {
     fn keep(&mut self, new: &NewEvent, now: Timestamp) {
         let event = &new.event;
         self.events.insert(event.id(), (event.clone(), now));
+        self.order.published(event);
         let wanting: Vec<WebhookId> = match new.only {
             Some(only) => vec![only],
             None => {
@@ -229,6 +234,9 @@ impl Model {
         };
         for webhook in wanting {
             self.owed.insert((event.id(), webhook));
+            if new.only.is_none() {
+                self.order.owed(event, webhook);
+            }
             if new.only.is_some() {
                 self.born(event.id(), webhook, Cause::ROUTED, now);
             }
@@ -384,6 +392,9 @@ impl Model {
         assert_eq!(one.failing_since, hook.failing, "a lease carries the facts of its lane");
         if one.probe {
             hook.paused = Some(turn.now + turn.probe);
+        }
+        if delivery.cause == Cause::ROUTED {
+            self.check_order(event, webhook, turn.now);
         }
         let life = self.lives.get_mut(&id).unwrap();
         match life.phase {
@@ -580,7 +591,9 @@ impl Model {
         webhook: WebhookId,
         by: DispatcherId,
         now: Timestamp,
+        until: Timestamp,
     ) -> (Request, Arc<Webhook>) {
+        let deadline = until;
         let alone = self.pairs[&(event, webhook)].deliveries == 1;
         let mode = self.hooks[&webhook].webhook.mode();
         let leased = self.leased.get(&by).into_iter().flatten();
@@ -608,9 +621,31 @@ impl Model {
             assert!(!life.requested, "I3: {id} is sent twice with one lease");
         }
         life.requested = true;
-        let request = Request { delivery: id, number: life.attempt, by };
+        let request =
+            Request { delivery: id, number: life.attempt, by, serial: self.requests.len() };
         self.requests.push(request);
-        (request, life.leased.as_ref().unwrap().webhook.clone())
+        let webhook = life.leased.as_ref().unwrap().webhook.clone();
+        self.order.request(request, &webhook, now, deadline);
+        (request, webhook)
+    }
+
+    /// The sender is done with a request.
+    pub fn over(&mut self, request: Request) {
+        self.order.over(request);
+    }
+
+    /// I12: each earlier event of the object has ended.
+    fn check_order(&self, event: EventId, webhook: WebhookId, now: Timestamp) {
+        for earlier in self.order.before(event, webhook) {
+            let life = self.lives.get(&DeliveryId::of(earlier, webhook, Cause::ROUTED));
+            let ended = life.is_some_and(|life| matches!(life.phase, Phase::Ended(_)));
+            // A sweep may have ended what waited.
+            let old = self.events[&earlier].1 + self.rules.expire_after <= now;
+            assert!(
+                ended || old,
+                "I12: {event} is leased for {webhook} before {earlier} of its object has ended"
+            );
+        }
     }
 
     /// The sender gets an answer, which may ask it to wait.

@@ -15,9 +15,10 @@ use tidings::{
 };
 
 use super::faults::Fault;
+use super::life::Request as Seen;
 use super::rng::Rng;
 use super::store::Shared;
-use super::world::SimClock;
+use super::world::{Gate, SimClock};
 
 /// How a receiver behaves for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +82,8 @@ pub struct SimTransport {
     pub clock: SimClock,
     pub dispatcher: std::sync::OnceLock<DispatcherId>,
     pub temper: Arc<Vec<Temper>>,
+    /// Shut while the process is stopped.
+    pub gate: Arc<Gate>,
     /// Kills the dispatcher that uses this transport.
     pub kill: Arc<tokio::sync::Notify>,
     /// Shuts it down.
@@ -95,6 +98,12 @@ impl Transport for SimTransport {
             return Err(TransportError::new(FailureKind::Local, "planted"));
         }
         assert!(!shared.roll(Fault::Panic, shared.odds.own), "planted");
+        let begun = tokio::time::Instant::now();
+        self.gate.pass().await;
+        if begun.elapsed() >= request.deadline {
+            // A transport does not begin to write when it is too late.
+            return Err(TransportError::new(FailureKind::Timeout, "stopped before it was sent"));
+        }
         let path = request.http.uri().path().to_owned();
         let by = *self.dispatcher.get().unwrap();
         let now = self.clock.now();
@@ -103,7 +112,8 @@ impl Transport for SimTransport {
             let body: serde_json::Value = serde_json::from_slice(request.http.body()).unwrap();
             let event = EventId::parse(body["id"].as_str().unwrap()).unwrap();
             let webhook = model.webhook_at(&path).expect("I2: nobody lives there");
-            let (seen, webhook) = model.request(event, webhook, by, now);
+            let until = now + request.deadline;
+            let (seen, webhook) = model.request(event, webhook, by, now, until);
             let event = model.event(event).unwrap();
             let sent = request.http.body().as_ref();
             assert_eq!(sent, event.payload().as_bytes(), "I9: the bytes");
@@ -120,6 +130,23 @@ impl Transport for SimTransport {
         let Some(seen) = seen else {
             return Err(TransportError::new(FailureKind::Local, "the model has failed"));
         };
+        let answer = self.answer(&request, &path, seen).await;
+        // An answer waits for a process that was stopped meanwhile.
+        self.gate.pass().await;
+        shared.see(|model| model.over(seen));
+        answer
+    }
+}
+
+impl SimTransport {
+    /// What the receiver does with a request that it got.
+    async fn answer(
+        &self,
+        request: &Request,
+        path: &str,
+        seen: Seen,
+    ) -> Result<Response, TransportError> {
+        let shared = &self.shared;
         let number: usize = path.rsplit('/').next().unwrap().parse().unwrap();
         let index = number % self.temper.len();
         let mood = if shared.is_calm() || !shared.odds.network {

@@ -362,4 +362,8 @@ impl DeliveryQueue for SimStore {
         let sweep = *sweep;
         self.call(move |shared| Box::pin(async move { shared.inner.sweep(&sweep).await })).await
     }
+
+    fn exclusive(&self) -> bool {
+        self.0.inner.exclusive()
+    }
 }

@@ -1,9 +1,11 @@
 //! One world: its clock, its people, its dispatchers; what happens in it, and what must be true at
 //! the end.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use tidings::storage::Storage;
@@ -24,6 +26,8 @@ use super::rules::Rules;
 use super::store::{Shared, SimStore};
 
 const DAY: Duration = Duration::from_secs(86_400);
+/// Places where dispatchers run.
+const NODES: u64 = 2;
 
 /// The virtual clock, for everyone in the world.
 #[derive(Debug, Clone, Copy)]
@@ -121,14 +125,18 @@ where
     let inner = make().await;
     let shared = Arc::new(Shared::new(inner, size.threads, model, odds.clone(), rng.fork()));
     let clock = SimClock::new();
-    let tidings = Tidings::builder(SimStore(shared.clone()))
-        .policy(policy)
-        .clock(clock)
-        .entropy(SimEntropy(AtomicU64::new(seed << 32)))
-        .build();
+    // Each place has a handle of its own, with a bell of its own, as in processes of their own.
+    let handle = |place: u64| {
+        Tidings::builder(SimStore(shared.clone()))
+            .policy(policy.clone())
+            .clock(clock)
+            .entropy(SimEntropy(AtomicU64::new((seed << 32) | (place << 28))))
+            .build()
+    };
     let temper: Arc<Vec<Temper>> =
         Arc::new((0..5).map(|_| Temper::draw(&mut rng, size.days)).collect());
-    let node = || Node {
+    let handles: Vec<Tidings> = (1..=NODES).map(handle).collect();
+    let node = |tidings: &Tidings| Node {
         tidings: tidings.clone(),
         shared: shared.clone(),
         clock,
@@ -137,12 +145,18 @@ where
     };
     let mut stops = Vec::new();
     let mut nodes = Vec::new();
-    for _ in 0..2 {
+    for tidings in &handles {
         let (stop, stopped) = oneshot::channel();
         stops.push(stop);
-        nodes.push(tokio::spawn(node().live(rng.fork(), stopped)));
+        nodes.push(tokio::spawn(node(tidings).live(rng.fork(), stopped)));
     }
-    let host = |rng| Host { tidings: tidings.clone(), shared: shared.clone(), rng, made: 0 };
+    let host = |rng| Host {
+        tidings: handle(0),
+        nodes: handles.clone(),
+        shared: shared.clone(),
+        rng,
+        made: 0,
+    };
     host(rng.fork()).live(size.events, size.days).await;
 
     // The faults stop; all must end in bounded time.
@@ -206,7 +220,9 @@ impl Node {
         loop {
             let kill = Arc::new(tokio::sync::Notify::new());
             let stop = Arc::new(tokio::sync::Notify::new());
+            let gate = Arc::new(Gate::default());
             let transport = Arc::new(SimTransport {
+                gate: gate.clone(),
                 kill: kill.clone(),
                 stop: stop.clone(),
                 shared: self.shared.clone(),
@@ -219,9 +235,9 @@ impl Node {
             let id = dispatcher.id();
             transport.dispatcher.set(id).unwrap();
             let (shut, shutdown) = oneshot::channel::<()>();
-            let mut running = Box::pin(dispatcher.run(async {
+            let mut running = Box::pin(gate.clone().pausing(dispatcher.run(async {
                 let _ = shutdown.await;
-            }));
+            })));
             let odds = &self.shared.odds;
             let (crash, graceful) = (odds.crash, odds.shutdown);
             let life = rng.time(Duration::from_secs(60), DAY * 4);
@@ -233,8 +249,22 @@ impl Node {
                     std::future::pending::<()>().await;
                 }
             };
+            let mut dice = rng.fork();
+            let pauses = async {
+                while odds.pause {
+                    let (day, least) = (DAY, Duration::from_secs(90));
+                    tokio::time::sleep(dice.time(least, day * 3)).await;
+                    if self.shared.is_calm() {
+                        break;
+                    }
+                    self.shared.fired.fire(Fault::Pause);
+                    gate.pause(dice.time(least, day / 3));
+                }
+                std::future::pending::<()>().await;
+            };
             tokio::select! {
                 biased;
+                () = pauses => {}
                 _ = &mut stopped => {
                     let _ = shut.send(());
                     running.await;
@@ -271,6 +301,43 @@ impl Node {
             }
             let pause = rng.time(Duration::from_secs(1), Duration::from_secs(3_600));
             tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// Stops everything that a process does, for a while.
+#[derive(Debug, Default)]
+pub struct Gate(Mutex<Option<Instant>>);
+
+impl Gate {
+    fn pause(&self, time: Duration) {
+        *self.0.lock().unwrap() = Some(Instant::now() + time);
+    }
+
+    /// Until when the process stands still, if it does.
+    fn until(&self) -> Option<Instant> {
+        self.0.lock().unwrap().filter(|until| Instant::now() < *until)
+    }
+
+    /// Goes on when the process does.
+    pub async fn pass(&self) {
+        while let Some(until) = self.until() {
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    /// `work`, which stands still with the process.
+    async fn pausing<T>(self: Arc<Self>, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            self.pass().await;
+            let step = poll_fn(|cx| match self.until() {
+                Some(_) => Poll::Ready(None),
+                None => work.as_mut().poll(cx).map(Some),
+            });
+            if let Some(output) = step.await {
+                return output;
+            }
         }
     }
 }

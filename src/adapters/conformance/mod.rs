@@ -30,9 +30,11 @@ mod claim;
 mod enqueue;
 mod fixtures;
 mod health;
+mod holders;
 mod lanes;
 mod leases;
 mod listings;
+mod order;
 mod outcomes;
 mod races;
 mod route;
@@ -339,6 +341,40 @@ list! {
         abandoned_leases_go_back_uncharged,
         an_abandoned_call_that_still_comes_leases_nothing,
         an_abandoned_route_gives_back,
+    }
+    /// A lane has one holder where its webhook needs one; the next one waits for what was begun.
+    holders {
+        a_webhook_that_needs_a_holder_is_kept_or_refused,
+        nothing_is_born_leased_where_a_holder_is_needed,
+        a_holder_leases_within_its_room,
+        a_lane_has_one_holder,
+        of_concurrent_claims_one_takes_the_lane,
+        no_more_lanes_are_taken_than_asked,
+        a_lane_that_is_not_named_is_given_back,
+        a_holder_that_ends_frees_its_lane,
+        a_dead_holders_lane_is_taken_after_the_wait,
+        a_holder_that_was_given_up_has_lost_its_lane,
+        a_living_holder_keeps_its_lane,
+        an_edit_is_learned_before_the_next_lease,
+        a_first_limit_waits_for_those_who_send_without,
+        without_a_limit_nobody_holds_the_lane,
+        what_was_cut_off_is_waited_for,
+        an_abandoned_claim_takes_nothing,
+        plain_lanes_are_served_beside_held_ones,
+    }
+    /// Of one webhook and one object the first that has not ended goes first.
+    order {
+        events_of_one_object_go_one_after_the_other,
+        a_delivery_that_waits_holds_its_object_up,
+        whatever_ends_a_delivery_frees_the_next,
+        an_object_is_told_by_its_key,
+        what_was_asked_for_has_no_place_in_the_order,
+        without_order_nothing_stands_behind,
+        what_was_routed_without_order_waits_for_nobody,
+        order_outlives_its_holder,
+        routing_in_small_steps_keeps_the_order,
+        a_long_queue_of_one_object_hides_no_other,
+        what_stands_behind_is_cancelled_too,
     }
     /// Listings show what fits, in falling order, page by page, also while things change.
     listings {

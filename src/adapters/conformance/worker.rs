@@ -1,6 +1,6 @@
 //! A dispatcher at work, and what holds of every answer that it gets.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{self, AtomicU64};
 
 use super::fixtures::*;
 use crate::ground::time::after;
@@ -67,7 +67,7 @@ impl<'s> Worker<'s> {
     pub(super) fn turn(&self, now: Timestamp) -> Turn {
         Turn {
             dispatcher: self.id,
-            ticket: self.tickets.fetch_add(1, Ordering::Relaxed),
+            ticket: self.tickets.fetch_add(1, atomic::Ordering::Relaxed),
             now,
             marks: 500,
             deliveries: 1_000,
@@ -75,6 +75,8 @@ impl<'s> Worker<'s> {
             each: 1_000,
             busy: HashMap::new(),
             probe: PROBE,
+            held: HashMap::new(),
+            holds: 0,
         }
     }
 

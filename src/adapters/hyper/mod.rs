@@ -21,7 +21,7 @@ use std::task::Poll;
 
 use async_trait::async_trait;
 use tokio::task::unconstrained;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use self::connection::Kept;
 use self::connector::Connector;
@@ -71,8 +71,12 @@ impl Transport for HyperTransport {
     async fn send(&self, request: Request) -> Result<Response, TransportError> {
         let Request { http, deadline, keep } = request;
         let mut timer = pin!(tokio::time::sleep(deadline));
+        let end = timer.deadline();
         let phase = Phase::default();
-        let head = before(timer.as_mut(), self.pool.exchange(http, &phase)).await;
+        // What has not begun to write by the deadline must not: after a stop of the process the
+        // connection may be there, and long past the moment to send.
+        let too_late = || phase.is_before_writing() && Instant::now() >= end;
+        let head = before(timer.as_mut(), too_late, self.pool.exchange(http, &phase)).await;
         let Some(head) = head else {
             let message = format!("no answer within {deadline:?}, {}", phase.text());
             return Err(TransportError::new(FailureKind::Timeout, message));
@@ -81,7 +85,7 @@ impl Transport for HyperTransport {
         let mut response = Response::new(exchange.status());
         response.headers = exchange.take_headers();
         let mut kept = Kept::new(keep);
-        let whole = before(timer, exchange.read(&mut kept)).await;
+        let whole = before(timer, || false, exchange.read(&mut kept)).await;
         response.truncated = whole != Some(true);
         if !response.truncated {
             exchange.finish().await;
@@ -91,10 +95,18 @@ impl Transport for HyperTransport {
     }
 }
 
-/// The outcome of `work`, unless `timer` ends before. One timer serves several steps.
-async fn before<F: Future>(mut timer: Pin<&mut Sleep>, work: F) -> Option<F::Output> {
+/// The outcome of `work`, unless `timer` ends before, or it is `too_late` to go on with it. One timer
+/// serves several steps.
+async fn before<F: Future>(
+    mut timer: Pin<&mut Sleep>,
+    too_late: impl Fn() -> bool,
+    work: F,
+) -> Option<F::Output> {
     let mut work = pin!(work);
     poll_fn(|cx| {
+        if too_late() {
+            return Poll::Ready(None);
+        }
         if let Poll::Ready(output) = work.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
@@ -118,6 +130,10 @@ impl Phase {
 
     fn set(&self, phase: u8) {
         self.0.store(phase, Ordering::Relaxed);
+    }
+
+    fn is_before_writing(&self) -> bool {
+        self.0.load(Ordering::Relaxed) < Self::ANSWERING
     }
 
     fn text(&self) -> &'static str {

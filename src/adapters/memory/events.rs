@@ -43,7 +43,8 @@ impl State {
         };
         self.events.insert(number, kept);
         if let Some(webhook) = new.only {
-            self.add(Delivery::owed(new.event.id(), webhook, Cause::ROUTED, now, now), number);
+            let delivery = Delivery::owed(new.event.id(), webhook, Cause::ROUTED, now, now);
+            self.add(delivery, number, None);
         }
     }
 
@@ -75,7 +76,7 @@ impl State {
         if self.deliveries.contains_key(&id) {
             return Enqueued::Existed(id);
         }
-        self.add(delivery, number);
+        self.add(delivery, number, None);
         Enqueued::Made(id)
     }
 

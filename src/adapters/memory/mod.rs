@@ -127,6 +127,10 @@ impl DeliveryQueue for MemoryStorage {
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
         Ok(self.state().sweep(sweep, to_millis(sweep.now)))
     }
+
+    fn exclusive(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

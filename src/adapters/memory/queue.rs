@@ -8,7 +8,7 @@ use crate::ground::account::Account;
 use crate::ground::delivery::Delivery;
 use crate::ground::error::Result;
 use crate::ground::id::{Cause, DeliveryId, WebhookId};
-use crate::ground::policy::{CLAIM_FEW, ROUTE_FEW};
+use crate::ground::policy::{CLAIM_FEW, CLAIM_LOOKS, ROUTE_FEW};
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ports::storage::{Alive, Claimed, Heartbeat, Leased, Routed, Turn};
 
@@ -66,8 +66,9 @@ impl State {
                 }
                 *room -= 1;
                 let webhook = hook.webhook.clone();
+                let key = hook.is_ordered().then(|| event.order_key());
                 turn.route(&mut delivery, &event, webhook, &mut hook.lane, routed);
-                self.add(delivery, number);
+                self.add(delivery, number, key);
             }
             last = Some(webhook);
         }
@@ -81,30 +82,91 @@ impl State {
         let mut turn = Turn { now, ..turn.clone() };
         self.check_alive(&turn)?;
         self.reap(now);
-        let mut leased = Vec::new();
-        // Each lane that is ready gives at least one, so as many lanes as permits are enough.
-        let mut lanes: Vec<WebhookId> = self
-            .ready
-            .iter()
-            .take_while(|(at, _)| *at <= now)
-            .map(|(_, webhook)| *webhook)
-            .filter(|webhook| turn.room(*webhook) > 0)
-            .take(usize::try_from(turn.total).unwrap_or(usize::MAX))
-            .collect();
+        let mut claimed = Claimed::default();
+        self.hold(&turn, &mut claimed);
+        let own = self.held_ready(&turn);
+        // Each plain lane that is ready gives at least one, so as many lanes as permits are enough.
+        let plain = self.ready.iter().filter(|(_, webhook)| turn.room(*webhook) > 0);
+        let plain = plain.take(usize::try_from(turn.total).unwrap_or(usize::MAX)).copied();
+        let mut lanes: Vec<(Timestamp, WebhookId)> =
+            plain.chain(own).filter(|(at, _)| *at <= now).collect();
+        lanes.sort_unstable();
         while turn.total > 0 && !lanes.is_empty() {
-            lanes.retain(|webhook| self.claim_few(*webhook, &mut turn, &mut leased));
+            lanes.retain(|(_, webhook)| self.claim_few(*webhook, &mut turn, &mut claimed.leased));
         }
-        Ok(Claimed { leased, next_due: self.ready.first().map(|(at, _)| *at) })
+        let others = [self.ready.first(), self.free.first()].into_iter().flatten().copied();
+        claimed.next_due = others.chain(self.held_ready(&turn)).map(|(at, _)| at).min();
+        Ok(claimed)
+    }
+
+    /// Rule 8: gives lanes back, tells what became of the others, and takes free ones.
+    fn hold(&mut self, turn: &Turn, claimed: &mut Claimed) {
+        let own = self.held.get(&turn.dispatcher).cloned().unwrap_or_default();
+        for id in &own {
+            let Some(held) = turn.held.get(id) else {
+                self.with_hook(*id, |hook| hook.lane.release());
+                continue;
+            };
+            let webhook = self.hooks.get(id).and_then(|hook| hook.webhook.clone());
+            claimed.held.extend(webhook.filter(|webhook| webhook.version() != held.version));
+        }
+        claimed.lost = turn.held.keys().filter(|id| !own.contains(*id)).copied().collect();
+        claimed.lost.sort_unstable();
+        let leases = self.dispatchers.values().flat_map(|dispatcher| &dispatcher.leases);
+        let leases = leases.filter_map(|(_, id)| self.deliveries.get(id));
+        let leased: BTreeSet<WebhookId> = leases.map(|row| row.delivery.webhook).collect();
+        let is_over = |id: &WebhookId| {
+            let hook = self.hooks.get(id);
+            hook.is_some_and(|hook| hook.lane.held_until.is_none()) || !leased.contains(id)
+        };
+        let free = self.free.iter().take_while(|(at, _)| *at <= turn.now);
+        let free = free.map(|(_, webhook)| *webhook).filter(is_over);
+        let free: Vec<WebhookId> = free.take(turn.holds).collect();
+        for id in free {
+            let webhook = self.with_hook(id, |hook| {
+                hook.lane.take(turn.dispatcher, turn.now);
+                hook.webhook.clone()
+            });
+            claimed.held.extend(webhook.flatten());
+        }
+    }
+
+    /// The lanes that this turn's dispatcher holds and from which more may be leased, with the
+    /// moment from which on.
+    fn held_ready(&self, turn: &Turn) -> Vec<(Timestamp, WebhookId)> {
+        let own = self.held.get(&turn.dispatcher).into_iter().flatten();
+        let ready = own.filter_map(|id| {
+            let hook = self.hooks.get(id)?;
+            let version = hook.enabled()?.version();
+            let at = hook.lane.ready_at()?;
+            (turn.held_room(*id, version) > 0).then_some((at, *id))
+        });
+        ready.collect()
+    }
+
+    /// The first delivery in a lane that stands behind no other of its key. Those before it are
+    /// taken out of the lane.
+    fn first(&mut self, webhook: WebhookId) -> Option<DeliveryId> {
+        for _ in 0..CLAIM_LOOKS {
+            let hook = self.hooks.get(&webhook)?;
+            let (_, id) = *hook.waiting.first()?;
+            let key = self.deliveries.get(&id)?.key.filter(|_| hook.is_ordered());
+            if key.is_none_or(|key| hook.first(key) == Some(id)) {
+                return Some(id);
+            }
+            self.park(id);
+        }
+        None
     }
 
     /// Leases a few deliveries of one lane. Says whether there may be more to lease.
     fn claim_few(&mut self, webhook: WebhookId, turn: &mut Turn, leased: &mut Vec<Leased>) -> bool {
         for _ in 0..CLAIM_FEW {
-            let Some(hook) = self.hooks.get_mut(&webhook) else {
+            let first = self.first(webhook);
+            let Some(row) = first.and_then(|id| self.deliveries.get(&id)) else {
                 return false;
             };
-            let first = hook.waiting.first().and_then(|(_, id)| self.deliveries.get(id));
-            let Some(row) = first else {
+            let Some(hook) = self.hooks.get_mut(&webhook) else {
                 return false;
             };
             let (mut delivery, arc) = (row.delivery.clone(), hook.webhook.clone());
@@ -137,7 +199,14 @@ impl State {
             .filter(|dispatcher| dead(dispatcher))
             .flat_map(|dispatcher| dispatcher.leases.iter().map(|(_, id)| *id))
             .collect();
-        self.dispatchers.retain(|_, dispatcher| !dead(dispatcher));
+        let ends = self.dispatchers.iter().filter(|(_, dispatcher)| dead(dispatcher));
+        let ends: Vec<_> = ends.map(|(id, dispatcher)| (*id, dispatcher.alive_until)).collect();
+        for (id, ended) in ends {
+            self.dispatchers.remove(&id);
+            for webhook in self.held.get(&id).cloned().unwrap_or_default() {
+                self.with_hook(webhook, |hook| hook.lane.bereave(ended));
+            }
+        }
         for id in leases {
             self.change(id, |delivery| delivery.reap(now));
         }
@@ -161,11 +230,19 @@ impl State {
             .filter(|(ticket, _)| ends || dispatcher.abandoned.contains(ticket))
             .map(|(_, id)| *id)
             .collect();
+        let mut leased = BTreeSet::new();
         for id in back {
-            self.change(id, |delivery| delivery.abandon(now));
+            self.change(id, |delivery| {
+                leased.insert(delivery.webhook);
+                delivery.abandon(now);
+            });
         }
         if ends {
             self.dispatchers.remove(&heartbeat.dispatcher);
+            for id in self.held.get(&heartbeat.dispatcher).cloned().unwrap_or_default() {
+                let leased = leased.contains(&id);
+                self.with_hook(id, |hook| heartbeat.frees_lane(&mut hook.lane, leased));
+            }
         }
         if known { Alive::Known } else { Alive::New }
     }

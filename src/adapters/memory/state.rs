@@ -10,6 +10,7 @@ use crate::ground::delivery::{Attempt, Delivery, State as Phase};
 use crate::ground::event::Event;
 use crate::ground::id::{DeliveryId, DispatcherId, EventId, WebhookId};
 use crate::ground::lane::Lane;
+use crate::ground::order::OrderKey;
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
 
@@ -19,8 +20,13 @@ pub(super) struct State {
     /// The number of the last publish.
     pub(super) last: u64,
     pub(super) hooks: BTreeMap<WebhookId, Hook>,
-    /// Enabled webhooks by the moment at which there is something to claim.
+    /// Enabled webhooks that need no holder, by the moment at which there is something to claim.
     pub(super) ready: BTreeSet<(Timestamp, WebhookId)>,
+    /// Enabled webhooks that need a holder and have none, by the moment at which their lanes can be
+    /// taken.
+    pub(super) free: BTreeSet<(Timestamp, WebhookId)>,
+    /// Lanes by their holders.
+    pub(super) held: BTreeMap<DispatcherId, BTreeSet<WebhookId>>,
     /// Deleted webhooks with traces left, and the number of the last publish before the deletion.
     pub(super) graves: BTreeMap<WebhookId, u64>,
     pub(super) spans: Spans,
@@ -44,12 +50,23 @@ pub(super) struct Hook {
     pub(super) lane: Lane,
     /// Its waiting deliveries by due time: the lane's contents.
     pub(super) waiting: BTreeSet<(Timestamp, DeliveryId)>,
-    /// Where `ready` has it.
-    pub(super) ready_at: Option<Timestamp>,
+    /// Its deliveries with a key that have not ended, by key and number: of each key the first
+    /// goes first.
+    pub(super) keyed: BTreeMap<(OrderKey, u64), DeliveryId>,
+    /// Where the indexes have it.
+    pub(super) place: Place,
     /// The number from which its filters hold, while it is enabled.
     pub(super) since: u64,
     /// How many deliveries name it, ended ones too.
     pub(super) deliveries: usize,
+}
+
+/// Where the indexes have a webhook.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) ready: Option<Timestamp>,
+    free: Option<Timestamp>,
+    holder: Option<DispatcherId>,
 }
 
 /// An event as kept.
@@ -69,6 +86,10 @@ pub(super) struct Row {
     /// The number of its event.
     pub(super) number: u64,
     pub(super) event: Event,
+    /// What it has in common with those that it must follow.
+    pub(super) key: Option<OrderKey>,
+    /// It waits behind another of its key, so its lane does not have it.
+    pub(super) parked: bool,
     /// In order of their numbers.
     pub(super) attempts: Vec<Attempt>,
 }
@@ -87,11 +108,31 @@ impl Hook {
     pub(super) fn enabled(&self) -> Option<&Arc<Webhook>> {
         self.webhook.as_ref().filter(|webhook| webhook.is_enabled())
     }
+
+    /// Whether it gets its events in order.
+    pub(super) fn is_ordered(&self) -> bool {
+        self.webhook.as_ref().is_some_and(|webhook| webhook.is_ordered())
+    }
+
+    /// The first delivery of a key that has not ended.
+    pub(super) fn first(&self, key: OrderKey) -> Option<DeliveryId> {
+        self.keyed.range((key, 0)..=(key, u64::MAX)).next().map(|(_, id)| *id)
+    }
+
+    fn placed(&self) -> Place {
+        let enabled = self.enabled();
+        let exclusive = enabled.is_some_and(|webhook| webhook.needs_holder());
+        Place {
+            ready: self.lane.ready_at().filter(|_| enabled.is_some() && !exclusive),
+            free: self.lane.free_at().filter(|_| exclusive),
+            holder: self.lane.holder,
+        }
+    }
 }
 
 impl State {
     /// Adds a delivery that is not there yet.
-    pub(super) fn add(&mut self, delivery: Delivery, number: u64) {
+    pub(super) fn add(&mut self, delivery: Delivery, number: u64, key: Option<OrderKey>) {
         let Some(kept) = self.events.get_mut(&number) else {
             return;
         };
@@ -100,9 +141,13 @@ impl State {
         let event = kept.event.clone();
         if let Some(hook) = self.hooks.get_mut(&delivery.webhook) {
             hook.deliveries += 1;
+            if let Some(key) = key {
+                hook.keyed.insert((key, number), delivery.id);
+            }
         }
         self.enter(&delivery, number);
-        self.deliveries.insert(delivery.id, Row { delivery, number, event, attempts: Vec::new() });
+        let row = Row { delivery, number, event, key, parked: false, attempts: Vec::new() };
+        self.deliveries.insert(row.delivery.id, row);
     }
 
     /// Changes a delivery. Its place in the indexes follows.
@@ -112,9 +157,39 @@ impl State {
         };
         let before = row.delivery.state;
         change(&mut row.delivery);
-        let (delivery, number) = (row.delivery.clone(), row.number);
+        row.parked = false;
+        let (delivery, number, key) = (row.delivery.clone(), row.number, row.key);
         self.leave(&delivery, before);
         self.enter(&delivery, number);
+        if let Some(key) = key.filter(|_| delivery.state.is_ended()) {
+            self.with_hook(delivery.webhook, |hook| hook.keyed.remove(&(key, number)));
+            let next = self.hooks.get(&delivery.webhook).and_then(|hook| hook.first(key));
+            self.unpark(next);
+        }
+    }
+
+    /// Takes a waiting delivery out of its lane: it stands behind another of its key.
+    pub(super) fn park(&mut self, id: DeliveryId) {
+        if let Some(row) = self.deliveries.get_mut(&id)
+            && let Phase::Waiting { due } = row.delivery.state
+        {
+            row.parked = true;
+            let webhook = row.delivery.webhook;
+            self.with_hook(webhook, |hook| hook.waiting.remove(&(due, id)));
+        }
+    }
+
+    /// Puts deliveries back into their lanes where they were taken out.
+    pub(super) fn unpark(&mut self, ids: impl IntoIterator<Item = DeliveryId>) {
+        for id in ids {
+            if let Some(row) = self.deliveries.get_mut(&id)
+                && std::mem::take(&mut row.parked)
+                && let Phase::Waiting { due } = row.delivery.state
+            {
+                let webhook = row.delivery.webhook;
+                self.with_hook(webhook, |hook| hook.waiting.insert((due, id)));
+            }
+        }
     }
 
     fn leave(&mut self, delivery: &Delivery, before: Phase) {
@@ -155,7 +230,7 @@ impl State {
         }
     }
 
-    /// Changes a webhook, its lane, or what waits in it. `next_due` and `ready` follow: here the
+    /// Changes a webhook, its lane, or what waits in it. `next_due` and the indexes follow: here the
     /// bound of rule 5 is always exact.
     pub(super) fn with_hook<T>(
         &mut self,
@@ -165,15 +240,26 @@ impl State {
         let hook = self.hooks.get_mut(&id)?;
         let answer = change(hook);
         hook.lane.next_due = hook.waiting.first().map(|(due, _)| *due);
-        let ready_at = hook.enabled().and_then(|_| hook.lane.ready_at());
-        if ready_at != hook.ready_at {
-            if let Some(at) = hook.ready_at {
-                self.ready.remove(&(at, id));
+        let (before, place) = (hook.place, hook.placed());
+        hook.place = place;
+        if before != place {
+            for (index, before, at) in [
+                (&mut self.ready, before.ready, place.ready),
+                (&mut self.free, before.free, place.free),
+            ] {
+                before.map(|at| index.remove(&(at, id)));
+                at.map(|at| index.insert((at, id)));
             }
-            if let Some(at) = ready_at {
-                self.ready.insert((at, id));
+            if let Some(holder) = before.holder {
+                let lanes = self.held.entry(holder).or_default();
+                lanes.remove(&id);
+                if lanes.is_empty() {
+                    self.held.remove(&holder);
+                }
             }
-            hook.ready_at = ready_at;
+            if let Some(holder) = place.holder {
+                self.held.entry(holder).or_default().insert(id);
+            }
         }
         Some(answer)
     }
@@ -232,6 +318,8 @@ mod tests {
             each: 3,
             busy: HashMap::new(),
             probe: Duration::from_secs(5),
+            held: HashMap::new(),
+            holds: 0,
         }
     }
 

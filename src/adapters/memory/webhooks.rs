@@ -18,10 +18,12 @@ impl State {
         let version = |webhook: &Option<Arc<Webhook>>| webhook.as_ref().map_or(0, |w| w.version());
         let before = self.hooks.get(&id);
         let stored = webhook.stored_over(before.map(|hook| version(&hook.webhook)), now)?;
-        let was_enabled = self.hooks.entry(id).or_default().enabled().is_some();
-        if stored.is_enabled() && !was_enabled {
-            self.with_hook(id, |hook| hook.lane.enable(now));
-        }
+        self.hooks.entry(id).or_default();
+        self.with_hook(id, |hook| {
+            if let Some(before) = &hook.webhook {
+                hook.lane.replaced(before, &stored, now);
+            }
+        });
         self.replace(id, Some(stored.clone()));
         Ok(stored)
     }
@@ -38,6 +40,7 @@ impl State {
     pub(super) fn delete(&mut self, id: WebhookId) -> bool {
         let exists = self.hooks.get(&id).is_some_and(|hook| hook.webhook.is_some());
         if exists {
+            self.with_hook(id, |hook| hook.lane.release());
             self.replace(id, None);
             self.graves.insert(id, self.last);
         }
@@ -52,6 +55,14 @@ impl State {
         else {
             return;
         };
+        if !self.hooks.get(&id).is_some_and(Hook::is_ordered) {
+            let parked: Vec<_> = self
+                .hooks
+                .get(&id)
+                .map(|hook| hook.keyed.values().copied().collect())
+                .unwrap_or_default();
+            self.unpark(parked);
+        }
         let (last, Some(hook)) = (self.last, self.hooks.get_mut(&id)) else {
             return;
         };

@@ -19,10 +19,11 @@ use crate::ports::storage::{Appended, Enqueued, NewEvent, Owed};
 
 // The transaction has its number before its events have theirs: see the spans.
 const INSERT: Query = Query::new(
-    "WITH new AS (INSERT INTO {s}.event (id, account, mode, type, created, published, digest, payload) \
-     SELECT n.id, n.account, n.mode, n.type, n.created, $6, n.digest, n.payload \
-     FROM pg_current_xact_id() AS x, unnest($1, $2, $3, $4, $5, $7, $8) \
-     AS n(id, account, mode, type, created, digest, payload) \
+    "WITH new AS (INSERT INTO {s}.event (id, account, mode, type, created, published, digest, payload, \
+     order_key) \
+     SELECT n.id, n.account, n.mode, n.type, n.created, $6, n.digest, n.payload, n.order_key \
+     FROM pg_current_xact_id() AS x, unnest($1, $2, $3, $4, $5, $7, $8, $10) \
+     AS n(id, account, mode, type, created, digest, payload, order_key) \
      ON CONFLICT (id) DO NOTHING RETURNING id, account, seq), \
      marks AS (INSERT INTO {s}.mark (account, seq) SELECT account, seq FROM new \
      WHERE id <> ALL ($9)) \
@@ -37,6 +38,7 @@ const INSERT: Query = Query::new(
         Type::BYTEA_ARRAY,
         Type::TEXT_ARRAY,
         Type::UUID_ARRAY,
+        Type::TEXT_ARRAY,
     ],
 );
 const KNOWN: Query =
@@ -160,7 +162,7 @@ async fn work(tx: &Tx<'_>, events: &[NewEvent], now: Timestamp) -> Step<(Vec<App
         let Some((slot, ..)) = slots.get_mut(webhook) else { continue };
         let delivery = Delivery::owed(event.id(), *webhook, Cause::ROUTED, now, now);
         slot.lane.lower(now);
-        inserts.add(&delivery, (*seq, slot.key), None);
+        inserts.add(&delivery, (*seq, slot.key, None), None);
     }
     if answers.contains(&Appended::Conflict) {
         return Ok((answers, false));
@@ -181,6 +183,7 @@ async fn insert(tx: &Tx<'_>, events: &[&NewEvent], now: Timestamp) -> Step<HashM
     let created: Vec<i64> = column.clone().map(|event| rows::millis(event.created())).collect();
     let digest: Vec<Digest> = column.clone().map(|event| event.digest()).collect();
     let digest: Vec<&[u8]> = digest.iter().map(|digest| digest.as_bytes().as_slice()).collect();
+    let key: Vec<Option<&str>> = column.clone().map(|event| event.key()).collect();
     let payload: Vec<&str> = column.map(|event| event.payload()).collect();
     let unmarked = events.iter().filter(|new| new.only.is_some());
     let unmarked: Vec<Uuid> = unmarked.map(|new| new.event.id().uuid()).collect();
@@ -188,7 +191,10 @@ async fn insert(tx: &Tx<'_>, events: &[&NewEvent], now: Timestamp) -> Step<HashM
     let rows = tx
         .rows(
             &INSERT,
-            &[&id, &account, &mode, &types, &created, &published, &digest, &payload, &unmarked],
+            &[
+                &id, &account, &mode, &types, &created, &published, &digest, &payload, &unmarked,
+                &key,
+            ],
         )
         .await?;
     rows.iter().map(|row| Ok((EventId::from_uuid(row.try_get(0)?), row.try_get(1)?))).collect()
@@ -252,7 +258,7 @@ async fn make(tx: &Tx<'_>, owed: &[Owed], now: Timestamp) -> Step<Vec<Enqueued>>
         let delivery = made(owed);
         answers.push(if there.insert(delivery.id.uuid()) {
             slot.lane.lower(now);
-            inserts.add(&delivery, (*seq, slot.key), None);
+            inserts.add(&delivery, (*seq, slot.key, None), None);
             if owed.cause == Cause::ROUTED && unrouted.contains(seq) {
                 early.push(*seq);
                 early_ids.push(delivery.id.uuid());

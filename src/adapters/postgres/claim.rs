@@ -1,6 +1,6 @@
 //! Claim: waiting deliveries that are due become leases.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::future::{try_join, try_join3};
@@ -10,12 +10,14 @@ use uuid::Uuid;
 use super::Inner;
 use super::dispatchers;
 use super::fault::{Fault, Step};
-use super::lanes::{self, Slot, Slots, slot_columns};
+use super::holds::Holds;
+use super::lanes::{self, Needs, Slot, Slots, slot_columns};
+use super::order;
 use super::rows::{self, Kept, count, event_columns, waiting_columns};
 use super::tx::{Query, Tx};
 use crate::ground::event::Event;
 use crate::ground::lane::Readiness;
-use crate::ground::policy::POSTGRES_CLAIM_LANES;
+use crate::ground::policy::{CLAIM_LOOKS, POSTGRES_CLAIM_LANES};
 use crate::ground::time::{Timestamp, after, to_millis};
 use crate::ground::webhook::Webhook;
 use crate::ports::storage::{Claimed, Leased, Turn};
@@ -37,8 +39,8 @@ const WAITING: Query = Query::new(
         "SELECT ",
         waiting_columns!(),
         " FROM unnest($1, $2, $3) AS l(key, bound, few) CROSS JOIN LATERAL ( \
-         SELECT * FROM {s}.waiting w WHERE w.webhook = l.key AND w.due >= l.bound \
-         ORDER BY w.due LIMIT l.few) d"
+         SELECT * FROM {s}.waiting w WHERE w.webhook = l.key AND NOT w.parked \
+         AND w.due >= l.bound ORDER BY w.webhook, w.parked, w.due LIMIT l.few) d"
     ),
     &[Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY],
 );
@@ -49,12 +51,16 @@ const EVENTS: Query = Query::new(
 const LEASE: Query = Query::new(
     "WITH taken AS (DELETE FROM {s}.waiting WHERE id = ANY ($1) RETURNING *) \
      INSERT INTO {s}.leased (id, event, webhook, cause, published, attempt, failures, \
-     interruptions, lapsed, holder, ticket) \
-     SELECT id, event, webhook, cause, published, attempt + 1, failures, interruptions, lapsed, $2, $3 \
-     FROM taken",
+     interruptions, lapsed, holder, ticket, order_key) \
+     SELECT id, event, webhook, cause, published, attempt + 1, failures, interruptions, lapsed, \
+     $2, $3, order_key FROM taken",
     &[Type::UUID_ARRAY, Type::UUID, Type::INT8],
 );
-const NEXT: Query = Query::new("SELECT min(ready) FROM {s}.webhook WHERE ready IS NOT NULL", &[]);
+const NEXT: Query = Query::new(
+    "SELECT least((SELECT min(ready) FROM {s}.webhook WHERE ready IS NOT NULL), \
+     (SELECT min(free) FROM {s}.webhook WHERE free IS NOT NULL))",
+    &[],
+);
 
 /// Leases waiting deliveries that are due.
 pub(super) async fn claim(inner: &Inner, turn: &Turn) -> Step<Claimed> {
@@ -79,8 +85,16 @@ async fn work(tx: &Tx<'_>, inner: &Inner, turn: &Turn) -> Step<Claimed> {
         rooms: HashMap::new(),
         picked: Vec::new(),
     };
+    let mut holds = Holds::default();
+    holds.settle(tx, inner, &mut claimer.slots, turn, now).await?;
+    let own: Vec<(i64, u32)> = holds.ready(&claimer.slots, now).collect();
+    claimer.rooms.extend(own.iter().copied());
+    let mut own: Vec<i64> = claimer.readable(own.into_iter().map(|(key, _)| key)).await?;
     while claimer.left > 0 {
         let mut lanes = claimer.ready().await?;
+        // Beside the plain ones those that it holds, as long as they wait.
+        lanes.append(&mut own);
+        lanes.sort_by_key(|key| claimer.slots.get(key).and_then(|slot| slot.lane.ready_at()));
         if lanes.is_empty() {
             break;
         }
@@ -88,8 +102,11 @@ async fn work(tx: &Tx<'_>, inner: &Inner, turn: &Turn) -> Step<Claimed> {
             lanes = claimer.round(&lanes).await?;
         }
     }
+    let held_due = holds.next_due(&claimer.slots, &claimer.rooms);
     let (leased, next) = claimer.finish().await?;
-    Ok(Claimed { leased, next_due: next.map(rows::time) })
+    let next_due = next.map(rows::time).into_iter().chain(held_due).min();
+    let Holds { held, lost, .. } = holds;
+    Ok(Claimed { leased, next_due, held, lost })
 }
 
 /// A waiting delivery that is to be leased.
@@ -133,11 +150,20 @@ impl Claimer<'_> {
             self.rooms.insert(slot.key, self.turn.room(slot.id));
             locked.push(slot);
         }
-        // Those whose record cannot be read give nothing.
-        let readable = lanes::webhooks(self.tx, &self.inner.webhooks, locked.iter()).await?;
-        keys.retain(|key| readable.contains_key(key));
         self.slots.extend(locked.into_iter().map(|slot| (slot.key, slot)));
-        Ok(keys)
+        self.readable(keys.into_iter()).await
+    }
+
+    /// Those of these lanes whose webhook can be read: the others give nothing.
+    async fn readable(&self, keys: impl Iterator<Item = i64>) -> Step<Vec<i64>> {
+        let keys: Vec<i64> = keys.collect();
+        let slots = keys.iter().filter_map(|key| self.slots.get(key));
+        let readable = lanes::webhooks(self.tx, &self.inner.webhooks, slots).await?;
+        Ok(keys.into_iter().filter(|key| readable.contains_key(key)).collect())
+    }
+
+    fn is_ordered(&self, key: i64) -> bool {
+        self.slots.get(&key).is_some_and(|slot| slot.needs == Needs::Order)
     }
 
     /// How many deliveries a lane may give in a round, and whether the one is a probe.
@@ -169,28 +195,50 @@ impl Claimer<'_> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let found = self.tx.rows(&WAITING, &[&keys, &bounds, &fews]).await?;
-        let taken: std::collections::HashSet<_> =
-            self.picked.iter().map(|picked| picked.kept.id()).collect();
-        let mut waiting: HashMap<i64, Vec<Kept>> = HashMap::new();
-        for row in &found {
-            let kept = Kept::read(row, 0)?;
-            if !taken.contains(&kept.id()) {
-                waiting.entry(kept.webhook).or_default().push(kept);
+        let mut waiting = self.waiting(&keys, &bounds, &fews).await?;
+        let mut looks = CLAIM_LOOKS;
+        // What stands behind another of its key is taken out of the lane, and more is looked at.
+        let blocked = loop {
+            let due = waiting.iter().filter(|(key, _)| self.is_ordered(**key));
+            let due = due.flat_map(|(_, lane)| lane).filter(|kept| kept.due() <= self.now);
+            let behind = order::behind(self.tx, &due.collect::<Vec<_>>()).await?;
+            if behind.is_empty() || looks == 0 {
+                break behind;
             }
-        }
+            order::park(self.tx, &behind).await?;
+            looks = looks.saturating_sub(behind.len());
+            waiting = self.waiting(&keys, &bounds, &fews).await?;
+        };
         let mut rest = Vec::new();
         for key in keys {
-            if self.take(key, share, waiting.remove(&key).unwrap_or_default()) {
+            if self.take(key, share, waiting.remove(&key).unwrap_or_default(), &blocked) {
                 rest.push(key);
             }
         }
         Ok(rest)
     }
 
-    /// Takes what may be taken of a lane's next deliveries, which are in order. Says whether there
-    /// may be more to take.
-    fn take(&mut self, key: i64, share: u32, waiting: Vec<Kept>) -> bool {
+    /// The next deliveries of lanes, but for those that were picked already.
+    async fn waiting(
+        &self,
+        keys: &[i64],
+        bounds: &[i64],
+        fews: &[i64],
+    ) -> Step<HashMap<i64, Vec<Kept>>> {
+        let taken: HashSet<_> = self.picked.iter().map(|picked| picked.kept.id()).collect();
+        let mut waiting: HashMap<i64, Vec<Kept>> = HashMap::new();
+        for row in &self.tx.rows(&WAITING, &[&keys, &bounds, &fews]).await? {
+            let kept = Kept::read(row, 0)?;
+            if !taken.contains(&kept.id()) {
+                waiting.entry(kept.webhook).or_default().push(kept);
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// Takes what may be taken of a lane's next deliveries, which are in order, but those that are
+    /// blocked. Says whether there may be more to take.
+    fn take(&mut self, key: i64, share: u32, waiting: Vec<Kept>, blocked: &HashSet<Uuid>) -> bool {
         let (few, probe) = self.few(key, share);
         let few = few.min(self.left);
         let Some(slot) = self.slots.get_mut(&key) else { return false };
@@ -198,11 +246,14 @@ impl Claimer<'_> {
         let (mut given, mut next_due) = (0, None);
         for kept in waiting {
             let due = kept.due();
-            if given < few && due <= self.now {
+            if blocked.contains(&kept.id().uuid()) {
+                // It stays in the lane, to be looked at again.
+                next_due = next_due.or(Some(due));
+            } else if given < few && due <= self.now {
                 given += 1;
                 self.picked.push(Picked { kept, failing_since, probe });
             } else {
-                next_due = Some(due);
+                next_due = next_due.or(Some(due));
                 break;
             }
         }

@@ -97,6 +97,10 @@ impl Fault {
 /// What a person can do about it.
 fn told(error: tokio_postgres::Error) -> Error {
     let Some(database) = error.as_db_error() else {
+        if error.source().is_some_and(|source| source.is::<tokio_postgres::types::WrongType>()) {
+            let message = "a column of the schema has another type: is it the schema of tidings?";
+            return Error::new(ErrorKind::Storage, message).with_source(error);
+        }
         let message = if error.source().is_some_and(|source| source.is::<std::io::Error>()) {
             "PostgreSQL cannot be reached, or the connection broke: is it running, and are host and \
              port right?"

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::fault::{Fault, Step};
 use super::rows;
 use super::tx::{Query, Tx};
-use crate::ground::id::WebhookId;
+use crate::ground::id::{DispatcherId, WebhookId};
 use crate::ground::lane::Lane;
 use crate::ground::policy::POSTGRES_WEBHOOKS_KEPT;
 use crate::ground::webhook::Webhook;
@@ -30,22 +30,76 @@ pub(super) struct Slot {
     pub(super) enabled: bool,
     pub(super) deleted: bool,
     pub(super) version: u64,
+    pub(super) needs: Needs,
     /// Change it at will once it is locked; [`write`] writes it.
     pub(super) lane: Lane,
     /// What the table has: the lane, and whether it is there to be claimed from.
-    stored: (Lane, bool),
+    stored: (Lane, Open),
+}
+
+/// Whether a webhook needs a holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    Nothing,
+    Holder,
+    /// And that its events keep their order.
+    Order,
+}
+
+impl Needs {
+    pub(super) fn of(webhook: &Webhook) -> Self {
+        match (webhook.needs_holder(), webhook.is_ordered()) {
+            (false, _) => Self::Nothing,
+            (true, false) => Self::Holder,
+            (true, true) => Self::Order,
+        }
+    }
+
+    pub(super) fn number(self) -> i16 {
+        match self {
+            Self::Nothing => 0,
+            Self::Holder => 1,
+            Self::Order => 2,
+        }
+    }
+
+    fn from_number(number: i16) -> Self {
+        match number {
+            0 => Self::Nothing,
+            1 => Self::Holder,
+            _ => Self::Order,
+        }
+    }
+}
+
+/// To whom a lane is there to be claimed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Open {
+    Nobody,
+    Anybody,
+    Holders,
+}
+
+impl Open {
+    fn of(enabled: bool, needs: Needs) -> Self {
+        match (enabled, needs) {
+            (false, _) => Self::Nobody,
+            (true, Needs::Nothing) => Self::Anybody,
+            (true, _) => Self::Holders,
+        }
+    }
 }
 
 macro_rules! slot_columns {
     () => {
         "w.key, w.id, w.enabled, w.version, w.ended IS NOT NULL, w.next_due, w.paused_until, \
-         w.failing_since"
+         w.failing_since, w.needs, w.holder, w.held_until"
     };
 }
 pub(super) use slot_columns;
 
 /// How many there are.
-pub(super) const SLOT_COLUMNS: usize = 8;
+pub(super) const SLOT_COLUMNS: usize = 11;
 
 // One look by key for each: for a hundred of them the planner would rather read all of ten thousand.
 const READ: Query = Query::new(
@@ -70,10 +124,21 @@ const LOCK: Query = Query::new(
 // The keys twice: a join alone may be one with the whole table.
 const WRITE: Query = Query::new(
     "UPDATE {s}.webhook w SET next_due = n.next_due, paused_until = n.paused_until, \
-     failing_since = n.failing_since, ready = n.ready \
-     FROM unnest($1, $2, $3, $4, $5) AS n(key, next_due, paused_until, failing_since, ready) \
+     failing_since = n.failing_since, ready = n.ready, holder = n.holder, \
+     held_until = n.held_until, free = n.free \
+     FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) \
+     AS n(key, next_due, paused_until, failing_since, ready, holder, held_until, free) \
      WHERE w.key = n.key AND w.key = ANY ($1)",
-    &[Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY],
+    &[
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::UUID_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+    ],
 );
 const RECORDS: Query = Query::new(
     "SELECT webhook, record FROM {s}.registration WHERE webhook = ANY ($1)",
@@ -92,8 +157,11 @@ impl Slot {
             next_due: moment(at + 5)?,
             paused_until: moment(at + 6)?,
             failing_since: moment(at + 7)?,
+            holder: row.try_get::<_, Option<Uuid>>(at + 9)?.map(DispatcherId::from_uuid),
+            held_until: moment(at + 10)?,
         };
         let (enabled, deleted): (bool, bool) = (row.try_get(at + 2)?, row.try_get(at + 4)?);
+        let needs = Needs::from_number(row.try_get(at + 8)?);
         Ok(Self {
             key: row.try_get(at)?,
             id: row.try_get::<_, Uuid>(at + 1)?.into(),
@@ -101,13 +169,19 @@ impl Slot {
             version: row.try_get::<_, i64>(at + 3)?.cast_unsigned(),
             deleted,
             lane,
-            stored: (lane, enabled && !deleted),
+            needs,
+            stored: (lane, Open::of(enabled && !deleted, needs)),
         })
+    }
+
+    /// To whom its lane is there to be claimed from.
+    pub(super) fn open(&self) -> Open {
+        Open::of(self.enabled && !self.deleted, self.needs)
     }
 
     /// Whether the table has another lane.
     pub(super) fn is_changed(&self) -> bool {
-        (self.lane, self.enabled && !self.deleted) != self.stored
+        (self.lane, self.open()) != self.stored
     }
 }
 
@@ -144,9 +218,19 @@ pub(super) async fn write(tx: &Tx<'_>, slots: &Slots) -> Step<()> {
     let paused_until = column(|slot| slot.lane.paused_until.map(rows::millis));
     let failing_since = column(|slot| slot.lane.failing_since.map(rows::millis));
     let ready = column(|slot| {
-        slot.lane.ready_at().filter(|_| slot.enabled && !slot.deleted).map(rows::millis)
+        slot.lane.ready_at().filter(|_| slot.open() == Open::Anybody).map(rows::millis)
     });
-    tx.run(&WRITE, &[&keys, &next_due, &paused_until, &failing_since, &ready]).await
+    let holder: Vec<Option<Uuid>> =
+        changed.iter().map(|slot| slot.lane.holder.map(DispatcherId::uuid)).collect();
+    let held_until = column(|slot| slot.lane.held_until.map(rows::millis));
+    let free = column(|slot| {
+        slot.lane.free_at().filter(|_| slot.open() == Open::Holders).map(rows::millis)
+    });
+    tx.run(
+        &WRITE,
+        &[&keys, &next_due, &paused_until, &failing_since, &ready, &holder, &held_until, &free],
+    )
+    .await
 }
 
 /// The webhooks of these slots, as they are now. One whose record cannot be read is left out: a

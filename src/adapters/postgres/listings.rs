@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::Inner;
 use super::fault::Step;
 use super::rows::{
-    self, DELIVERY_COLUMNS, Kept, attempt_columns, count, delivery_columns, event_columns,
+    self, DELIVERY_COLUMNS, EVENT_COLUMNS, Kept, attempt_columns, count, delivery_columns,
+    event_columns,
 };
 use super::tx::Query;
 use crate::ground::account::{Account, Mode};
@@ -300,7 +301,7 @@ pub(super) async fn deliveries(
          JOIN {s}.event e ON e.seq = d.event"
     );
     const EVENT: usize = DELIVERY_COLUMNS + 1;
-    const ATTEMPT: usize = EVENT + 7;
+    const ATTEMPT: usize = EVENT + EVENT_COLUMNS;
     let mut listing = Listing::new(select, "d.id");
     // A delivery's webhook is of its event's account and mode, and the smaller row.
     listing.narrow_to_account("w", query.account.as_ref(), query.mode);

@@ -11,7 +11,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join;
 use tokio_postgres::types::Type;
 
 use super::fault::Step;
@@ -62,6 +61,7 @@ pub(super) struct Found {
     share: usize,
     /// How many accounts were asked for at most.
     accounts: usize,
+    /// The newest number; 0 if there were no marks.
     newest: i64,
 }
 
@@ -120,7 +120,9 @@ impl Looks {
             self.newest.pop_front();
         }
         let lagging = self.newest.front().filter(|(at, _)| old(at)).map_or(0, |(_, seq)| *seq);
-        self.newest.push_back((began, newest));
+        if newest > 0 {
+            self.newest.push_back((began, newest));
+        }
         lagging
     }
 }
@@ -145,57 +147,66 @@ impl Found {
     }
 }
 
-// `known` are the accounts that had marks before; between two of them there may be new ones, which
-// are found one after the other. From the account after the last one served on, around.
+// Each step is a walk from a place in the index (LATERAL with LIMIT, and a bound on both sides; an OR
+// in place of the two branches would leave one), whatever the planner thinks of a table that is empty
+// one moment and full the next. `known` are the accounts that had marks before; between two of them
+// there may be new ones, which are found one after the other. From the account after the last one
+// served on, around.
 const PICK: Query = Query::new(
     "WITH RECURSIVE known AS MATERIALIZED ( \
-         SELECT account, floor, lead(account) OVER (ORDER BY account) AS next \
-         FROM (SELECT '' AS account, 0 AS floor UNION ALL \
-               SELECT * FROM unnest($1, $2) AS k(account, floor)) k \
+         SELECT account, floor, \
+             lead(account) OVER (ORDER BY account) AS next \
+         FROM (SELECT '' COLLATE \"C\" AS account, 0 AS floor UNION ALL \
+               SELECT k.account COLLATE \"C\", k.floor FROM unnest($1, $2) AS k(account, floor)) k \
      ), fresh AS ( \
          SELECT g.account, k.next FROM known k CROSS JOIN LATERAL ( \
-             SELECT m.account FROM {s}.mark m WHERE m.account > k.account \
-             AND (k.next IS NULL OR m.account < k.next) ORDER BY m.account, m.seq LIMIT 1) g \
+             (SELECT m.account FROM {s}.mark m WHERE m.account > k.account \
+             AND m.account < k.next ORDER BY m.account, m.seq LIMIT 1) UNION ALL \
+             (SELECT m.account FROM {s}.mark m WHERE m.account > k.account \
+             AND k.next IS NULL ORDER BY m.account, m.seq LIMIT 1)) g \
          UNION ALL \
          SELECT g.account, f.next FROM fresh f CROSS JOIN LATERAL ( \
-             SELECT m.account FROM {s}.mark m WHERE m.account > f.account \
-             AND (f.next IS NULL OR m.account < f.next) ORDER BY m.account, m.seq LIMIT 1) g \
+             (SELECT m.account FROM {s}.mark m WHERE m.account > f.account \
+             AND m.account < f.next ORDER BY m.account, m.seq LIMIT 1) UNION ALL \
+             (SELECT m.account FROM {s}.mark m WHERE m.account > f.account \
+             AND f.next IS NULL ORDER BY m.account, m.seq LIMIT 1)) g \
      ), accounts AS MATERIALIZED ( \
          SELECT account, floor FROM ( \
              (SELECT account, 0::bigint AS floor FROM fresh LIMIT $6) \
              UNION ALL \
-             SELECT k.account, k.floor FROM known k WHERE k.account <> '' AND EXISTS ( \
-                 SELECT FROM {s}.mark m WHERE m.account = k.account AND m.seq > k.floor) \
-         ) a ORDER BY account <= $3, account LIMIT $6 \
+             SELECT k.account, k.floor FROM known k CROSS JOIN LATERAL ( \
+                 SELECT FROM {s}.mark m WHERE m.account = k.account AND m.seq > k.floor \
+                 ORDER BY m.account, m.seq LIMIT 1) m \
+             WHERE k.account <> '' \
+         ) a WHERE (SELECT true FROM {s}.webhook w WHERE w.account = a.account AND w.needs = 2 \
+             LIMIT 1) IS NULL \
+         ORDER BY account <= $3, account LIMIT $6 \
      ), share AS MATERIALIZED ( \
          SELECT greatest($5, $4 / greatest(count(*), 1)) AS few FROM accounts \
      ) \
-     SELECT m.account, m.seq, m.cursor, (SELECT few FROM share) \
+     SELECT m.account, m.seq, m.cursor, (SELECT few FROM share), \
+         (SELECT last_value FROM {s}.event_seq) \
      FROM accounts a CROSS JOIN LATERAL ( \
          SELECT m.account, m.seq, m.cursor FROM {s}.mark m \
          WHERE m.account = a.account AND m.seq > a.floor \
-         ORDER BY m.seq LIMIT (SELECT few FROM share) FOR UPDATE SKIP LOCKED) m \
+         ORDER BY m.account, m.seq LIMIT (SELECT few FROM share) FOR UPDATE SKIP LOCKED) m \
      ORDER BY a.account <= $3, a.account, m.seq LIMIT $4",
     &[Type::TEXT_ARRAY, Type::INT8_ARRAY, Type::TEXT, Type::INT8, Type::INT8, Type::INT8],
 );
-const NEWEST: Query = Query::new("SELECT last_value FROM {s}.event_seq", &[]);
 
 /// Chooses at most `limit` marks, and locks them: a few of each account from the one after the last
 /// one served on. Those that another router has are passed over.
 pub(super) async fn pick(tx: &Tx<'_>, look: &Look, limit: usize) -> Step<Found> {
     let accounts = limit.div_ceil(ROUTE_FEW);
     let (limit, few, most) = (count(limit), count(ROUTE_FEW), count(accounts));
-    let (newest, rows) = try_join(
-        tx.rows(&NEWEST, &[]),
-        tx.rows(&PICK, &[&look.accounts, &look.floors, &look.served, &limit, &few, &most]),
-    )
-    .await?;
-    let newest = newest.first().map_or(Ok(0), |row| row.try_get(0))?;
-    let mut found = Found { marks: Vec::with_capacity(rows.len()), share: 1, accounts, newest };
+    let rows =
+        tx.rows(&PICK, &[&look.accounts, &look.floors, &look.served, &limit, &few, &most]).await?;
+    let mut found = Found { marks: Vec::with_capacity(rows.len()), share: 1, accounts, newest: 0 };
     for row in &rows {
         let mark = Mark { account: row.try_get(0)?, seq: row.try_get(1)?, cursor: row.try_get(2)? };
         found.marks.push(mark);
         found.share = usize::try_from(row.try_get::<_, i64>(3)?).unwrap_or(usize::MAX);
+        found.newest = row.try_get(4)?;
     }
     Ok(found)
 }

@@ -12,10 +12,13 @@ mod connect;
 mod dispatchers;
 mod fault;
 mod herald;
+mod holds;
 mod lanes;
 mod listings;
 mod marks;
 mod options;
+mod order;
+mod ordered;
 mod publisher;
 mod route;
 mod rows;
@@ -40,6 +43,7 @@ use self::fault::{Fault, Step};
 use self::herald::Herald;
 use self::lanes::Cache;
 use self::marks::Looks;
+use self::ordered::Publishes;
 use self::publisher::Publisher;
 use self::sweep::Broom;
 use self::tx::{Database, Query, retried};
@@ -87,6 +91,7 @@ struct Inner {
     webhooks: Cache,
     looks: Mutex<Looks>,
     broom: Mutex<Broom>,
+    publishes: Mutex<Publishes>,
 }
 
 impl fmt::Debug for PostgresStorage {
@@ -118,7 +123,7 @@ impl PostgresStorage {
     /// not be made.
     pub async fn connect_with(url: &str, options: PostgresOptions) -> Result<Self> {
         let parts = connect::open(url, &options)?;
-        Self::start(parts.0, parts.1, &options).await.map_err(Fault::into_error)
+        Self::start(parts, true, &options).await.map_err(Fault::into_error)
     }
 
     /// Uses a pool of the host's own. It must not be one whose connections outlive a transaction with
@@ -133,7 +138,7 @@ impl PostgresStorage {
             Some(url) if options.announce => connect::herald(url, &options)?,
             _ => Herald::silent(),
         };
-        Self::start(pool, herald, &options).await.map_err(Fault::into_error)
+        Self::start((pool, herald), false, &options).await.map_err(Fault::into_error)
     }
 
     /// Brings the schema to the one of this version, and nothing else: a step of its own, under a role
@@ -166,8 +171,13 @@ impl PostgresStorage {
         Ok(schema::migrations(schema))
     }
 
-    async fn start(pool: Pool, herald: Herald, options: &PostgresOptions) -> Step<Self> {
-        let database = Database::new(pool, &options.schema, options.pooler);
+    /// `own`: the connections are nobody else's.
+    async fn start(
+        (pool, herald): (Pool, Herald),
+        own: bool,
+        options: &PostgresOptions,
+    ) -> Step<Self> {
+        let database = Database::new(pool, &options.schema, options.pooler, own);
         if options.migrate {
             schema::migrate(&database, &options.schema).await?;
         }
@@ -179,6 +189,7 @@ impl PostgresStorage {
             webhooks: Cache::default(),
             looks: Mutex::default(),
             broom: Mutex::default(),
+            publishes: Mutex::default(),
         })))
     }
 }
@@ -258,6 +269,10 @@ impl DeliveryQueue for PostgresStorage {
         let rows = self.0.database.once(&NOW, &[]).await.map_err(Fault::into_error)?;
         let read = |row: &tokio_postgres::Row| row.try_get(0).map(rows::time);
         rows.first().map(read).transpose().map_err(|error| Fault::from(error).into_error())
+    }
+
+    fn exclusive(&self) -> bool {
+        true
     }
 
     fn wakeup(&self) -> Option<&dyn Wakeup> {

@@ -13,8 +13,9 @@ use uuid::Uuid;
 use super::Inner;
 use super::dispatchers;
 use super::fault::Step;
-use super::lanes::{self, Slot, Slots};
+use super::lanes::{self, Needs, Open, Slot, Slots};
 use super::marks::{self, Found, Mark};
+use super::ordered;
 use super::rows::{self, Inserts, event_columns};
 use super::spans::Spans;
 use super::tx::{Query, Tx};
@@ -27,7 +28,7 @@ use crate::ports::storage::{Leased, Routed, Turn};
 
 const EVENTS: Query = Query::new(
     concat!(
-        "SELECT e.seq, e.published, ",
+        "SELECT e.seq, e.published, EXISTS (SELECT FROM {s}.early x WHERE x.event = e.seq), ",
         event_columns!(),
         " FROM {s}.event e WHERE e.seq = ANY ($1)"
     ),
@@ -47,7 +48,8 @@ pub(super) async fn route(inner: &Inner, turn: &Turn) -> Step<Routed> {
     let result = async {
         let ((), found) =
             try_join(dispatchers::check(&tx, turn), marks::pick(&tx, &look, turn.marks)).await?;
-        let (routed, unfinished) = work(&tx, inner, turn, &found).await?;
+        let strict = ordered::pick(&tx, inner, turn.marks).await?;
+        let (routed, unfinished) = work(&tx, inner, turn, &found, &strict).await?;
         Ok((found, routed, unfinished))
     };
     let result = result.await;
@@ -66,27 +68,42 @@ struct Work<'m> {
 }
 
 /// Does the work of one call. Answers with the marks that it is not through with, too.
-async fn work(tx: &Tx<'_>, inner: &Inner, turn: &Turn, found: &Found) -> Step<(Routed, Vec<i64>)> {
+async fn work(
+    tx: &Tx<'_>,
+    inner: &Inner,
+    turn: &Turn,
+    found: &Found,
+    strict: &[Mark],
+) -> Step<(Routed, Vec<i64>)> {
     let mut routed = Routed::default();
-    if found.marks.is_empty() {
+    if found.marks.is_empty() && strict.is_empty() {
         return Ok((routed, Vec::new()));
     }
-    let seqs: Vec<i64> = found.marks.iter().map(|mark| mark.seq).collect();
+    let marks = || found.marks.iter().chain(strict);
+    let seqs: Vec<i64> = marks().map(|mark| mark.seq).collect();
     let mut events: HashMap<i64, (Timestamp, Event)> = HashMap::with_capacity(seqs.len());
-    let (rows, early) = try_join(tx.rows(&EVENTS, &[&seqs]), tx.rows(&EARLY, &[&seqs])).await?;
-    let early: HashSet<Uuid> = early.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    for row in rows {
-        let published = rows::time(row.try_get(1)?);
-        events.insert(row.try_get(0)?, (published, rows::event(&row, 2)?));
+    let mut early = Vec::new();
+    for row in tx.rows(&EVENTS, &[&seqs]).await? {
+        let (seq, published): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        if row.try_get(2)? {
+            early.push(seq);
+        }
+        events.insert(seq, (rows::time(published), rows::event(&row, 3)?));
     }
-    let cursors = found
-        .marks
-        .iter()
+    let early = made_early(tx, &early).await?;
+    let cursors = marks()
         .filter_map(|mark| events.get(&mark.seq).map(|(_, event)| (event, mark.seq, mark.cursor)));
     let spans = Spans::read(tx, cursors).await?;
     let (mut done, mut advanced, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());
     let (mut work, mut left) = (Vec::new(), turn.deliveries);
-    for mark in &found.marks {
+    // The account that is routed in order and has a mark left over: none behind it follows.
+    let mut stopped: Option<&str> = None;
+    for (at, mark) in marks().enumerate() {
+        if stopped == Some(mark.account.as_str()) {
+            unfinished.push(mark.seq);
+            continue;
+        }
+        let is_strict = at >= found.marks.len();
         let Some((published, event)) = events.remove(&mark.seq) else {
             // A mark without its event owes nothing.
             done.push(mark);
@@ -94,6 +111,9 @@ async fn work(tx: &Tx<'_>, inner: &Inner, turn: &Turn, found: &Found) -> Step<(R
         };
         if left == 0 {
             unfinished.push(mark.seq);
+            if is_strict {
+                stopped = Some(&mark.account);
+            }
             continue;
         }
         let mut wanting = spans.wanting(&event, mark.seq, mark.cursor);
@@ -104,6 +124,9 @@ async fn work(tx: &Tx<'_>, inner: &Inner, turn: &Turn, found: &Found) -> Step<(R
         let whole = wanting.webhooks.len() <= left;
         wanting.webhooks.truncate(left);
         left -= wanting.webhooks.len();
+        if is_strict && (!whole || wanting.more) {
+            stopped = Some(&mark.account);
+        }
         match wanting.webhooks.last() {
             _ if whole && !wanting.more => done.push(mark),
             Some(last) if !whole => advanced.push((mark, *last)),
@@ -117,7 +140,8 @@ async fn work(tx: &Tx<'_>, inner: &Inner, turn: &Turn, found: &Found) -> Step<(R
         let seqs: Vec<i64> = done.iter().map(|mark| mark.seq).collect();
         tx.run(&FORGET_EARLY, &[&seqs]).await?;
     }
-    let full = found.full();
+    let mut full = found.full();
+    full.extend(strict.last().map(|mark| (mark.account.as_str(), mark.seq)));
     let ((), (), (), more) = try_join4(
         inserts.flush(tx),
         marks::remove(tx, &done),
@@ -132,6 +156,15 @@ async fn work(tx: &Tx<'_>, inner: &Inner, turn: &Turn, found: &Found) -> Step<(R
     .await?;
     routed.more = more || !unfinished.is_empty() || found.left_accounts() && marks::any(tx).await?;
     Ok((routed, unfinished))
+}
+
+/// The deliveries of these events that were made before they are routed.
+async fn made_early(tx: &Tx<'_>, events: &[i64]) -> Step<HashSet<Uuid>> {
+    if events.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let rows = tx.rows(&EARLY, &[&events]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
 /// Makes the deliveries: leased where nothing stands in the way, else waiting.
@@ -163,7 +196,8 @@ async fn deliver(
             if early.contains(&delivery.id.uuid()) {
                 continue;
             }
-            let place = (work.mark.seq, *key);
+            let order_key = (slot.needs == Needs::Order).then(|| work.event.order_key());
+            let place = (work.mark.seq, *key, order_key);
             match router.lease(&mut delivery, &work.event, slot, webhooks.get(key)) {
                 Some(leased) => {
                     routed.leased.push(leased);
@@ -179,7 +213,7 @@ async fn deliver(
     if waiting.is_empty() {
         return Ok(inserts);
     }
-    let keys: BTreeSet<i64> = waiting.iter().map(|(_, (_, key))| *key).collect();
+    let keys: BTreeSet<i64> = waiting.iter().map(|(_, (_, key, _))| *key).collect();
     let keys: Vec<i64> = keys.into_iter().collect();
     let mut slots: Slots = lanes::lock(tx, &keys).await?;
     for (delivery, place) in waiting {
@@ -194,7 +228,7 @@ async fn deliver(
 
 /// Whether a delivery may be born leased as far as the lane is concerned.
 fn is_plain(slot: &Slot) -> bool {
-    slot.enabled && !slot.deleted && slot.lane.is_plain()
+    slot.open() == Open::Anybody && slot.lane.is_plain()
 }
 
 struct Router<'t> {

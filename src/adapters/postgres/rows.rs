@@ -17,6 +17,7 @@ use crate::ground::event::{Event, StoredEvent};
 use crate::ground::event_type::EventType;
 use crate::ground::failure::FailureKind;
 use crate::ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
+use crate::ground::order::OrderKey;
 use crate::ground::time::Timestamp;
 
 pub(super) fn millis(time: Timestamp) -> i64 {
@@ -62,10 +63,13 @@ fn int(count: u32) -> i32 {
 /// The columns that [`event`] reads, of the table or alias `e`.
 macro_rules! event_columns {
     () => {
-        "e.id, e.account, e.mode, e.type, e.created, e.digest, e.payload"
+        "e.id, e.account, e.mode, e.type, e.created, e.digest, e.payload, e.order_key"
     };
 }
 pub(super) use event_columns;
+
+/// How many there are.
+pub(super) const EVENT_COLUMNS: usize = 8;
 
 /// Reads an event whose columns begin at `at`.
 pub(super) fn event(row: &Row, at: usize) -> Step<Event> {
@@ -79,6 +83,7 @@ pub(super) fn event(row: &Row, at: usize) -> Step<Event> {
         created: time(row.try_get(at + 4)?),
         digest: Digest::from_bytes(digest),
         payload: Arc::from(row.try_get::<_, &str>(at + 6)?),
+        key: row.try_get::<_, Option<&str>>(at + 7)?.map(Arc::from),
     }))
 }
 
@@ -89,6 +94,7 @@ pub(super) fn event(row: &Row, at: usize) -> Step<Event> {
 pub(super) struct Kept {
     pub(super) event: i64,
     pub(super) webhook: i64,
+    pub(super) key: Option<OrderKey>,
     bare: Delivery,
 }
 
@@ -96,27 +102,27 @@ pub(super) struct Kept {
 macro_rules! delivery_columns {
     () => {
         "d.id, d.event, d.webhook, d.cause, d.published, d.attempt, d.failures, d.interruptions, \
-         d.lapsed, d.state, d.at, d.ticket, d.holder"
+         d.lapsed, d.state, d.at, d.ticket, d.holder, d.order_key"
     };
 }
 /// The same of the table of those that wait.
 macro_rules! waiting_columns {
     () => {
         "d.id, d.event, d.webhook, d.cause, d.published, d.attempt, d.failures, d.interruptions, \
-         d.lapsed, 0::smallint, d.due, NULL::bigint, d.settled_by"
+         d.lapsed, 0::smallint, d.due, NULL::bigint, d.settled_by, d.order_key"
     };
 }
 /// The same of the table of those that are leased.
 macro_rules! leased_columns {
     () => {
         "d.id, d.event, d.webhook, d.cause, d.published, d.attempt, d.failures, d.interruptions, \
-         d.lapsed, 1::smallint, NULL::bigint, d.ticket, d.holder"
+         d.lapsed, 1::smallint, NULL::bigint, d.ticket, d.holder, d.order_key"
     };
 }
 pub(super) use {delivery_columns, leased_columns, waiting_columns};
 
 /// How many there are.
-pub(super) const DELIVERY_COLUMNS: usize = 13;
+pub(super) const DELIVERY_COLUMNS: usize = 14;
 
 impl Kept {
     pub(super) fn read(row: &Row, at: usize) -> Step<Self> {
@@ -141,6 +147,9 @@ impl Kept {
         Ok(Self {
             event: row.try_get(at + 1)?,
             webhook: row.try_get(at + 2)?,
+            key: row
+                .try_get::<_, Option<i64>>(at + 13)?
+                .map(|key| OrderKey::from_bits(key.cast_unsigned())),
             bare: Delivery {
                 id: DeliveryId::from_uuid(row.try_get(at)?),
                 event: EventId::from_uuid(Uuid::nil()),
@@ -207,10 +216,11 @@ struct Columns {
     at: Vec<i64>,
     ticket: Vec<i64>,
     holder: Vec<Option<Uuid>>,
+    key: Vec<Option<i64>>,
 }
 
 impl Columns {
-    fn add(&mut self, delivery: &Delivery, event: i64, webhook: i64) {
+    fn add(&mut self, delivery: &Delivery, event: i64, webhook: i64, key: Option<OrderKey>) {
         let (at, ticket, holder) = match delivery.state {
             State::Leased { dispatcher, ticket } => (0, ticket.cast_signed(), Some(dispatcher)),
             State::Waiting { due: at }
@@ -232,13 +242,14 @@ impl Columns {
         self.at.push(at);
         self.ticket.push(ticket);
         self.holder.push(holder.map(DispatcherId::uuid));
+        self.key.push(key.map(|key| key.to_bits().cast_signed()));
     }
 }
 
 const INSERT_WAITING: Query = Query::new(
     "INSERT INTO {s}.waiting (id, event, webhook, cause, published, attempt, failures, \
-     interruptions, lapsed, due, settled_by) \
-     SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+     interruptions, lapsed, due, settled_by, order_key) \
+     SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     &[
         Type::UUID_ARRAY,
         Type::INT8_ARRAY,
@@ -251,12 +262,13 @@ const INSERT_WAITING: Query = Query::new(
         Type::BOOL_ARRAY,
         Type::INT8_ARRAY,
         Type::UUID_ARRAY,
+        Type::INT8_ARRAY,
     ],
 );
 const INSERT_LEASED: Query = Query::new(
     "INSERT INTO {s}.leased (id, event, webhook, cause, published, attempt, failures, \
-     interruptions, lapsed, ticket, holder) \
-     SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+     interruptions, lapsed, ticket, holder, order_key) \
+     SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     INSERT_WAITING.types,
 );
 const INSERT_ENDED: Query = Query::new(
@@ -305,15 +317,15 @@ impl Inserts {
     pub(super) fn add(
         &mut self,
         delivery: &Delivery,
-        (event, webhook): (i64, i64),
+        (event, webhook, key): (i64, i64, Option<OrderKey>),
         attempt: Option<&Attempt>,
     ) {
         let own = attempt.filter(|attempt| attempt.number == delivery.attempt);
         match delivery.state {
-            State::Waiting { .. } => self.waiting.add(delivery, event, webhook),
-            State::Leased { .. } => self.leased.add(delivery, event, webhook),
+            State::Waiting { .. } => self.waiting.add(delivery, event, webhook, key),
+            State::Leased { .. } => self.leased.add(delivery, event, webhook, key),
             _ => {
-                self.ended.add(delivery, event, webhook);
+                self.ended.add(delivery, event, webhook, None);
                 self.last.add(delivery.id, own);
                 if own.is_none() {
                     self.attempt(delivery.id, attempt);
@@ -336,7 +348,7 @@ impl Inserts {
         let waiting = async {
             let Columns { id, event, webhook, cause, published, .. } = &self.waiting;
             let Columns { attempt, failures, interruptions, lapsed, .. } = &self.waiting;
-            let Columns { at, holder, .. } = &self.waiting;
+            let Columns { at, holder, key, .. } = &self.waiting;
             if id.is_empty() {
                 return Ok(());
             }
@@ -354,6 +366,7 @@ impl Inserts {
                     lapsed,
                     at,
                     holder,
+                    key,
                 ],
             )
             .await
@@ -361,7 +374,7 @@ impl Inserts {
         let leased = async {
             let Columns { id, event, webhook, cause, published, .. } = &self.leased;
             let Columns { attempt, failures, interruptions, lapsed, .. } = &self.leased;
-            let Columns { ticket, holder, .. } = &self.leased;
+            let Columns { ticket, holder, key, .. } = &self.leased;
             if id.is_empty() {
                 return Ok(());
             }
@@ -379,6 +392,7 @@ impl Inserts {
                     lapsed,
                     ticket,
                     holder,
+                    key,
                 ],
             )
             .await

@@ -2,8 +2,8 @@
 
 use super::fault::{Fault, Step};
 use super::tx::{Database, Query, Tx};
-use crate::ground::error::{Error, ErrorKind, Result};
-use crate::ground::policy::POSTGRES_NAME_MAX;
+pub(super) use crate::adapters::schema_name::check_name;
+use crate::ground::error::{Error, ErrorKind};
 
 /// Each brings the schema one version further; they are never changed once released.
 const MIGRATIONS: [&str; 1] =
@@ -19,19 +19,6 @@ pub struct Migration {
     pub version: u32,
     /// What to run: several statements.
     pub sql: String,
-}
-
-/// A name that needs no care when it is written into a statement.
-pub(super) fn check_name(schema: &str) -> Result<()> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    let first = schema.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
-    if first && schema.len() <= POSTGRES_NAME_MAX && schema.bytes().all(plain) {
-        return Ok(());
-    }
-    let message = format!(
-        "must be 1 to {POSTGRES_NAME_MAX} lower-case letters, digits or _, and not begin with a digit"
-    );
-    Err(Error::invalid("schema", message))
 }
 
 /// The steps from an empty database, for a schema with this name.
@@ -55,7 +42,12 @@ CREATE TABLE {s}.migration (
 );
 ";
 
-const THERE: Query = Query::new("SELECT to_regclass('{s}.migration') IS NOT NULL", &[]);
+// From the catalogue itself: a look-up by name may answer from before the wait for the lock.
+const THERE: Query = Query::new(
+    "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE c.relname = 'migration' AND '\"' || n.nspname || '\"' = '{s}')",
+    &[],
+);
 const VERSION: Query = Query::new("SELECT coalesce(max(version), 0) FROM {s}.migration", &[]);
 
 fn newest() -> i32 {

@@ -13,11 +13,13 @@ use uuid::Uuid;
 use super::Inner;
 use super::fault::{Fault, Step};
 use super::lanes::{self, Slot, Slots, slot_columns};
+use super::order;
 use super::rows::{DELIVERY_COLUMNS, Inserts, Kept, delivery_columns, leased_columns};
 use super::tx::{Query, Tx};
 use super::webhooks;
 use crate::ground::delivery::{Delivery, Standing};
 use crate::ground::id::DeliveryId;
+use crate::ground::order::OrderKey;
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::DisabledReason;
 use crate::ports::storage::{Settled, Settlement};
@@ -68,6 +70,7 @@ pub(super) async fn settle(
 struct Place {
     event: i64,
     webhook: i64,
+    key: Option<OrderKey>,
     delivery: Delivery,
 }
 
@@ -81,6 +84,7 @@ async fn work(tx: &Tx<'_>, settlements: &[Settlement], now: Timestamp) -> Step<V
         slots.extend(lanes::lock(tx, &keys).await?);
         apply(settlements, &places, &slots, now)
     };
+    let mut last = last;
     last.write(tx, settlements, &places, now).await?;
     Ok(last.answers)
 }
@@ -104,8 +108,9 @@ async fn read(
             let slot = Slot::read(&row, DELIVERY_COLUMNS)?;
             slots.entry(slot.key).or_insert(slot);
             let kept = Kept::read(&row, 0)?;
-            let (event, webhook, delivery) = (kept.event, kept.webhook, kept.bare());
-            places.insert(delivery.id, Place { event, webhook, delivery });
+            let (event, webhook, key) = (kept.event, kept.webhook, kept.key);
+            let delivery = kept.bare();
+            places.insert(delivery.id, Place { event, webhook, key, delivery });
         }
         missing = ids
             .iter()
@@ -177,6 +182,11 @@ fn apply(
     applied
 }
 
+/// Whether all of the leases were there.
+fn whole(taken: usize, leases: usize) -> Step<()> {
+    if taken < leases { Err(Fault::Raced) } else { Ok(()) }
+}
+
 impl Applied {
     /// The lanes that it changes, or that a delivery joins: locked even where nothing is lowered.
     fn changed(&self, slots: &Slots) -> Vec<i64> {
@@ -186,13 +196,17 @@ impl Applied {
             .iter()
             .filter(|(key, slot)| slots.get(key).is_some_and(|before| before.lane != slot.lane));
         keys.extend(lanes.map(|(key, _)| *key));
-        let joined = self.ended.iter().filter(|(_, place)| place.delivery.state.is_waiting());
+        // Or that the next delivery of a key may join.
+        let joined = self
+            .ended
+            .iter()
+            .filter(|(_, place)| place.delivery.state.is_waiting() || place.key.is_some());
         keys.extend(joined.map(|(_, place)| place.webhook));
         keys.into_iter().collect()
     }
 
     async fn write(
-        &self,
+        &mut self,
         tx: &Tx<'_>,
         settlements: &[Settlement],
         places: &HashMap<DeliveryId, Place>,
@@ -205,7 +219,8 @@ impl Applied {
             ids.push(fence.delivery.uuid());
             attempts.push(i32::try_from(fence.attempt).unwrap_or(i32::MAX));
             holders.push(fence.dispatcher.uuid());
-            inserts.add(&place.delivery, (place.event, place.webhook), attempt.as_ref());
+            let of = (place.event, place.webhook, place.key);
+            inserts.add(&place.delivery, of, attempt.as_ref());
         }
         for at in &self.late {
             let Some(Settlement { fence, attempt, .. }) = settlements.get(*at) else { continue };
@@ -223,13 +238,23 @@ impl Applied {
             for (key, reason) in &self.disabled {
                 webhooks::disable(tx, *key, *reason, now).await?;
             }
-            // After the webhooks: it says whether there is something to be claimed from them.
-            lanes::write(tx, &self.slots).await
+            Ok(())
         };
-        let (taken, (), ()) = try_join3(take, inserts.flush(tx), disable).await?;
-        if taken.len() < ids.len() {
-            return Err(Fault::Raced);
+        let ended = self.ended.iter().filter(|(_, place)| place.delivery.state.is_ended());
+        let ended: BTreeSet<(i64, OrderKey)> =
+            ended.filter_map(|(_, place)| place.key.map(|key| (place.webhook, key))).collect();
+        if ended.is_empty() {
+            let lanes = async {
+                // After the webhooks: it says whether there is something to be claimed from them.
+                disable.await?;
+                lanes::write(tx, &self.slots).await
+            };
+            let (taken, (), ()) = try_join3(take, inserts.flush(tx), lanes).await?;
+            return whole(taken.len(), ids.len());
         }
-        Ok(())
+        let (taken, (), ()) = try_join3(take, inserts.flush(tx), disable).await?;
+        whole(taken.len(), ids.len())?;
+        order::follow(tx, &mut self.slots, &ended).await?;
+        lanes::write(tx, &self.slots).await
     }
 }

@@ -1,5 +1,6 @@
 //! Housekeeping, a bounded step at a time, by one node at a time.
 
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use tokio_postgres::types::Type;
@@ -8,6 +9,7 @@ use uuid::Uuid;
 use super::Inner;
 use super::fault::Step;
 use super::lanes;
+use super::order;
 use super::rows::{self, Inserts, Kept, count, waiting_columns};
 use super::tx::{Query, Tx};
 use crate::ground::delivery::State;
@@ -97,17 +99,21 @@ async fn end(
     }
     keys.sort_unstable();
     keys.dedup();
-    lanes::lock(tx, &keys).await?;
+    let mut slots = lanes::lock(tx, &keys).await?;
     let mut inserts = Inserts::default();
+    let mut ended = BTreeSet::new();
     let taken = tx.rows(&TAKE, &[&ids]).await?;
     for row in &taken {
         let kept = Kept::read(row, 0)?;
-        let place = (kept.event, kept.webhook);
+        ended.extend(kept.key.map(|key| (kept.webhook, key)));
+        let place = (kept.event, kept.webhook, kept.key);
         let mut delivery = kept.bare();
         delivery.state = state;
         inserts.add(&delivery, place, None);
     }
     inserts.flush(tx).await?;
+    order::follow(tx, &mut slots, &ended).await?;
+    lanes::write(tx, &slots).await?;
     Ok(taken.len())
 }
 

@@ -7,7 +7,8 @@ use tokio_postgres::types::Type;
 
 use super::Inner;
 use super::fault::{Fault, Step};
-use super::lanes::{self, Slot, slot_columns};
+use super::lanes::{self, Needs, Slot, Slots, slot_columns};
+use super::order;
 use super::tx::{Query, Tx};
 use crate::ground::id::WebhookId;
 use crate::ground::time::Timestamp;
@@ -18,17 +19,18 @@ const FIND: Query = Query::new(
     &[Type::UUID],
 );
 const INSERT: Query = Query::new(
-    "INSERT INTO {s}.webhook (id, account, mode, enabled, version) VALUES ($1, $2, $3, $4, $5) \
+    "INSERT INTO {s}.webhook (id, account, mode, enabled, version, needs) \
+     VALUES ($1, $2, $3, $4, $5, $6) \
      ON CONFLICT DO NOTHING RETURNING key",
-    &[Type::UUID, Type::TEXT, Type::BOOL, Type::BOOL, Type::INT8],
+    &[Type::UUID, Type::TEXT, Type::BOOL, Type::BOOL, Type::INT8, Type::INT2],
 );
 const REGISTER: Query = Query::new(
     "INSERT INTO {s}.registration (webhook, search, record) VALUES ($1, $2, $3)",
     &[Type::INT8, Type::TEXT, Type::TEXT],
 );
 const REPLACE: Query = Query::new(
-    "UPDATE {s}.webhook SET enabled = $2, version = $3 WHERE key = $1",
-    &[Type::INT8, Type::BOOL, Type::INT8],
+    "UPDATE {s}.webhook SET enabled = $2, version = $3, needs = $4 WHERE key = $1",
+    &[Type::INT8, Type::BOOL, Type::INT8, Type::INT2],
 );
 const REPLACE_RECORD: Query = Query::new(
     "UPDATE {s}.registration SET search = $2, record = $3 WHERE webhook = $1",
@@ -37,7 +39,8 @@ const REPLACE_RECORD: Query = Query::new(
 const LOAD: Query =
     Query::new("SELECT record FROM {s}.registration WHERE webhook = $1", &[Type::INT8]);
 const BURY: Query = Query::new(
-    "UPDATE {s}.webhook SET ended = $2, enabled = false, ready = NULL WHERE key = $1",
+    "UPDATE {s}.webhook SET ended = $2, enabled = false, ready = NULL, holder = NULL, \
+     free = NULL WHERE key = $1",
     &[Type::INT8, Type::INT8],
 );
 const FORGET: Query = Query::new("DELETE FROM {s}.registration WHERE webhook = $1", &[Type::INT8]);
@@ -63,6 +66,9 @@ const BEGIN: Query = Query::new(
     &[Type::TEXT, Type::BOOL, Type::TEXT_ARRAY, Type::INT8, Type::INT8],
 );
 
+/// What stands for the status of a webhook whose record cannot be read.
+const UNREADABLE: DisabledReason = DisabledReason::Person;
+
 /// Inserts a webhook, or replaces the one with its version.
 pub(super) async fn put(inner: &Inner, webhook: &Webhook, now: Timestamp) -> Step<Webhook> {
     let tx = inner.database.begin().await?;
@@ -75,17 +81,28 @@ async fn write(tx: &Tx<'_>, webhook: &Webhook, now: Timestamp) -> Step<Webhook> 
     // The id of a deleted webhook stays taken while a delivery may name it.
     let version = |slot: &Slot| if slot.deleted { 0 } else { slot.version };
     let stored = webhook.stored_over(slot.as_ref().map(version), now)?;
-    let Some(mut slot) = slot else {
+    let Some(slot) = slot else {
         insert(tx, webhook, &stored, now).await?;
         return Ok(stored);
     };
-    let was_enabled = slot.enabled;
-    replace(tx, slot.key, &stored).await?;
-    slot.enabled = stored.is_enabled();
-    if slot.enabled && !was_enabled {
-        slot.lane.enable(now);
+    let (key, was_ordered) = (slot.key, slot.needs == Needs::Order);
+    let before = match load(tx, key).await {
+        Ok(before) => before,
+        // It could not be read, so it was treated as if it were disabled.
+        Err(Fault::Said(_)) => stored.disable(UNREADABLE),
+        Err(fault) => return Err(fault),
+    };
+    replace(tx, key, &stored).await?;
+    let mut slots: Slots = [(key, slot)].into();
+    if let Some(slot) = slots.get_mut(&key) {
+        slot.lane.replaced(&before, &stored, now);
+        slot.enabled = stored.is_enabled();
+        slot.needs = Needs::of(&stored);
     }
-    lanes::write(tx, &[(slot.key, slot)].into()).await?;
+    if was_ordered && !stored.is_ordered() {
+        order::forget(tx, &mut slots, key).await?;
+    }
+    lanes::write(tx, &slots).await?;
     Ok(stored)
 }
 
@@ -96,11 +113,16 @@ pub(super) async fn disable(
     reason: DisabledReason,
     now: Timestamp,
 ) -> Step<Webhook> {
-    let rows = tx.rows(&LOAD, &[&key]).await?;
-    let row = rows.first().ok_or_else(|| Fault::unreadable("a webhook without its record"))?;
-    let stored = Webhook::from_stored(row.try_get(0)?)?.disable(reason).stored(now);
+    let stored = load(tx, key).await?.disable(reason).stored(now);
     replace(tx, key, &stored).await?;
     Ok(stored)
+}
+
+/// Reads a webhook's record.
+async fn load(tx: &Tx<'_>, key: i64) -> Step<Webhook> {
+    let rows = tx.rows(&LOAD, &[&key]).await?;
+    let row = rows.first().ok_or_else(|| Fault::unreadable("a webhook without its record"))?;
+    Ok(Webhook::from_stored(row.try_get(0)?)?)
 }
 
 /// Deletes a webhook. What waits for it is left to the sweep; the row stays as a tombstone, for
@@ -132,7 +154,12 @@ async fn insert(tx: &Tx<'_>, webhook: &Webhook, stored: &Webhook, now: Timestamp
     let (account, live) = (stored.account().as_str(), stored.mode().is_live());
     let version = stored.version().cast_signed();
     let id = stored.id().uuid();
-    let rows = tx.rows(&INSERT, &[&id, &account, &live, &stored.is_enabled(), &version]).await?;
+    let rows = tx
+        .rows(
+            &INSERT,
+            &[&id, &account, &live, &stored.is_enabled(), &version, &Needs::of(stored).number()],
+        )
+        .await?;
     let Some(row) = rows.first() else {
         // Somebody was faster.
         return webhook.stored_over(Some(1), now).map(drop).map_err(Fault::from);
@@ -146,7 +173,7 @@ async fn insert(tx: &Tx<'_>, webhook: &Webhook, stored: &Webhook, now: Timestamp
 /// Writes a webhook in the place of the one before it; its filters end and begin to hold.
 async fn replace(tx: &Tx<'_>, key: i64, stored: &Webhook) -> Step<()> {
     let version = stored.version().cast_signed();
-    tx.run(&REPLACE, &[&key, &stored.is_enabled(), &version]).await?;
+    tx.run(&REPLACE, &[&key, &stored.is_enabled(), &version, &Needs::of(stored).number()]).await?;
     tx.run(&REPLACE_RECORD, &[&key, &search(stored), &stored.to_stored()?]).await?;
     hold(tx, key, Some(stored)).await?;
     Ok(())

@@ -22,8 +22,8 @@ pub(super) fn guard(events: &[NewEvent]) -> Guard {
 }
 
 const INSERT: &str = "INSERT INTO tidings_event \
-    (id, account, mode, type, created, published, digest, payload) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING";
+    (id, account, mode, type, created, published, digest, payload, order_key) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING";
 const MARK: &str = "INSERT INTO tidings_mark (account, seq) VALUES (?1, ?2)";
 
 /// Keeps events, all or none.
@@ -58,6 +58,7 @@ pub(super) fn append(
             rows::millis(now),
             event.digest().as_bytes().as_slice(),
             event.payload(),
+            event.key(),
         ])?;
         if made == 0 {
             let known = known(conn, event.id(), event.digest().as_bytes())?;
@@ -69,7 +70,13 @@ pub(super) fn append(
         match (only, key) {
             (Some(webhook), Some(key)) => {
                 let delivery = Delivery::owed(event.id(), *webhook, Cause::ROUTED, now, now);
-                rows::insert(&mut conn.prepare_cached(INSERT_DELIVERY)?, &delivery, seq, key)?;
+                rows::insert(
+                    &mut conn.prepare_cached(INSERT_DELIVERY)?,
+                    &delivery,
+                    seq,
+                    key,
+                    None,
+                )?;
                 lanes.push(key);
             }
             _ => {
@@ -137,7 +144,7 @@ pub(super) fn enqueue(db: &mut Db, owed: &[Owed], now: Timestamp) -> Step<Vec<En
             continue;
         };
         let delivery = Delivery::owed(owed.event, owed.webhook, owed.cause, now, now);
-        answers.push(if rows::insert(&mut insert, &delivery, seq, key)? {
+        answers.push(if rows::insert(&mut insert, &delivery, seq, key, None)? {
             slots.get(key)?.lane.lower(now);
             Enqueued::Made(delivery.id)
         } else {

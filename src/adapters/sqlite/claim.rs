@@ -6,12 +6,14 @@ use rusqlite::{CachedStatement, Connection, params};
 
 use super::dispatchers;
 use super::fault::{Fault, Step};
+use super::holds::Holds;
+use super::order;
 use super::rows::{self, Kept, UPDATE_DELIVERY, delivery_columns, event_columns};
-use super::slots::Slots;
+use super::slots::{Needs, Slots};
 use super::writer::Db;
 use crate::ground::event::Event;
 use crate::ground::lane::Readiness;
-use crate::ground::policy::CLAIM_FEW;
+use crate::ground::policy::{CLAIM_FEW, CLAIM_LOOKS};
 use crate::ground::time::{Timestamp, after, to_millis};
 use crate::ports::storage::{Claimed, Leased, Turn};
 
@@ -24,21 +26,32 @@ pub(super) fn claim(db: &mut Db, turn: &Turn) -> Step<Claimed> {
     dispatchers::reap(conn, &mut slots, now)?;
     // The index of lanes must say what the reap made ready.
     slots.flush()?;
+    let mut holds = Holds::default();
+    holds.settle(conn, &mut slots, turn, now)?;
     let mut claimer = Claimer::new(conn, turn, now, slots)?;
     let mut place = (i64::MIN, i64::MIN);
+    let mut own = holds.ready(&mut claimer.slots, now)?;
     let mut rest = Vec::new();
     while claimer.left > 0 {
-        let lanes = claimer.ready(&mut place)?;
-        if lanes.is_empty() {
+        let mut lanes = claimer.ready(&mut place)?;
+        if lanes.is_empty() && own.is_empty() {
             break;
         }
+        lanes.append(&mut own);
+        lanes.sort_unstable();
+        let lanes: Vec<i64> = lanes.into_iter().map(|(_, key)| key).collect();
         rest.extend(claimer.round(&lanes, FEW)?);
     }
     claimer.rounds(rest)?;
     claimer.slots.flush()?;
     let sql = "SELECT min(ready) FROM tidings_webhook WHERE ready IS NOT NULL";
-    let next: Option<i64> = conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-    Ok(Claimed { leased: claimer.leased, next_due: next.map(rows::time) })
+    let ready: Option<i64> = conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    let sql = "SELECT min(free) FROM tidings_webhook WHERE free IS NOT NULL";
+    let free: Option<i64> = conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    let held = holds.next_due(&mut claimer.slots)?;
+    let next_due = [ready, free, held].into_iter().flatten().min().map(rows::time);
+    let Holds { held, lost, .. } = holds;
+    Ok(Claimed { leased: claimer.leased, next_due, held, lost })
 }
 
 /// What one lane gives before the next one is asked. Not one alone: what waits in a lane lies together,
@@ -79,7 +92,7 @@ impl<'db> Claimer<'db> {
     /// The next lanes that are ready and have room, longest ready first: as many as use the permits up
     /// if each gives its few. Those without room are passed over, so that they do not stand before the
     /// others.
-    fn ready(&mut self, place: &mut (i64, i64)) -> Step<Vec<i64>> {
+    fn ready(&mut self, place: &mut (i64, i64)) -> Step<Vec<(i64, i64)>> {
         let sql = "SELECT ready, key FROM tidings_webhook \
                    WHERE ready <= ?1 AND (ready, key) > (?2, ?3) ORDER BY ready, key";
         let mut statement = self.conn.prepare_cached(sql)?;
@@ -92,7 +105,7 @@ impl<'db> Claimer<'db> {
             *place = (row.get(0)?, row.get(1)?);
             let slot = self.slots.get(place.1)?;
             if *slot.room.get_or_insert_with(|| self.turn.room(slot.id)) > 0 {
-                lanes.push(place.1);
+                lanes.push(*place);
             }
         }
         Ok(lanes)
@@ -139,12 +152,11 @@ impl<'db> Claimer<'db> {
             return Ok(false);
         }
         let (id, failing_since) = (slot.id, slot.lane.failing_since);
-        let mut due = Vec::new();
-        let mut found = self.select.query(params![key, rows::millis(self.now), i64::from(few)])?;
-        while let Some(row) = found.next()? {
-            due.push(Kept::read(row, 0)?);
-        }
-        drop(found);
+        let due = if slot.needs == Needs::Order {
+            self.in_order(key, few)?
+        } else {
+            self.due(key, i64::from(few))?
+        };
         let probe = readiness == Readiness::Probe;
         let count = u32::try_from(due.len()).unwrap_or(u32::MAX);
         for kept in due {
@@ -164,6 +176,47 @@ impl<'db> Claimer<'db> {
             slot.lane.probe(after(self.now, self.turn.probe));
         }
         Ok(!probe && count == few)
+    }
+
+    /// The next deliveries in a lane.
+    fn due(&mut self, key: i64, limit: i64) -> Step<Vec<Kept>> {
+        let mut due = Vec::new();
+        let mut found = self.select.query(params![key, rows::millis(self.now), limit])?;
+        while let Some(row) = found.next()? {
+            due.push(Kept::read(row, 0)?);
+        }
+        Ok(due)
+    }
+
+    /// The next deliveries in a lane that stand behind no other of their key. Those that do are
+    /// taken out of the lane.
+    fn in_order(&mut self, key: i64, few: u32) -> Step<Vec<Kept>> {
+        let few = usize::try_from(few).unwrap_or(usize::MAX);
+        let (mut first, mut looks) = (Vec::with_capacity(few), CLAIM_LOOKS);
+        loop {
+            // What was chosen is still in the lane, before what is to be looked at.
+            let wanted = few.saturating_add(looks.min(few));
+            let found = self.due(key, i64::try_from(wanted).unwrap_or(i64::MAX))?;
+            let found_all = found.len() < wanted;
+            first.clear();
+            let mut parked = 0;
+            for kept in found {
+                let is_first = match kept.key {
+                    Some(order_key) => order::is_first(self.conn, key, order_key, kept.event)?,
+                    None => true,
+                };
+                if !is_first {
+                    order::park(self.conn, kept.id())?;
+                    parked += 1;
+                } else if first.len() < few {
+                    first.push(kept);
+                }
+            }
+            looks = looks.saturating_sub(parked);
+            if first.len() == few || found_all || looks == 0 {
+                return Ok(first);
+            }
+        }
     }
 
     /// The least due time of what waits in a lane.

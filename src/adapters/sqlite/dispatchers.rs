@@ -30,15 +30,19 @@ pub(super) fn check(conn: &Connection, turn: &Turn) -> Step<()> {
 
 /// Forgets the dispatchers that gave no sign of life in time. What they had leased goes back.
 pub(super) fn reap(conn: &Connection, slots: &mut Slots<'_>, now: Timestamp) -> Step<()> {
-    let sql = "SELECT id FROM tidings_dispatcher WHERE alive_until <= ?1";
-    let dead: Vec<[u8; 16]> = conn
+    let sql = "SELECT id, alive_until FROM tidings_dispatcher WHERE alive_until <= ?1";
+    let dead: Vec<([u8; 16], i64)> = conn
         .prepare_cached(sql)?
-        .query_map([rows::millis(now)], |row| row.get(0))?
+        .query_map([rows::millis(now)], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
-    for id in dead {
+    for (id, ended) in dead {
         let id = Uuid::from_bytes(id).into();
         let back = give_back(conn, slots, id, None, now, |delivery| delivery.reap(now))?;
-        tracing::info!(dispatcher = %id, deliveries = back, "tidings.sqlite.reaped");
+        for key in held(conn, id)? {
+            slots.get(key)?.lane.bereave(rows::time(ended));
+        }
+        let deliveries = back.len();
+        tracing::info!(dispatcher = %id, deliveries, "tidings.sqlite.reaped");
         forget(conn, id)?;
     }
     Ok(())
@@ -56,7 +60,11 @@ pub(super) fn heartbeat(db: &mut Db, heartbeat: &Heartbeat) -> Step<Alive> {
     let answer = if known { Alive::Known } else { Alive::New };
     if until <= now {
         let mut slots = Slots::new(conn, &mut memory.webhooks)?;
-        give_back(conn, &mut slots, dispatcher, None, now, |delivery| delivery.abandon(now))?;
+        let back = |delivery: &mut Delivery| delivery.abandon(now);
+        let leased = give_back(conn, &mut slots, dispatcher, None, now, back)?;
+        for key in held(conn, dispatcher)? {
+            heartbeat.frees_lane(&mut slots.get(key)?.lane, leased.contains(&key));
+        }
         slots.flush()?;
         forget(conn, dispatcher)?;
         return Ok(answer);
@@ -77,7 +85,16 @@ pub(super) fn heartbeat(db: &mut Db, heartbeat: &Heartbeat) -> Step<Alive> {
     Ok(answer)
 }
 
-/// Gives back what a dispatcher has leased, in one of its calls or in all. Says how much it was.
+/// The lanes that a dispatcher holds.
+pub(super) fn held(conn: &Connection, dispatcher: DispatcherId) -> Step<Vec<i64>> {
+    let sql = "SELECT key FROM tidings_webhook WHERE holder = ?1 ORDER BY key";
+    let mut select = conn.prepare_cached(sql)?;
+    let id = dispatcher.uuid();
+    let found = select.query_map([id.as_bytes().as_slice()], |row| row.get(0))?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// Gives back what a dispatcher has leased, in one of its calls or in all. Says of which webhooks.
 fn give_back(
     conn: &Connection,
     slots: &mut Slots<'_>,
@@ -85,7 +102,7 @@ fn give_back(
     ticket: Option<u64>,
     now: Timestamp,
     back: impl Fn(&mut Delivery),
-) -> Step<usize> {
+) -> Step<Vec<i64>> {
     let sql = concat!(
         "SELECT ",
         delivery_columns!(),
@@ -100,7 +117,7 @@ fn give_back(
     while let Some(row) = found.next()? {
         leased.push(Kept::read(row, 0)?);
     }
-    let count = leased.len();
+    let webhooks = leased.iter().map(|kept| kept.webhook).collect();
     let mut update = conn.prepare_cached(UPDATE_DELIVERY)?;
     for kept in leased {
         slots.get(kept.webhook)?.lane.lower(now);
@@ -108,7 +125,7 @@ fn give_back(
         back(&mut delivery);
         rows::update(&mut update, &delivery)?;
     }
-    Ok(count)
+    Ok(webhooks)
 }
 
 /// Remembers that a call was given up, for as long as its dispatcher lives. Of very many the

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::fault::{Fault, Step};
 use super::rows::{self, DELIVERY_COLUMNS, Kept, SELECT_ATTEMPTS, delivery_columns, event_columns};
 use crate::ground::account::{Account, Mode};
-use crate::ground::delivery::DeliveryView;
+use crate::ground::delivery::{DeliveryView, StateKind};
 use crate::ground::event::Event;
 use crate::ground::filter::Filter;
 use crate::ground::id::DeliveryId;
@@ -229,7 +229,10 @@ pub(super) fn deliveries(
     }
     if !query.states.is_empty() {
         let states = query.states.iter().map(|state| rows::state_number(*state).to_string());
-        let states: Vec<_> = states.collect();
+        let mut states: Vec<_> = states.collect();
+        if query.states.contains(&StateKind::Waiting) {
+            states.push(rows::PARKED.to_string());
+        }
         listing.narrow(format!("d.state IN ({})", states.join(", ")), []);
     }
     let page = listing.page(conn, request, id_cursor, |row| {

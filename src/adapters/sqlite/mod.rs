@@ -12,9 +12,11 @@ mod append;
 mod claim;
 mod dispatchers;
 mod fault;
+mod holds;
 mod listings;
 mod marks;
 mod options;
+mod order;
 mod reader;
 mod route;
 mod rows;
@@ -305,5 +307,9 @@ impl DeliveryQueue for SqliteStorage {
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
         let sweep = *sweep;
         self.write(move |db| sweep::sweep(db, &sweep)).await
+    }
+
+    fn exclusive(&self) -> bool {
+        true
     }
 }

@@ -6,7 +6,7 @@ use super::dispatchers;
 use super::fault::Step;
 use super::marks::{self, Mark};
 use super::rows::{self, INSERT_DELIVERY, event_columns};
-use super::slots::Slots;
+use super::slots::{Needs, Open, Slots};
 use super::spans::{Spans, Wanting};
 use super::writer::Db;
 use crate::ground::delivery::Delivery;
@@ -102,15 +102,16 @@ impl Router<'_> {
             return Ok(());
         };
         let mut delivery = Delivery::owed(event.id(), slot.id, Cause::ROUTED, published, self.now);
-        let room = slot.room.get_or_insert_with(|| self.turn.room(slot.id));
-        let plain = slot.enabled && !slot.deleted && slot.lane.is_plain();
-        let permitted = plain && self.total > 0 && *room > 0;
+        let room = *slot.room.get_or_insert_with(|| self.turn.room(slot.id));
+        let plain = slot.open() == Open::Anybody && slot.lane.is_plain();
+        let order_key = (slot.needs == Needs::Order).then(|| event.order_key());
+        let permitted = plain && self.total > 0 && room > 0;
         let failing_since = slot.lane.failing_since;
         let webhook = if permitted { self.slots.webhook(key)? } else { None };
         if webhook.is_some() {
             delivery.lease(self.turn.dispatcher, self.turn.ticket);
         }
-        if !rows::insert(&mut self.insert, &delivery, seq, key)? {
+        if !rows::insert(&mut self.insert, &delivery, seq, key, order_key)? {
             return Ok(());
         }
         let slot = self.slots.get(key)?;

@@ -14,6 +14,7 @@ use crate::ground::event::{Event, StoredEvent};
 use crate::ground::event_type::EventType;
 use crate::ground::failure::FailureKind;
 use crate::ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
+use crate::ground::order::OrderKey;
 use crate::ground::time::Timestamp;
 
 pub(super) fn millis(time: Timestamp) -> i64 {
@@ -57,7 +58,7 @@ fn count(row: &Row<'_>, column: usize) -> Step<u32> {
 /// The columns that [`event`] reads, of the table or alias `e`.
 macro_rules! event_columns {
     () => {
-        "e.id, e.account, e.mode, e.type, e.created, e.digest, e.payload"
+        "e.id, e.account, e.mode, e.type, e.created, e.digest, e.payload, e.order_key"
     };
 }
 pub(super) use event_columns;
@@ -72,6 +73,7 @@ pub(super) fn event(row: &Row<'_>, at: usize) -> Step<Event> {
         created: time(row.get(at + 4)?),
         digest: Digest::from_bytes(row.get(at + 5)?),
         payload: Arc::from(text(row, at + 6)?),
+        key: row.get::<_, Option<String>>(at + 7)?.map(Arc::from),
     }))
 }
 
@@ -85,18 +87,22 @@ pub(super) fn text<'r>(row: &'r Row<'_>, column: usize) -> Step<&'r str> {
 macro_rules! delivery_columns {
     () => {
         "d.id, d.event, d.webhook, d.cause, d.published, d.state, d.at, d.ticket, \
-         d.attempt, d.failures, d.interruptions, d.lapsed, d.holder"
+         d.attempt, d.failures, d.interruptions, d.lapsed, d.holder, d.order_key"
     };
 }
 pub(super) use delivery_columns;
 
+/// The state of a delivery that waits behind another of its key: its lane does not have it.
+pub(super) const PARKED: i64 = -1;
+
 /// How many there are.
-pub(super) const DELIVERY_COLUMNS: usize = 13;
+pub(super) const DELIVERY_COLUMNS: usize = 14;
 
 /// A delivery as its row has it: with the numbers of its event and webhook in place of their ids.
 pub(super) struct Kept {
     pub(super) event: i64,
     pub(super) webhook: i64,
+    pub(super) key: Option<OrderKey>,
     bare: Delivery,
 }
 
@@ -109,7 +115,7 @@ impl Kept {
         let moment = row.get::<_, Option<i64>>(at + 6)?.map_or(Timestamp::MIN_UTC, time);
         let mut settled_by = holder;
         let state = match (row.get::<_, i64>(at + 5)?, holder) {
-            (0, _) => State::Waiting { due: moment },
+            (0 | PARKED, _) => State::Waiting { due: moment },
             (1, Some(dispatcher)) => {
                 settled_by = None;
                 let ticket = row.get::<_, Option<i64>>(at + 7)?.unwrap_or_default();
@@ -125,6 +131,9 @@ impl Kept {
         Ok(Self {
             event: row.get(at + 1)?,
             webhook: row.get(at + 2)?,
+            key: row
+                .get::<_, Option<i64>>(at + 13)?
+                .map(|key| OrderKey::from_bits(key.cast_unsigned())),
             bare: Delivery {
                 id: DeliveryId::from_uuid(uuid(row, at)?),
                 event: EventId::from_uuid(Uuid::nil()),
@@ -139,6 +148,10 @@ impl Kept {
                 settled_by,
             },
         })
+    }
+
+    pub(super) fn id(&self) -> DeliveryId {
+        self.bare.id
     }
 
     /// The delivery, where its event and webhook are of no interest: their ids are nil.
@@ -180,8 +193,8 @@ pub(super) fn state_number(kind: StateKind) -> i64 {
 
 pub(super) const INSERT_DELIVERY: &str = "INSERT INTO tidings_delivery \
     (id, event, webhook, cause, published, state, at, ticket, \
-     attempt, failures, interruptions, lapsed, holder) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING";
+     attempt, failures, interruptions, lapsed, holder, order_key) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING";
 
 /// Inserts with [`INSERT_DELIVERY`], unless it is there. Says whether it was not.
 pub(super) fn insert(
@@ -189,6 +202,7 @@ pub(super) fn insert(
     delivery: &Delivery,
     event: i64,
     webhook: i64,
+    key: Option<OrderKey>,
 ) -> Step<bool> {
     let (state, at, ticket, holder) = standing(delivery);
     let cause = (delivery.cause != Cause::ROUTED).then(|| delivery.cause.uuid());
@@ -207,6 +221,7 @@ pub(super) fn insert(
         i64::from(delivery.interruptions),
         i64::from(delivery.lapsed),
         holder.as_ref().map(|holder| holder.as_bytes().as_slice()),
+        key.map(|key| key.to_bits().cast_signed()),
     ])?;
     Ok(made > 0)
 }

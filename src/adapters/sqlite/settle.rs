@@ -3,12 +3,14 @@
 use rusqlite::{CachedStatement, Connection};
 
 use super::fault::Step;
+use super::order;
 use super::rows::{self, INSERT_ATTEMPT, Kept, UPDATE_DELIVERY, delivery_columns};
 use super::slots::Slots;
 use super::webhooks;
 use super::writer::Db;
 use crate::ground::delivery::{Delivery, Standing};
 use crate::ground::id::DeliveryId;
+use crate::ground::order::OrderKey;
 use crate::ground::time::Timestamp;
 use crate::ports::storage::{Settled, Settlement};
 
@@ -48,7 +50,7 @@ struct Settler<'db> {
 
 impl Settler<'_> {
     fn one(&mut self, settlement: &Settlement) -> Step<Settled> {
-        let Some((key, mut delivery)) = self.delivery(settlement.fence.delivery)? else {
+        let Some((key, order_key, mut delivery)) = self.delivery(settlement.fence.delivery)? else {
             return Ok(Settled::Gone);
         };
         let standing = delivery.standing(&settlement.fence);
@@ -62,6 +64,9 @@ impl Settler<'_> {
         let (settled, reason) = settlement.apply(&mut delivery, &mut slot.lane, enabled, self.now);
         if standing == Standing::Holds {
             rows::update(&mut self.update, &delivery)?;
+            if let Some(order_key) = order_key.filter(|_| delivery.state.is_ended()) {
+                order::follow(self.conn, &mut self.slots, key, order_key)?;
+            }
         }
         if let Some(reason) = reason {
             webhooks::disable(self.conn, &mut self.slots, key, reason, self.now)?;
@@ -69,13 +74,13 @@ impl Settler<'_> {
         Ok(settled)
     }
 
-    /// A delivery, with the key of its webhook.
-    fn delivery(&mut self, id: DeliveryId) -> Step<Option<(i64, Delivery)>> {
+    /// A delivery, with the key of its webhook and that of its order.
+    fn delivery(&mut self, id: DeliveryId) -> Step<Option<(i64, Option<OrderKey>, Delivery)>> {
         let mut rows = self.select.query([id.uuid().as_bytes().as_slice()])?;
         let Some(row) = rows.next()? else {
             return Ok(None);
         };
         let kept = Kept::read(row, 0)?;
-        Ok(Some((kept.webhook, kept.bare())))
+        Ok(Some((kept.webhook, kept.key, kept.bare())))
     }
 }

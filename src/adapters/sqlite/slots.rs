@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
+use uuid::Uuid;
 
 use super::fault::{Fault, Step};
 use super::rows;
-use crate::ground::id::WebhookId;
+use crate::ground::id::{DispatcherId, WebhookId};
 use crate::ground::lane::Lane;
 use crate::ground::policy::SQLITE_WEBHOOKS_KEPT;
 use crate::ground::webhook::Webhook;
@@ -21,20 +22,79 @@ pub(super) struct Slot {
     pub(super) enabled: bool,
     pub(super) deleted: bool,
     pub(super) version: u64,
+    pub(super) needs: Needs,
     /// Change it at will; [`Slots::flush`] writes it.
     pub(super) lane: Lane,
     /// What the file has: the lane, and whether it is there to be claimed from.
-    stored: (Lane, bool),
+    stored: (Lane, Open),
     /// How many more of its deliveries this call may lease.
     pub(super) room: Option<u32>,
     webhook: Option<Arc<Webhook>>,
 }
 
+/// Whether a webhook needs a holder.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    Nothing,
+    Holder,
+    /// And that its events keep their order.
+    Order,
+}
+
+impl Needs {
+    pub(super) fn of(webhook: &Webhook) -> Self {
+        match (webhook.needs_holder(), webhook.is_ordered()) {
+            (false, _) => Self::Nothing,
+            (true, false) => Self::Holder,
+            (true, true) => Self::Order,
+        }
+    }
+
+    pub(super) fn number(self) -> i64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Holder => 1,
+            Self::Order => 2,
+        }
+    }
+
+    pub(super) fn from_number(number: i64) -> Self {
+        match number {
+            0 => Self::Nothing,
+            1 => Self::Holder,
+            _ => Self::Order,
+        }
+    }
+}
+
+/// To whom a lane is there to be claimed from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Open {
+    Nobody,
+    Anybody,
+    Holders,
+}
+
+impl Open {
+    pub(super) fn of(enabled: bool, needs: Needs) -> Self {
+        match (enabled, needs) {
+            (false, _) => Self::Nobody,
+            (true, Needs::Nothing) => Self::Anybody,
+            (true, _) => Self::Holders,
+        }
+    }
+}
+
 impl Slot {
+    pub(super) fn open(&self) -> Open {
+        Open::of(self.enabled && !self.deleted, self.needs)
+    }
+
     /// It became another, which is stored already.
     pub(super) fn replace(&mut self, webhook: Arc<Webhook>) {
         self.enabled = webhook.is_enabled();
         self.version = webhook.version();
+        self.needs = Needs::of(&webhook);
         self.webhook = Some(webhook);
     }
 }
@@ -48,7 +108,7 @@ pub(super) struct Slots<'db> {
 }
 
 const SELECT: &str = "SELECT key, id, enabled, version, ended IS NOT NULL, next_due, \
-    paused_until, failing_since FROM tidings_webhook WHERE key = ?1";
+    paused_until, failing_since, needs, holder, held_until FROM tidings_webhook WHERE key = ?1";
 
 impl<'db> Slots<'db> {
     pub(super) fn new(conn: &'db Connection, cache: &'db mut Cache) -> Step<Self> {
@@ -108,7 +168,7 @@ impl<'db> Slots<'db> {
     /// Writes the lanes that were changed.
     pub(super) fn flush(&mut self) -> Step<()> {
         for slot in self.slots.values_mut() {
-            let now = (slot.lane, slot.enabled && !slot.deleted);
+            let now = (slot.lane, slot.open());
             if now != slot.stored {
                 write_lane(self.conn, slot.key, now.0, now.1)?;
                 slot.stored = now;
@@ -120,31 +180,43 @@ impl<'db> Slots<'db> {
 
 fn slot(row: &Row<'_>) -> Step<Slot> {
     let moment = |column| Ok::<_, Fault>(row.get::<_, Option<i64>>(column)?.map(rows::time));
-    let lane = Lane { next_due: moment(5)?, paused_until: moment(6)?, failing_since: moment(7)? };
+    let lane = Lane {
+        next_due: moment(5)?,
+        paused_until: moment(6)?,
+        failing_since: moment(7)?,
+        holder: row.get::<_, Option<[u8; 16]>>(9)?.map(|id| Uuid::from_bytes(id).into()),
+        held_until: moment(10)?,
+    };
     let (enabled, deleted) = (row.get(2)?, row.get(4)?);
+    let needs = Needs::from_number(row.get(8)?);
     Ok(Slot {
         key: row.get(0)?,
         id: rows::uuid(row, 1)?.into(),
         enabled,
         version: row.get::<_, i64>(3)?.cast_unsigned(),
         deleted,
+        needs,
         lane,
-        stored: (lane, enabled && !deleted),
+        stored: (lane, Open::of(enabled && !deleted, needs)),
         room: None,
         webhook: None,
     })
 }
 
-/// Writes a lane. `open` says whether it is there to be claimed from: its webhook is enabled.
-pub(super) fn write_lane(conn: &Connection, key: i64, lane: Lane, open: bool) -> Step<()> {
+/// Writes a lane.
+pub(super) fn write_lane(conn: &Connection, key: i64, lane: Lane, open: Open) -> Step<()> {
     let sql = "UPDATE tidings_webhook SET next_due = ?2, paused_until = ?3, failing_since = ?4, \
-               ready = ?5 WHERE key = ?1";
+               ready = ?5, holder = ?6, held_until = ?7, free = ?8 WHERE key = ?1";
+    let holder = lane.holder.map(DispatcherId::uuid);
     conn.prepare_cached(sql)?.execute(params![
         key,
         lane.next_due.map(rows::millis),
         lane.paused_until.map(rows::millis),
         lane.failing_since.map(rows::millis),
-        lane.ready_at().filter(|_| open).map(rows::millis),
+        lane.ready_at().filter(|_| open == Open::Anybody).map(rows::millis),
+        holder.as_ref().map(|holder| holder.as_bytes().as_slice()),
+        lane.held_until.map(rows::millis),
+        lane.free_at().filter(|_| open == Open::Holders).map(rows::millis),
     ])?;
     Ok(())
 }

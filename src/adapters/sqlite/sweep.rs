@@ -1,9 +1,13 @@
 //! Housekeeping, a bounded step at a time.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, Params, params};
 
 use super::fault::Step;
+use super::order;
 use super::rows::{self, Kept, UPDATE_DELIVERY, delivery_columns};
+use super::slots::Slots;
 use super::writer::{Db, Memory};
 use crate::ground::delivery::State;
 use crate::ground::id::{DeliveryId, EventId};
@@ -20,8 +24,11 @@ pub(super) fn sweep(db: &mut Db, sweep: &Sweep) -> Step<Swept> {
     let (conn, memory) = (&db.conn, &mut db.memory);
     let now = to_millis(sweep.now);
     let limit = i64::try_from(sweep.limit).unwrap_or(i64::MAX);
-    let expired = expire(conn, sweep, now, limit)?;
-    let cancelled = cancel(conn, now, limit)?;
+    let mut slots = Slots::new(conn, &mut memory.webhooks)?;
+    let expired = expire(conn, &mut slots, sweep, now, limit)?;
+    let cancelled = cancel(conn, &mut slots, now, limit)?;
+    slots.flush()?;
+    drop(slots);
     let (pruned, unpruned) = prune(conn, memory, sweep, limit)?;
     let spans = spans(conn, limit)?;
     tombstones(conn, memory, limit)?;
@@ -30,19 +37,25 @@ pub(super) fn sweep(db: &mut Db, sweep: &Sweep) -> Step<Swept> {
 }
 
 /// What waited for too long ends. The lanes keep their bounds: the next claim finds the true ones.
-fn expire(conn: &Connection, sweep: &Sweep, now: Timestamp, limit: i64) -> Step<usize> {
+fn expire(
+    conn: &Connection,
+    slots: &mut Slots<'_>,
+    sweep: &Sweep,
+    now: Timestamp,
+    limit: i64,
+) -> Step<usize> {
     let sql = concat!(
         "SELECT ",
         delivery_columns!(),
-        " FROM tidings_delivery d WHERE d.state = 0 AND d.published < ?1 \
+        " FROM tidings_delivery d WHERE d.state <= 0 AND d.published < ?1 \
          ORDER BY d.published LIMIT ?2"
     );
     let before = rows::millis(to_millis(sweep.expire_before));
-    end(conn, sql, params![before, limit], State::Expired { at: now })
+    end(conn, slots, sql, params![before, limit], State::Expired { at: now })
 }
 
 /// What waits for webhooks that were deleted ends.
-fn cancel(conn: &Connection, now: Timestamp, limit: i64) -> Step<usize> {
+fn cancel(conn: &Connection, slots: &mut Slots<'_>, now: Timestamp, limit: i64) -> Step<usize> {
     let sql = "SELECT key FROM tidings_webhook WHERE ended IS NOT NULL AND next_due IS NOT NULL \
                LIMIT ?1";
     let deleted: Vec<i64> = conn
@@ -51,37 +64,58 @@ fn cancel(conn: &Connection, now: Timestamp, limit: i64) -> Step<usize> {
         .collect::<Result<_, _>>()?;
     let mut cancelled = 0;
     for key in deleted {
-        let sql = concat!(
+        let parked = concat!(
+            "SELECT ",
+            delivery_columns!(),
+            " FROM tidings_delivery d WHERE d.webhook = ?1 AND d.order_key IS NOT NULL \
+             AND d.state < 2 AND d.state = -1 LIMIT ?2"
+        );
+        let waiting = concat!(
             "SELECT ",
             delivery_columns!(),
             " FROM tidings_delivery d WHERE d.webhook = ?1 AND d.state = 0 LIMIT ?2"
         );
-        let left = limit - i64::try_from(cancelled).unwrap_or(limit);
-        let some = end(conn, sql, params![key, left], State::Cancelled { at: now })?;
-        cancelled += some;
-        if i64::try_from(some).is_ok_and(|some| some >= left) {
-            break;
+        // First those behind, or each end would put one of them back into the lane.
+        for sql in [parked, waiting] {
+            let left = limit - i64::try_from(cancelled).unwrap_or(limit);
+            let some = end(conn, slots, sql, params![key, left], State::Cancelled { at: now })?;
+            cancelled += some;
+            if i64::try_from(some).is_ok_and(|some| some >= left) {
+                return Ok(cancelled);
+            }
         }
-        let sql = "UPDATE tidings_webhook SET next_due = NULL WHERE key = ?1";
-        conn.prepare_cached(sql)?.execute([key])?;
+        slots.get(key)?.lane.next_due = None;
     }
     Ok(cancelled)
 }
 
 /// Ends the waiting deliveries that a query finds.
-fn end(conn: &Connection, sql: &'static str, values: impl Params, state: State) -> Step<usize> {
+fn end(
+    conn: &Connection,
+    slots: &mut Slots<'_>,
+    sql: &'static str,
+    values: impl Params,
+    state: State,
+) -> Step<usize> {
     let mut found = Vec::new();
     let mut select = conn.prepare_cached(sql)?;
     let mut waiting = select.query(values)?;
     while let Some(row) = waiting.next()? {
-        found.push(Kept::read(row, 0)?.bare());
+        found.push(Kept::read(row, 0)?);
     }
+    let count = found.len();
     let mut update = conn.prepare_cached(UPDATE_DELIVERY)?;
-    for delivery in &mut found {
+    let mut ended = BTreeSet::new();
+    for kept in found {
+        ended.extend(kept.key.map(|key| (kept.webhook, key)));
+        let mut delivery = kept.bare();
         delivery.state = state;
-        rows::update(&mut update, delivery)?;
+        rows::update(&mut update, &delivery)?;
     }
-    Ok(found.len())
+    for (webhook, key) in ended {
+        order::follow(conn, slots, webhook, key)?;
+    }
+    Ok(count)
 }
 
 /// Removes old events of which nothing is left to do. Says how many, and whether there is more to

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::fault::Step;
+use super::fault::{Fault, Step};
+use super::order;
 use super::rows;
-use super::slots::{self, Slots};
+use super::slots::{self, Needs, Slots};
 use super::writer::Db;
 use crate::ground::id::WebhookId;
 use crate::ground::time::Timestamp;
@@ -17,9 +18,11 @@ use crate::ground::webhook::{DisabledReason, Webhook};
 struct Place {
     key: i64,
     version: u64,
-    enabled: bool,
     deleted: bool,
 }
+
+/// What stands for the status of a webhook whose record cannot be read.
+const UNREADABLE: DisabledReason = DisabledReason::Person;
 
 /// Inserts a webhook, or replaces the one with its version.
 pub(super) fn put(db: &mut Db, webhook: &Webhook, now: Timestamp) -> Step<Webhook> {
@@ -33,15 +36,21 @@ pub(super) fn put(db: &mut Db, webhook: &Webhook, now: Timestamp) -> Step<Webhoo
         insert(conn, &stored)?;
         return Ok(stored);
     };
-    replace(conn, place.key, &stored)?;
-    if place.enabled != stored.is_enabled() {
-        let mut slots = Slots::new(conn, &mut memory.webhooks)?;
-        let slot = slots.get(place.key)?;
-        if stored.is_enabled() {
-            slot.lane.enable(now);
-        }
-        slots::write_lane(conn, place.key, slot.lane, stored.is_enabled())?;
+    let mut slots = Slots::new(conn, &mut memory.webhooks)?;
+    let slot = slots.get(place.key)?;
+    let was_ordered = slot.needs == Needs::Order;
+    match slots::load(conn, place.key) {
+        Ok(before) => slot.lane.replaced(&before, &stored, now),
+        // It could not be read, so it was treated as if it were disabled.
+        Err(Fault::Said(_)) => slot.lane.replaced(&stored.disable(UNREADABLE), &stored, now),
+        Err(fault) => return Err(fault),
     }
+    slot.replace(Arc::new(stored.clone()));
+    replace(conn, place.key, &stored)?;
+    if was_ordered && !stored.is_ordered() {
+        order::forget(conn, slot)?;
+    }
+    slots.flush()?;
     Ok(stored)
 }
 
@@ -67,7 +76,8 @@ pub(super) fn delete(db: &mut Db, id: WebhookId) -> Step<bool> {
         return Ok(false);
     };
     hold(conn, key, None)?;
-    let sql = "UPDATE tidings_webhook SET ended = ?2, enabled = 0, ready = NULL WHERE key = ?1";
+    let sql = "UPDATE tidings_webhook SET ended = ?2, enabled = 0, ready = NULL, holder = NULL, \
+               free = NULL WHERE key = ?1";
     conn.prepare_cached(sql)?.execute([key, last(conn)?])?;
     // With its secrets.
     let sql = "DELETE FROM tidings_registration WHERE webhook = ?1";
@@ -76,22 +86,17 @@ pub(super) fn delete(db: &mut Db, id: WebhookId) -> Step<bool> {
 }
 
 fn place(conn: &Connection, id: WebhookId) -> Step<Option<Place>> {
-    let sql = "SELECT key, version, enabled, ended IS NOT NULL FROM tidings_webhook WHERE id = ?1";
+    let sql = "SELECT key, version, ended IS NOT NULL FROM tidings_webhook WHERE id = ?1";
     let place = conn.prepare_cached(sql)?.query_row([id.uuid().as_bytes().as_slice()], |row| {
         let version: i64 = row.get(1)?;
-        Ok(Place {
-            key: row.get(0)?,
-            version: version.cast_unsigned(),
-            enabled: row.get(2)?,
-            deleted: row.get(3)?,
-        })
+        Ok(Place { key: row.get(0)?, version: version.cast_unsigned(), deleted: row.get(2)? })
     });
     Ok(place.optional()?)
 }
 
 fn insert(conn: &Connection, stored: &Webhook) -> Step<()> {
-    let sql = "INSERT INTO tidings_webhook (id, account, mode, enabled, version) \
-               VALUES (?1, ?2, ?3, ?4, ?5)";
+    let sql = "INSERT INTO tidings_webhook (id, account, mode, enabled, version, needs) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let id = stored.id().uuid();
     conn.prepare_cached(sql)?.execute(params![
         id.as_bytes().as_slice(),
@@ -99,6 +104,7 @@ fn insert(conn: &Connection, stored: &Webhook) -> Step<()> {
         rows::mode(stored.mode()),
         i64::from(stored.is_enabled()),
         stored.version().cast_signed(),
+        Needs::of(stored).number(),
     ])?;
     let key = conn.last_insert_rowid();
     let sql = "INSERT INTO tidings_registration (webhook, search, record) VALUES (?1, ?2, ?3)";
@@ -108,9 +114,10 @@ fn insert(conn: &Connection, stored: &Webhook) -> Step<()> {
 
 /// Writes a webhook in the place of the one before it; its filters end and begin to hold.
 fn replace(conn: &Connection, key: i64, stored: &Webhook) -> Step<()> {
-    let sql = "UPDATE tidings_webhook SET enabled = ?2, version = ?3 WHERE key = ?1";
+    let sql = "UPDATE tidings_webhook SET enabled = ?2, version = ?3, needs = ?4 WHERE key = ?1";
     let enabled = i64::from(stored.is_enabled());
-    conn.prepare_cached(sql)?.execute([key, enabled, stored.version().cast_signed()])?;
+    let (version, needs) = (stored.version().cast_signed(), Needs::of(stored).number());
+    conn.prepare_cached(sql)?.execute([key, enabled, version, needs])?;
     let sql = "UPDATE tidings_registration SET search = ?2, record = ?3 WHERE webhook = ?1";
     conn.prepare_cached(sql)?.execute(params![key, search(stored), stored.to_stored()?])?;
     hold(conn, key, Some(stored))

@@ -74,6 +74,9 @@ impl Running {
         for (outgoing, answer) in batch.into_iter().zip(answers) {
             self.permits.release(outgoing.leased.webhook.id());
             self.turns.room(now);
+            if self.holds.follows(&outgoing.leased.webhook, &self.permits, Instant::now()) {
+                self.turns.waiting_at(now);
+            }
             let transition = &outgoing.settlement.transition;
             if let Next::Waiting { due } = transition.next {
                 let due = match transition.lane {

@@ -13,7 +13,8 @@ CREATE TABLE {s}.event (
     created bigint NOT NULL,
     published bigint NOT NULL,
     digest bytea NOT NULL CHECK (octet_length(digest) = 32),
-    payload text NOT NULL
+    payload text NOT NULL,
+    order_key text                      -- what the host said that it is about
 );
 ALTER SEQUENCE {s}.event_seq OWNED BY {s}.event.seq;
 -- For listings. A host without tenants does without it: all its events are in one account.
@@ -48,10 +49,17 @@ CREATE TABLE {s}.webhook (
     next_due bigint,
     paused_until bigint,
     failing_since bigint,
-    ready bigint                        -- Lane::ready_at while it is enabled
+    ready bigint,                       -- Lane::ready_at while it is enabled and needs no holder
+    needs smallint NOT NULL DEFAULT 0,  -- 0 nothing, 1 a holder, 2 and order
+    holder uuid,
+    held_until bigint,
+    free bigint                         -- Lane::free_at while it is enabled and needs a holder
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX webhook_ready ON {s}.webhook (ready, key) WHERE ready IS NOT NULL;
+CREATE INDEX webhook_free ON {s}.webhook (free, key) WHERE free IS NOT NULL;
+CREATE INDEX webhook_holder ON {s}.webhook (holder) WHERE holder IS NOT NULL;
+CREATE INDEX webhook_ordered ON {s}.webhook (account) WHERE needs = 2;
 CREATE INDEX webhook_account ON {s}.webhook (account, id);
 CREATE INDEX webhook_ended ON {s}.webhook (ended, key) WHERE ended IS NOT NULL;
 
@@ -96,10 +104,14 @@ CREATE TABLE {s}.waiting (
     interruptions integer NOT NULL,
     lapsed boolean NOT NULL,
     due bigint NOT NULL,
-    settled_by uuid                     -- the dispatcher that settled it last
+    settled_by uuid,                    -- the dispatcher that settled it last
+    order_key bigint,                   -- where it has its place in an order
+    parked boolean NOT NULL DEFAULT false   -- it stands behind another of its key, out of its lane
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 10000,
     autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX waiting_lane ON {s}.waiting (webhook, due);
+CREATE INDEX waiting_lane ON {s}.waiting (webhook, parked, due);
+-- Of each key the first goes first. The number of the event is its place.
+CREATE INDEX waiting_order ON {s}.waiting (webhook, order_key, event) WHERE order_key IS NOT NULL;
 CREATE INDEX waiting_age ON {s}.waiting (published);
 
 -- It is being sent. There are never more than all dispatchers may have in flight.
@@ -114,9 +126,12 @@ CREATE TABLE {s}.leased (
     interruptions integer NOT NULL,
     lapsed boolean NOT NULL,
     holder uuid NOT NULL,
-    ticket bigint NOT NULL
+    ticket bigint NOT NULL,
+    order_key bigint
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
     autovacuum_vacuum_cost_delay = 0);
+
+CREATE INDEX leased_order ON {s}.leased (webhook, order_key, event) WHERE order_key IS NOT NULL;
 
 -- Nothing will happen to it any more. With its last attempt, if that ended it: most deliveries have
 -- one attempt for good, and this saves them a row.
@@ -165,19 +180,20 @@ CREATE VIEW {s}.delivery AS
     SELECT id, event, webhook, cause, published, 0::smallint AS state, due AS at, NULL::bigint AS ticket,
         attempt, failures, interruptions, lapsed, settled_by AS holder, NULL::bigint AS started,
         NULL::bigint AS latency, NULL::integer AS status, NULL::bigint AS retry_after,
-        NULL::text AS failure, NULL::bytea AS response, NULL::boolean AS truncated, NULL::text AS error
+        NULL::text AS failure, NULL::bytea AS response, NULL::boolean AS truncated,
+        NULL::text AS error, order_key
     FROM {s}.waiting
     UNION ALL
     SELECT id, event, webhook, cause, published, 1::smallint, NULL::bigint, ticket,
         attempt, failures, interruptions, lapsed, holder, NULL::bigint,
         NULL::bigint, NULL::integer, NULL::bigint,
-        NULL::text, NULL::bytea, NULL::boolean, NULL::text
+        NULL::text, NULL::bytea, NULL::boolean, NULL::text, order_key
     FROM {s}.leased
     UNION ALL
     SELECT id, event, webhook, cause, published, state, at, NULL::bigint,
         attempt, failures, interruptions, lapsed, settled_by, started,
         latency, status, retry_after,
-        failure, response, truncated, error
+        failure, response, truncated, error, NULL::bigint
     FROM {s}.ended;
 
 CREATE TABLE {s}.dispatcher (

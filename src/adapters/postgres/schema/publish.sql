@@ -1,6 +1,6 @@
 -- Publishing in a transaction of the host's own, with any driver: one statement, one text, one row
 -- back for each event. `events` is a JSON array of objects {id, account, mode, type, created, digest,
--- payload}; the answers are stored, duplicate or conflict, in the order of the events. If one is a
+-- payload, key}; the answers are stored, duplicate or conflict, in the order of the events. If one is a
 -- conflict, nothing of the call is kept; the transaction goes on either way.
 CREATE FUNCTION {s}.publish(events text) RETURNS SETOF text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -11,11 +11,13 @@ BEGIN
     -- So that the transaction has its number before its events have theirs.
     PERFORM pg_current_xact_id();
     WITH new AS (
-        INSERT INTO {s}.event (id, account, mode, type, created, published, digest, payload)
+        INSERT INTO {s}.event (id, account, mode, type, created, published, digest, payload,
+            order_key)
         SELECT n.id, n.account, n.mode, n.type, n.created,
-            (extract(epoch FROM clock_timestamp()) * 1000)::bigint, decode(n.digest, 'hex'), n.payload
+            (extract(epoch FROM clock_timestamp()) * 1000)::bigint, decode(n.digest, 'hex'), n.payload,
+            n.key
         FROM json_to_recordset(events::json) AS n(id uuid, account text, mode boolean, type text,
-            created bigint, digest text, payload text)
+            created bigint, digest text, payload text, key text)
         ON CONFLICT (id) DO NOTHING
         RETURNING seq, account
     ), marks AS (
@@ -33,7 +35,9 @@ BEGIN
             row_number() OVER (PARTITION BY (o.value->>'id')::uuid ORDER BY o.place) = 1 AS first
         FROM json_array_elements(events::json) WITH ORDINALITY AS o(value, place)
     ) n
-    JOIN {s}.event e ON e.id = n.id;
+    -- One look-up for each, whatever the table's statistics were when this was planned: a session that
+    -- began with an empty table would read all of it otherwise, until somebody analyses it.
+    CROSS JOIN LATERAL (SELECT seq, digest FROM {s}.event WHERE event.id = n.id OFFSET 0) e;
     IF 'conflict' = ANY (answers) AND fresh IS NOT NULL THEN
         DELETE FROM {s}.mark m USING {s}.event e
             WHERE e.seq = ANY (fresh) AND m.account = e.account AND m.seq = e.seq;

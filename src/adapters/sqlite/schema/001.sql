@@ -12,7 +12,8 @@ CREATE TABLE tidings_event (
     created INTEGER NOT NULL,
     published INTEGER NOT NULL,
     digest BLOB NOT NULL CHECK (typeof(digest) = 'blob' AND length(digest) = 32),
-    payload TEXT NOT NULL
+    payload TEXT NOT NULL,
+    order_key TEXT                      -- what the host said that it is about
 );
 -- For listings. A host without tenants does without it: all its events are in one account.
 CREATE INDEX tidings_event_account ON tidings_event (account) WHERE account <> 'default';
@@ -30,12 +31,14 @@ CREATE TABLE tidings_mark (
 -- are born by one statement, and an id that comes again changes nothing. This crate writes both
 -- tables itself; a trigger on the table would cost each publish a third more.
 CREATE VIEW tidings_publish AS
-    SELECT id, account, mode, type, created, published, digest, payload FROM tidings_event;
+    SELECT id, account, mode, type, created, published, digest, payload, order_key
+    FROM tidings_event;
 CREATE TRIGGER tidings_publish_insert INSTEAD OF INSERT ON tidings_publish
 BEGIN
-    INSERT INTO tidings_event (id, account, mode, type, created, published, digest, payload)
+    INSERT INTO tidings_event
+        (id, account, mode, type, created, published, digest, payload, order_key)
     SELECT NEW.id, NEW.account, NEW.mode, NEW.type, NEW.created, NEW.published, NEW.digest,
-        NEW.payload
+        NEW.payload, NEW.order_key
     WHERE NOT EXISTS (SELECT 1 FROM tidings_event WHERE id = NEW.id);
     INSERT INTO tidings_mark (account, seq) SELECT NEW.account, last_insert_rowid()
     WHERE changes() > 0;
@@ -53,9 +56,15 @@ CREATE TABLE tidings_webhook (
     next_due INTEGER,
     paused_until INTEGER,
     failing_since INTEGER,
-    ready INTEGER                       -- Lane::ready_at while it is enabled
+    ready INTEGER,                      -- Lane::ready_at while it is enabled and needs no holder
+    needs INTEGER NOT NULL,             -- 0 no holder, 1 a holder, 2 a holder and order
+    holder BLOB,
+    held_until INTEGER,
+    free INTEGER                        -- Lane::free_at while it is enabled and needs a holder
 );
 CREATE INDEX tidings_webhook_ready ON tidings_webhook (ready) WHERE ready IS NOT NULL;
+CREATE INDEX tidings_webhook_free ON tidings_webhook (free) WHERE free IS NOT NULL;
+CREATE INDEX tidings_webhook_holder ON tidings_webhook (holder) WHERE holder IS NOT NULL;
 CREATE INDEX tidings_webhook_account ON tidings_webhook (account, id);
 CREATE INDEX tidings_webhook_ended ON tidings_webhook (ended) WHERE ended IS NOT NULL;
 
@@ -87,19 +96,24 @@ CREATE TABLE tidings_delivery (
     webhook INTEGER NOT NULL,
     cause BLOB,                         -- null for routed ones
     published INTEGER NOT NULL,
-    state INTEGER NOT NULL,             -- 0 waiting, 1 leased, 2 delivered, 3 exhausted, 4 expired, 5 cancelled
+    state INTEGER NOT NULL,             -- 0 waiting, 1 leased, 2 delivered, 3 exhausted, 4 expired, 5 cancelled;
+                                        -- -1 waiting, and found to stand behind another of its key
     at INTEGER,                         -- when it is due, or when it ended
     ticket INTEGER,                     -- of the lease
     attempt INTEGER NOT NULL,
     failures INTEGER NOT NULL,
     interruptions INTEGER NOT NULL,
     lapsed INTEGER NOT NULL,
-    holder BLOB                         -- the dispatcher that leases it, or that settled it last
+    holder BLOB,                        -- the dispatcher that leases it, or that settled it last
+    order_key INTEGER                   -- where it has its place in an order
 ) WITHOUT ROWID;
 CREATE INDEX tidings_delivery_webhook ON tidings_delivery (webhook);
 CREATE INDEX tidings_delivery_waiting ON tidings_delivery (webhook, at) WHERE state = 0;
-CREATE INDEX tidings_delivery_age ON tidings_delivery (published) WHERE state = 0;
+CREATE INDEX tidings_delivery_age ON tidings_delivery (published) WHERE state <= 0;
 CREATE INDEX tidings_delivery_leased ON tidings_delivery (holder, ticket) WHERE state = 1;
+-- Of each key the first goes first. The number of the event is its place.
+CREATE INDEX tidings_delivery_order ON tidings_delivery (webhook, order_key, event)
+    WHERE order_key IS NOT NULL AND state < 2;
 
 CREATE TABLE tidings_attempt (
     delivery BLOB NOT NULL,

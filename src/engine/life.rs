@@ -1,0 +1,70 @@
+//! Life: how long the storage takes this dispatcher for alive, as far as it can know.
+//!
+//! Two clocks count, and the one that says that more time has passed is believed: the monotonic one
+//! stands still while the machine is suspended, the other one may be set back. A process that was
+//! stopped for longer than its lease so finds itself dead when it wakes.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::ground::time::{Timestamp, between};
+
+/// The last sign of life that the storage acknowledged.
+#[derive(Debug, Default)]
+pub(super) struct Life(Mutex<Option<Sign>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Sign {
+    begun: Instant,
+    time: Timestamp,
+    lease: Duration,
+}
+
+impl Life {
+    /// The storage heard a sign of life that was begun at this moment.
+    pub(super) fn renew(&self, begun: Instant, time: Timestamp, lease: Duration) {
+        *self.sign() = Some(Sign { begun, time, lease });
+    }
+
+    /// Whether leases and holds still last.
+    pub(super) fn lasts(&self, instant: Instant, time: Timestamp) -> bool {
+        self.sign().is_some_and(|sign| {
+            let elapsed = instant.saturating_duration_since(sign.begun);
+            elapsed.max(between(sign.time, time)) < sign.lease
+        })
+    }
+
+    fn sign(&self) -> MutexGuard<'_, Option<Sign>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::time::after;
+
+    /// Lets either clock run alone, and the other one be set back.
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_that_runs_faster_counts() {
+        let (instant, time) =
+            (Instant::now(), after(Timestamp::UNIX_EPOCH, Duration::from_secs(99)));
+        let life = Life::default();
+        assert!(!life.lasts(instant, time), "there was no sign yet");
+        life.renew(instant, time, Duration::from_secs(30));
+        let earlier = Timestamp::UNIX_EPOCH;
+        for (ticked, now, lasts) in [
+            (0, time, true),
+            (29, after(time, Duration::from_secs(29)), true),
+            (30, time, false),
+            (30, earlier, false),
+            (0, after(time, Duration::from_secs(30)), false),
+            (29, earlier, true),
+        ] {
+            let then = instant + Duration::from_secs(ticked);
+            assert_eq!(life.lasts(then, now), lasts, "{ticked} s, {now}");
+        }
+    }
+}

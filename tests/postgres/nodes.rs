@@ -1,0 +1,164 @@
+//! What one process learns of another: by LISTEN and NOTIFY, by polling, behind a pooler.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidings::storage::conformance;
+use tidings::storage::{PostgresOptions, PostgresStorage, Storage};
+use tidings::{Account, DispatcherOptions};
+
+use crate::cluster::Cluster;
+use crate::kit::{PATIENCE, Receiver, Running, event, register, tidings_with};
+
+fn options() -> PostgresOptions {
+    PostgresOptions::default().connections(3)
+}
+
+/// Publishes through one storage while a dispatcher that hardly ever polls runs over another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: tests/run"]
+async fn a_publish_wakes_the_other_nodes() {
+    let cluster = Cluster::shared();
+    let url = cluster.new_database();
+    let (here, there) = (tidings_with(&url, options()).await, tidings_with(&url, options()).await);
+    register(&here, Account::default(), "one", &["order.*"]).await;
+    let receiver = Arc::new(Receiver::default());
+    let rarely = DispatcherOptions::default().poll(PATIENCE * 10);
+    let running = Running::start(&there, &receiver, rarely);
+    for number in 0..20 {
+        here.publish(&event(&here, Account::default(), "order.paid", number)).await.unwrap();
+        // No poll comes to its help.
+        receiver.wait_for(number + 1).await;
+    }
+    // The connection that listens is cut; it comes back, and looks for what it missed.
+    let database = url.rsplit('/').next().unwrap();
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+               WHERE query LIKE 'LISTEN%' OR query LIKE 'NOTIFY%'";
+    assert!(cluster.sql(database, cut)[0][0].parse::<u32>().unwrap() >= 1);
+    for number in 20..40 {
+        here.publish(&event(&here, Account::default(), "order.paid", number)).await.unwrap();
+    }
+    receiver.wait_for(40).await;
+    running.stop().await;
+}
+
+/// The same with announcements switched off: polling finds it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: tests/run"]
+async fn without_announcements_polling_finds_the_work() {
+    let cluster = Cluster::shared();
+    let url = cluster.new_database();
+    let silent = || options().announce(false);
+    let (here, there) = (tidings_with(&url, silent()).await, tidings_with(&url, silent()).await);
+    register(&here, Account::default(), "one", &["order.*"]).await;
+    let receiver = Arc::new(Receiver::default());
+    let often = DispatcherOptions::default().poll(Duration::from_millis(20));
+    let running = Running::start(&there, &receiver, often);
+    for number in 0..20 {
+        here.publish(&event(&here, Account::default(), "order.paid", number)).await.unwrap();
+    }
+    receiver.wait_for(20).await;
+    running.stop().await;
+    let database = url.rsplit('/').next().unwrap();
+    let listening = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' \
+                     AND datname = current_database()";
+    assert_eq!(cluster.sql(database, listening)[0][0], "0");
+}
+
+/// PgBouncer in transaction mode before a database.
+struct Pooler {
+    child: Child,
+    _folder: tempfile::TempDir,
+    port: u16,
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Pooler {
+    fn start(cluster: &Cluster) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let users = folder.path().join("users");
+        std::fs::write(&users, "\"postgres\" \"\"\n").unwrap();
+        let path = folder.path().join("pgbouncer.ini");
+        let ini = format!(
+            "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+             listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {}\n\
+             pool_mode = transaction\ndefault_pool_size = 4\nmax_client_conn = 1000\n",
+            cluster.port(),
+            users.display()
+        );
+        std::fs::write(&path, ini).unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "PATH=$PATH:/usr/sbin exec pgbouncer \"$@\"", "sh"]);
+        // It refuses to run as root; its files must be readable then.
+        if std::fs::metadata("/proc/self")
+            .is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+        {
+            command.args(["-u", "postgres"]);
+            for path in [folder.path(), &users, &path] {
+                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+                std::fs::set_permissions(path, mode).unwrap();
+            }
+        }
+        let child = command
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("pgbouncer: tests/run installs it");
+        let pooler = Self { child, _folder: folder, port };
+        let end = std::time::Instant::now() + PATIENCE;
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(std::time::Instant::now() < end, "pgbouncer does not answer");
+            std::thread::yield_now();
+        }
+        pooler
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+}
+
+/// Runs the conformance suite through PgBouncer in transaction mode, and wakes a node behind it over
+/// a direct connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: tests/run"]
+async fn it_works_behind_a_pooler() {
+    let cluster = Cluster::shared();
+    let direct = cluster.new_database();
+    let pooler = Pooler::start(cluster);
+    let url = pooler.url(direct.rsplit('/').next().unwrap());
+    // Many connections over few of the server: whatever outlives a transaction would show.
+    let options = || PostgresOptions::default().connections(8).pooler(true);
+    for (number, case) in conformance::cases().into_iter().enumerate() {
+        if case.topic() == "scale" {
+            continue;
+        }
+        let schema = format!("case_{number}");
+        let store = PostgresStorage::connect_with(&url, options().schema(schema)).await.unwrap();
+        case.run(Arc::new(store) as Arc<dyn Storage>).await;
+    }
+    let tidings = tidings_with(&url, options().listen_url(&direct)).await;
+    let other = tidings_with(&url, options().listen_url(&direct)).await;
+    register(&tidings, Account::default(), "one", &["order.*"]).await;
+    let receiver = Arc::new(Receiver::default());
+    let rarely = DispatcherOptions::default().poll(PATIENCE * 10);
+    let running = Running::start(&other, &receiver, rarely);
+    for number in 0..200 {
+        tidings.publish(&event(&tidings, Account::default(), "order.paid", number)).await.unwrap();
+    }
+    receiver.wait_for(200).await;
+    assert_eq!(receiver.duplicates(), 0);
+    running.stop().await;
+}
