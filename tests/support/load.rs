@@ -6,7 +6,8 @@ use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidings::storage::Storage;
+use tidings::storage::{Storage, Sweep};
+use tidings::time::before;
 use tidings::{Change, Event, Registration, Tidings};
 
 use super::worker::Worker;
@@ -91,6 +92,37 @@ impl Load {
     }
 }
 
+/// What sweeping everything old came to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Swept {
+    /// Events that were removed.
+    pub(crate) pruned: usize,
+    /// How long each step took, and held its locks at most.
+    pub(crate) steps: Vec<Duration>,
+}
+
+/// Sweeps as the dispatcher does, until nothing is older than a day.
+pub(crate) async fn sweep_all(storage: Arc<dyn Storage>) -> Swept {
+    let mut done = Swept::default();
+    loop {
+        let step = Instant::now();
+        let swept = storage.sweep(&sweep(tidings::policy::SWEEP_ROWS)).await.expect("a sweep");
+        done.steps.push(step.elapsed());
+        done.pruned += swept.pruned;
+        if !swept.more {
+            return done;
+        }
+        // Room for other work between steps.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn sweep(limit: usize) -> Sweep {
+    let now = super::worker::now();
+    let day = Duration::from_secs(86_400);
+    Sweep { now, limit, expire_before: before(now, 40 * day), prune_before: before(now, day) }
+}
+
 /// Makes every call of a PostgreSQL storage several times, so that prepared statements come to their
 /// later plans too, and answers with the statements, the hungriest first.
 #[cfg(feature = "postgres")]
@@ -147,15 +179,12 @@ async fn work(load: &Load) {
 
 /// What people do: listings' first pages, redeliveries, edits, housekeeping.
 async fn manage(load: &Load) {
-    use tidings::storage::Sweep;
-    use tidings::time::before;
     use tidings::{
         Confirmation, DeliveryQuery, Edit, EventQuery, PageRequest, StateKind, WebhookQuery,
     };
 
     let (tidings, first) = (&load.tidings, PageRequest::default());
     for _ in 0..7 {
-        let now = super::worker::now();
         let webhooks = tidings.webhooks(&WebhookQuery::default(), &first).await.expect("a page");
         let events = tidings.events(&EventQuery::default(), &first).await.expect("a page");
         let (webhook, event) = (webhooks.items[0].id(), events.items[0].id());
@@ -174,12 +203,6 @@ async fn manage(load: &Load) {
         tidings.edit(webhook, None, Edit::default()).await.expect("an edit");
         tidings.disable(webhook, &Confirmation::new("test", "test")).await.expect("a change");
         tidings.enable(webhook).await.expect("a change");
-        let sweep = Sweep {
-            now,
-            limit: 100,
-            expire_before: before(now, Duration::from_secs(40 * 86_400)),
-            prune_before: before(now, Duration::from_secs(86_400)),
-        };
-        tidings.storage().sweep(&sweep).await.expect("a sweep");
+        tidings.storage().sweep(&sweep(100)).await.expect("a sweep");
     }
 }

@@ -52,6 +52,8 @@ impl Worker {
             each: 64,
             busy: HashMap::new(),
             probe: Duration::from_secs(60),
+            held: HashMap::new(),
+            holds: 0,
         }
     }
 

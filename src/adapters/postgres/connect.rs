@@ -11,12 +11,18 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::herald::Herald;
 use super::options::PostgresOptions;
 use super::schema;
+use super::tx::PLANNING;
 use crate::ground::error::{Error, ErrorKind, Result};
 
 /// A pool of connections to `url`, and the herald.
 pub(super) fn open(url: &str, options: &PostgresOptions) -> Result<(Pool, Herald)> {
     schema::check_name(&options.schema)?;
-    let config = parse("url", url, options)?;
+    let mut config = parse("url", url, options)?;
+    if !options.pooler {
+        // A pooler takes no settings at the start.
+        let given = config.get_options().map(|given| format!("{given} ")).unwrap_or_default();
+        config.options(format!("{given}{PLANNING}"));
+    }
     let manager = Manager::from_config(
         config,
         tls(options)?,

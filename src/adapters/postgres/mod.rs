@@ -123,7 +123,7 @@ impl PostgresStorage {
     /// not be made.
     pub async fn connect_with(url: &str, options: PostgresOptions) -> Result<Self> {
         let parts = connect::open(url, &options)?;
-        Self::start(parts.0, parts.1, &options).await.map_err(Fault::into_error)
+        Self::start(parts, true, &options).await.map_err(Fault::into_error)
     }
 
     /// Uses a pool of the host's own. It must not be one whose connections outlive a transaction with
@@ -138,7 +138,7 @@ impl PostgresStorage {
             Some(url) if options.announce => connect::herald(url, &options)?,
             _ => Herald::silent(),
         };
-        Self::start(pool, herald, &options).await.map_err(Fault::into_error)
+        Self::start((pool, herald), false, &options).await.map_err(Fault::into_error)
     }
 
     /// Brings the schema to the one of this version, and nothing else: a step of its own, under a role
@@ -171,8 +171,13 @@ impl PostgresStorage {
         Ok(schema::migrations(schema))
     }
 
-    async fn start(pool: Pool, herald: Herald, options: &PostgresOptions) -> Step<Self> {
-        let database = Database::new(pool, &options.schema, options.pooler);
+    /// `own`: the connections are nobody else's.
+    async fn start(
+        (pool, herald): (Pool, Herald),
+        own: bool,
+        options: &PostgresOptions,
+    ) -> Step<Self> {
+        let database = Database::new(pool, &options.schema, options.pooler, own);
         if options.migrate {
             schema::migrate(&database, &options.schema).await?;
         }

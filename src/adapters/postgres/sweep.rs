@@ -20,7 +20,7 @@ use crate::ports::storage::{Sweep, Swept};
 
 /// How many deliveries a step removes at most, for each event that it may remove: one with more of
 /// them than that takes several steps.
-const WIDE: i64 = 10;
+const WIDE: i64 = 4;
 
 /// What the sweeps of a store remember. Nothing depends on it but speed.
 #[derive(Debug, Default, Clone, Copy)]

@@ -33,19 +33,33 @@ impl Query {
 /// A value of a statement.
 pub(super) type Value<'v> = &'v (dyn ToSql + Sync);
 
+/// Tables of which little is left at a time (marks, leases) look small to the planner, and it reads them
+/// from end to end; but they are as long as what was removed from them since the last vacuum, and while
+/// any transaction stays open that is everything. So an index is taken wherever there is one. (The
+/// planner does this by a penalty, which would have it compile what has no index.)
+pub(super) const PLANNING: &str = "-c enable_seqscan=off -c jit=off";
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+/// For connections that are not ours alone.
+const BEGIN_SHARED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+    SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
+
 /// Where statements are run.
 pub(super) struct Database {
     pub(super) pool: Pool,
     schema: String,
     pooler: bool,
+    /// How transactions begin.
+    begin: &'static str,
     /// The statements with the schema's name in them.
     texts: RwLock<HashMap<&'static str, Arc<str>>>,
 }
 
 impl Database {
-    pub(super) fn new(pool: Pool, schema: &str, pooler: bool) -> Self {
+    /// `own`: nobody else uses the connections, and they were opened with [`PLANNING`].
+    pub(super) fn new(pool: Pool, schema: &str, pooler: bool, own: bool) -> Self {
         let texts = RwLock::default();
-        Self { pool, schema: format!("\"{schema}\""), pooler, texts }
+        let begin = if own && !pooler { BEGIN } else { BEGIN_SHARED };
+        Self { pool, schema: format!("\"{schema}\""), pooler, begin, texts }
     }
 
     /// A statement with the schema's name in it.
@@ -119,8 +133,7 @@ impl Tx<'_> {
         if self.begun.swap(true, Ordering::Relaxed) {
             return run.await;
         }
-        let begin =
-            async { Ok(client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?) };
+        let begin = async { Ok(client.batch_execute(self.database.begin).await?) };
         // In this order: the first poll sends.
         let ((), rows) = futures_util::future::try_join(begin, run).await?;
         Ok(rows)
@@ -136,7 +149,7 @@ impl Tx<'_> {
         let Some(client) = &self.client else { return Ok(()) };
         let text = sql.replace("{s}", &self.database.schema);
         if !self.begun.swap(true, Ordering::Relaxed) {
-            client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+            client.batch_execute(self.database.begin).await?;
         }
         Ok(client.batch_execute(&text).await?)
     }

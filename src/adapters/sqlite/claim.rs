@@ -13,7 +13,7 @@ use super::slots::{Needs, Slots};
 use super::writer::Db;
 use crate::ground::event::Event;
 use crate::ground::lane::Readiness;
-use crate::ground::policy::CLAIM_LOOKS;
+use crate::ground::policy::{CLAIM_FEW, CLAIM_LOOKS};
 use crate::ground::time::{Timestamp, after, to_millis};
 use crate::ports::storage::{Claimed, Leased, Turn};
 
@@ -31,6 +31,7 @@ pub(super) fn claim(db: &mut Db, turn: &Turn) -> Step<Claimed> {
     let mut claimer = Claimer::new(conn, turn, now, slots)?;
     let mut place = (i64::MIN, i64::MIN);
     let mut own = holds.ready(&mut claimer.slots, now)?;
+    let mut rest = Vec::new();
     while claimer.left > 0 {
         let mut lanes = claimer.ready(&mut place)?;
         if lanes.is_empty() && own.is_empty() {
@@ -38,8 +39,10 @@ pub(super) fn claim(db: &mut Db, turn: &Turn) -> Step<Claimed> {
         }
         lanes.append(&mut own);
         lanes.sort_unstable();
-        claimer.rounds(lanes.into_iter().map(|(_, key)| key).collect())?;
+        let lanes: Vec<i64> = lanes.into_iter().map(|(_, key)| key).collect();
+        rest.extend(claimer.round(&lanes, FEW)?);
     }
+    claimer.rounds(rest)?;
     claimer.slots.flush()?;
     let sql = "SELECT min(ready) FROM tidings_webhook WHERE ready IS NOT NULL";
     let ready: Option<i64> = conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
@@ -50,6 +53,10 @@ pub(super) fn claim(db: &mut Db, turn: &Turn) -> Step<Claimed> {
     let Holds { held, lost, .. } = holds;
     Ok(Claimed { leased: claimer.leased, next_due, held, lost })
 }
+
+/// What one lane gives before the next one is asked. Not one alone: what waits in a lane lies together,
+/// and each lane is pages of its own to read and to write.
+const FEW: u32 = CLAIM_FEW as u32;
 
 struct Claimer<'db> {
     conn: &'db Connection,
@@ -82,15 +89,15 @@ impl<'db> Claimer<'db> {
         Ok(Self { conn, turn, now, slots, events, select, update, left, leased })
     }
 
-    /// The next lanes that are ready and have room, longest ready first. Each gives at least one
-    /// delivery, as a rule, so as many lanes as permits are enough; those without room are passed
-    /// over, so that they do not stand before the others.
+    /// The next lanes that are ready and have room, longest ready first: as many as use the permits up
+    /// if each gives its few. Those without room are passed over, so that they do not stand before the
+    /// others.
     fn ready(&mut self, place: &mut (i64, i64)) -> Step<Vec<(i64, i64)>> {
         let sql = "SELECT ready, key FROM tidings_webhook \
                    WHERE ready <= ?1 AND (ready, key) > (?2, ?3) ORDER BY ready, key";
         let mut statement = self.conn.prepare_cached(sql)?;
         let mut rows = statement.query(params![rows::millis(self.now), place.0, place.1])?;
-        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let wanted = usize::try_from(self.left.div_ceil(FEW)).unwrap_or(usize::MAX);
         let mut lanes = Vec::new();
         while lanes.len() < wanted
             && let Some(row) = rows.next()?
@@ -104,20 +111,25 @@ impl<'db> Claimer<'db> {
         Ok(lanes)
     }
 
-    /// A few deliveries from each lane, and again, until the permits or the deliveries are used up.
+    /// A few deliveries from each lane. Answers with the lanes that may have more.
+    fn round(&mut self, lanes: &[i64], share: u32) -> Step<Vec<i64>> {
+        let mut rest = Vec::new();
+        for key in lanes {
+            if self.left == 0 {
+                break;
+            }
+            if self.few(*key, share)? {
+                rest.push(*key);
+            }
+        }
+        Ok(rest)
+    }
+
+    /// From the same lanes again, until the permits or the deliveries are used up.
     fn rounds(&mut self, mut lanes: Vec<i64>) -> Step<()> {
         while self.left > 0 && !lanes.is_empty() {
             let share = self.left / u32::try_from(lanes.len()).unwrap_or(u32::MAX);
-            let mut rest = Vec::new();
-            for key in lanes.iter().copied() {
-                if self.left == 0 {
-                    break;
-                }
-                if self.few(key, share.max(1))? {
-                    rest.push(key);
-                }
-            }
-            lanes = rest;
+            lanes = self.round(&lanes, share.max(1))?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::ports::storage::{Sweep, Swept};
 
 /// How many deliveries a step removes at most, for each event that it may remove: one with more of
 /// them than that takes several steps.
-const WIDE: i64 = 10;
+const WIDE: i64 = 4;
 
 /// One step of everything.
 pub(super) fn sweep(db: &mut Db, sweep: &Sweep) -> Step<Swept> {
