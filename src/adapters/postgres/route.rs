@@ -79,8 +79,12 @@ async fn work(
     if found.marks.is_empty() && strict.is_empty() {
         return Ok((routed, Vec::new()));
     }
-    let marks = || found.marks.iter().chain(strict);
-    let seqs: Vec<i64> = marks().map(|mark| mark.seq).collect();
+    // The two kinds take turns at going first, so that neither uses up what there is every time.
+    let strict_marks = strict.iter().map(|mark| (mark, true));
+    let mut marks: Vec<(&Mark, bool)> = found.marks.iter().map(|mark| (mark, false)).collect();
+    let place = if turn.ticket.is_multiple_of(2) { 0 } else { marks.len() };
+    marks.splice(place..place, strict_marks);
+    let seqs: Vec<i64> = marks.iter().map(|(mark, _)| mark.seq).collect();
     let mut events: HashMap<i64, (Timestamp, Event)> = HashMap::with_capacity(seqs.len());
     let mut early = Vec::new();
     for row in tx.rows(&EVENTS, &[&seqs]).await? {
@@ -91,19 +95,19 @@ async fn work(
         events.insert(seq, (rows::time(published), rows::event(&row, 3)?));
     }
     let early = made_early(tx, &early).await?;
-    let cursors = marks()
-        .filter_map(|mark| events.get(&mark.seq).map(|(_, event)| (event, mark.seq, mark.cursor)));
+    let cursors = marks.iter().filter_map(|(mark, _)| {
+        events.get(&mark.seq).map(|(_, event)| (event, mark.seq, mark.cursor))
+    });
     let spans = Spans::read(tx, cursors).await?;
     let (mut done, mut advanced, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());
     let (mut work, mut left) = (Vec::new(), turn.deliveries);
     // The account that is routed in order and has a mark left over: none behind it follows.
     let mut stopped: Option<&str> = None;
-    for (at, mark) in marks().enumerate() {
+    for (mark, is_strict) in marks {
         if stopped == Some(mark.account.as_str()) {
             unfinished.push(mark.seq);
             continue;
         }
-        let is_strict = at >= found.marks.len();
         let Some((published, event)) = events.remove(&mark.seq) else {
             // A mark without its event owes nothing.
             done.push(mark);
