@@ -4,7 +4,6 @@
 
 #[cfg(feature = "postgres")]
 #[path = "support/cluster.rs"]
-#[allow(dead_code)]
 mod cluster;
 #[cfg(feature = "postgres")]
 #[path = "support/explain.rs"]
