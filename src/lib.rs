@@ -105,7 +105,7 @@
 //!
 //! * Deliver exactly once: nobody can over HTTP. Receivers tell repetitions by the id.
 //! * Deliver in order where nobody asks for it: deliveries run side by side, and a retry comes later
-//!   than what was published after it. A webhook that is ordered [per object](Ordering::PerObject)
+//!   than what was published after it. A webhook that is ordered per object ([`Ordering`])
 //!   gets the events of one object one after the other, in the order of their publishes; those of
 //!   different objects, redeliveries and test events go side by side all the same.
 //! * Speak to databases other than SQLite: bring your own [`Storage`](storage::Storage).

@@ -1,9 +1,13 @@
 //! Order and limits over several processes: children dispatch from one storage, the receiver lives
 //! in the parent and looks at what comes, in which order and how fast, also when the process that
 //! sends is stopped for longer than its lease and wakes.
-//!
-//! The storage is given by a text, `TIDINGS_ORDERED_STORE`: a path is a SQLite file.
 #![cfg(all(unix, feature = "sqlite", feature = "hyper"))]
+
+#[cfg(feature = "postgres")]
+#[path = "support/cluster.rs"]
+mod cluster;
+#[path = "support/place.rs"]
+mod place;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,7 +20,6 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tidings::storage::{SqliteStorage, Storage};
 use tidings::transport::{
     HyperOptions, HyperTransport, Request, Response, Transport, TransportError,
 };
@@ -32,11 +35,6 @@ const LEASE: Duration = Duration::from_secs(3);
 /// The header by which a child says who it is.
 const SENDER: &str = "x-sender";
 
-/// The storage that a text names.
-async fn open(store: &str) -> Arc<dyn Storage> {
-    Arc::new(SqliteStorage::open(store).await.unwrap())
-}
-
 fn network() -> NetworkPolicy {
     NetworkPolicy::public_only().allow_loopback()
 }
@@ -45,7 +43,7 @@ async fn handle(store: &str) -> Tidings {
     let schedule = Schedule::new([Duration::from_millis(300); 20]).unwrap();
     let policy =
         Policy::default().with_schedule(Mode::Live, schedule).with_timeout(Duration::from_secs(5));
-    Tidings::builder_shared(open(store).await).policy(policy).network(network()).build()
+    Tidings::builder_shared(place::open(store).await).policy(policy).network(network()).build()
 }
 
 // --- the children ----------------------------------------------------------------------------
@@ -210,7 +208,7 @@ impl Receiver {
                      or after {later:?}"
                 ));
             }
-            seen.arrivals.len() % 7 == 0
+            seen.arrivals.len().is_multiple_of(7)
         };
         self.changed.notify_all();
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -274,27 +272,40 @@ async fn publish(tidings: &Tidings, event_type: &str, objects: u64, each: u64) {
     }
 }
 
-/// The storage of a test: the one that is given, or a file of its own.
-fn store() -> (String, tempfile::TempDir) {
+/// A file of a test's own.
+fn file() -> (String, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let own = folder.path().join("tidings.db").to_str().unwrap().to_owned();
-    (std::env::var("TIDINGS_ORDERED_STORE").unwrap_or(own), folder)
+    (own, folder)
 }
 
 /// Three processes deliver 800 events about 20 objects to a receiver that fails now and then; the
 /// one that sends is stopped with requests open until another one has taken over, and then wakes.
 #[test]
 fn a_stopped_holder_does_not_break_the_order() {
-    let (store, _folder) = store();
+    let (store, _folder) = file();
+    stop_the_holder(&store);
+}
+
+/// The same over PostgreSQL.
+#[cfg(feature = "postgres")]
+#[test]
+#[ignore = "needs PostgreSQL: tests/run"]
+fn a_stopped_holder_does_not_break_the_order_in_postgres() {
+    let cluster = cluster::Cluster::start();
+    stop_the_holder(&cluster.new_database());
+}
+
+fn stop_the_holder(store: &str) {
     let (receiver, address) = Receiver::start();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let tidings = handle(&store).await;
+        let tidings = handle(store).await;
         let ordered = Edit::new().ordering(Ordering::PerObject).concurrency(Some(8));
         create(&tidings, address, "/ordered", "order.*", ordered).await;
         publish(&tidings, "order.changed", 20, 40).await;
     });
-    let fleet = Fleet::start(&store);
+    let fleet = Fleet::start(store);
     let minute = Duration::from_secs(60);
     receiver.wait("/ordered", minute, "the beginning", |seen| done(seen) >= 100 && seen.open > 2);
     let holder = *receiver.seen()["/ordered"].senders.last().unwrap();
@@ -327,20 +338,33 @@ fn a_stopped_holder_does_not_break_the_order() {
 /// as many to one that takes three at once; each second of the whole time is looked at.
 #[test]
 fn limits_hold_over_several_processes_and_are_used() {
+    let (store, _folder) = file();
+    use_the_limits(&store);
+}
+
+/// The same over PostgreSQL.
+#[cfg(feature = "postgres")]
+#[test]
+#[ignore = "needs PostgreSQL: tests/run"]
+fn limits_hold_over_several_processes_and_are_used_in_postgres() {
+    let cluster = cluster::Cluster::start();
+    use_the_limits(&cluster.new_database());
+}
+
+fn use_the_limits(store: &str) {
     const RATE: usize = 50;
     const BURST: usize = 10;
-    let (store, _folder) = store();
     let (receiver, address) = Receiver::start();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let tidings = handle(&store).await;
+        let tidings = handle(store).await;
         let limit = RateLimit::new(RATE as u32).unwrap().with_burst(BURST as u32).unwrap();
         let rate = Edit::new().rate_limit(Some(limit));
         create(&tidings, address, "/rate", "order.*", rate).await;
         create(&tidings, address, "/few", "order.*", Edit::new().concurrency(Some(3))).await;
         publish(&tidings, "order.changed", 30, 30).await;
     });
-    let fleet = Fleet::start(&store);
+    let fleet = Fleet::start(store);
     let minute = Duration::from_secs(60);
     receiver.wait("/rate", 2 * minute, "the end", |seen| done(seen) >= 850);
     receiver.wait("/few", 2 * minute, "the end", |seen| done(seen) == 900);

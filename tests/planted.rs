@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// What the copy consists of, beside the files at the top.
 const FOLDERS: [&str; 4] = ["src", "tests", "examples", "benches"];
 
-const BUGS: [Planted; 36] = [
+const BUGS: [Planted; 33] = [
     // --- the engine ----------------------------------------------------------------------------
     Planted {
         name: "a failed settlement is forgotten",
@@ -64,18 +64,6 @@ const BUGS: [Planted; 36] = [
         file: "src/engine/dispatcher.rs",
         find: "self.draining.is_some() || !self.is_alive(Instant::now())",
         replace: "self.draining.is_some()",
-    },
-    Planted {
-        name: "sends to a lane that another may hold by now",
-        file: "src/engine/request.rs",
-        find: "late || !self.life.lasts(instant, now)",
-        replace: "late",
-    },
-    Planted {
-        name: "the timetable begins with a burst",
-        file: "src/engine/holds.rs",
-        find: "even: now + limit.interval() * limit.burst()",
-        replace: "even: now",
     },
     Planted {
         name: "the rate is twice the limit",
@@ -179,12 +167,6 @@ const BUGS: [Planted; 36] = [
         file: "src/ground/lane.rs",
         find: "self.held_until.map_or(ready, |until| until.max(ready))",
         replace: "self.held_until.map_or(ready, |_| ready)",
-    },
-    Planted {
-        name: "limited deliveries are born leased",
-        file: "src/ports/rules.rs",
-        find: "lane.is_plain() && !webhook.needs_holder()",
-        replace: "lane.is_plain()",
     },
     // --- the storage ---------------------------------------------------------------------------
     Planted {

@@ -98,6 +98,9 @@ impl Dispatcher {
     }
 }
 
+/// How soon a sign of life that failed is repeated: nothing is sent before one is heard.
+const BEAT_AGAIN: Duration = Duration::from_millis(250);
+
 /// A POST that has ended.
 struct Sent {
     leased: Leased,
@@ -150,8 +153,9 @@ struct Called {
     call: Call,
     ticket: u64,
     reserved: u32,
-    /// The lanes that it named as held.
+    /// The lanes that it named as held, and how many it asked for.
     held: HashMap<WebhookId, Held>,
+    holds: usize,
     /// In which life of this dispatcher it was made.
     lives: u32,
 }
@@ -207,7 +211,7 @@ impl Running {
             sender: Arc::new(sender),
             permits: Permits::new(options.in_flight),
             turns: Turns::new(core.now()),
-            holds: Holds::default(),
+            holds: Holds::new(options.in_flight_per_webhook),
             lives: 0,
             prepare: Prepare::default(),
             ticket: 0,
@@ -398,12 +402,12 @@ impl Running {
             .boxed(),
         };
         let (ticket, lives) = (self.ticket, self.lives);
-        let called = Called { call, ticket, reserved, held, lives };
+        let called = Called { call, ticket, reserved, held, holds, lives };
         self.calling = Some(Calling { called, answer });
     }
 
     fn answered(&mut self, (calling, answer): (Called, Answer)) {
-        let Called { call, ticket, reserved, held, lives } = calling;
+        let Called { call, ticket, reserved, held, holds, lives } = calling;
         let now = self.now();
         let leased = match answer {
             Answer::Route(Ok(routed)) => {
@@ -415,7 +419,7 @@ impl Running {
                 self.turns.claimed(claimed.next_due, full, now);
                 // What an earlier life held is another's by now.
                 if lives == self.lives {
-                    self.hold(&held, &claimed, now);
+                    self.hold(&held, holds, &claimed, now);
                 }
                 Ok(claimed.leased)
             }
@@ -444,7 +448,13 @@ impl Running {
     }
 
     /// What a claim says of the lanes that are held, and when to claim again for them.
-    fn hold(&mut self, named: &HashMap<WebhookId, Held>, claimed: &Claimed, now: Timestamp) {
+    fn hold(
+        &mut self,
+        named: &HashMap<WebhookId, Held>,
+        asked: usize,
+        claimed: &Claimed,
+        now: Timestamp,
+    ) {
         let instant = Instant::now();
         let mut leased: HashMap<WebhookId, u32> = HashMap::new();
         for one in &claimed.leased {
@@ -454,7 +464,7 @@ impl Running {
         if !claimed.held.is_empty() {
             self.turns.waiting_at(now);
         }
-        if let Some(at) = self.holds.asks_at(instant)
+        if let Some(at) = self.holds.asks_at(instant).filter(|_| asked == 0)
             && claimed.next_due.is_some_and(|due| due <= now)
         {
             self.turns.waiting_at(after(now, at - instant));
@@ -575,7 +585,7 @@ impl Running {
             }
             Err(error) => {
                 warn!(name: "tidings.storage.heartbeat_failed", %error);
-                let soon = (self.options.lease / 10).min(Duration::from_secs(1));
+                let soon = (self.options.lease / 10).min(BEAT_AGAIN);
                 self.beat_at = Instant::now() + soon;
                 self.beat_rest = self.beat_at;
             }

@@ -18,8 +18,10 @@ use crate::ground::webhook::Webhook;
 use crate::ports::storage::Held;
 
 /// The holds of one dispatcher.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Holds {
+    /// How many deliveries of one webhook this dispatcher has in flight at most.
+    each: u32,
     holds: HashMap<WebhookId, Hold>,
     /// When the last call asked for lanes.
     asked: Option<Instant>,
@@ -37,6 +39,7 @@ pub(super) enum Departure {
 #[derive(Debug)]
 struct Hold {
     version: u64,
+    /// How many may be under way, by the webhook's limit and the dispatcher's own.
     concurrency: u32,
     timetable: Option<Timetable>,
     /// When it was taken, or something of it was leased last.
@@ -47,6 +50,10 @@ struct Hold {
 }
 
 impl Holds {
+    pub(super) fn new(each: u32) -> Self {
+        Self { each, holds: HashMap::new(), asked: None }
+    }
+
     /// What a claim call names of them, with their room at `now`. Those that were of no use for a
     /// while are not named, and so given back.
     pub(super) fn name(&mut self, permits: &Permits, now: Instant) -> HashMap<WebhookId, Held> {
@@ -108,7 +115,7 @@ impl Holds {
                 hungry: true,
                 claimed: now,
             });
-            hold.learn(webhook, now);
+            hold.learn(webhook, self.each, now);
         }
     }
 
@@ -124,8 +131,8 @@ impl Holds {
 
     /// Whether the end of a delivery of this webhook lets others go.
     pub(super) fn follows(&self, webhook: &Webhook, permits: &Permits, now: Instant) -> bool {
-        let waits = webhook.is_ordered() || webhook.concurrency().is_some();
-        let hold = self.holds.get(&webhook.id()).filter(|_| waits);
+        let hold = self.holds.get(&webhook.id());
+        let hold = hold.filter(|hold| hold.hungry || webhook.is_ordered());
         hold.is_some_and(|hold| hold.room(permits.of(webhook.id()), now) > 0)
     }
 
@@ -148,9 +155,9 @@ impl Holds {
 
 impl Hold {
     /// The limits as they are from now on.
-    fn learn(&mut self, webhook: &Webhook, now: Instant) {
+    fn learn(&mut self, webhook: &Webhook, each: u32, now: Instant) {
         self.version = webhook.version();
-        self.concurrency = webhook.concurrency().unwrap_or(u32::MAX);
+        self.concurrency = webhook.concurrency().map_or(each, |requests| requests.min(each));
         self.hungry = true;
         self.timetable = match (webhook.rate_limit(), self.timetable.take()) {
             (None, _) => None,

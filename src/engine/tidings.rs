@@ -222,7 +222,8 @@ impl Tidings {
             .collect())
     }
 
-    /// Tells this process's dispatchers that there may be something to do.
+    /// Tells the dispatchers that there may be something to do: those of this process, and where the
+    /// storage can ([`Wakeup`](crate::storage::Wakeup)) those of all others.
     ///
     /// The handle does so by itself. It is for hosts that wrote events through another connection;
     /// without it they are found at the next poll.

@@ -256,8 +256,10 @@ mod tests {
     use crate::ground::advance::{Health, LaneChange, Seen, Transition};
     use crate::ground::delivery::Fence;
     use crate::ground::id::{Cause, DispatcherId};
+    use crate::ground::policy::TAKEOVER_WAIT;
     use crate::ground::secret::Secret;
-    use crate::ground::webhook::Registration;
+    use crate::ground::webhook::{Edit, Registration};
+    use crate::ports::storage::Held;
 
     fn at(seconds: u64) -> Timestamp {
         after(Timestamp::UNIX_EPOCH, Duration::from_secs(1_700_000_000 + seconds))
@@ -443,6 +445,73 @@ mod tests {
             assert_eq!(leased.failing_since, Some(at(1)));
             let paused = lane.paused_until.map(|_| at(50));
             assert_eq!(after_it, Lane { paused_until: paused, ..lane }, "claim: {why}");
+        }
+    }
+
+    /// Routes and claims for a webhook that needs a holder: held by this one or another, known or
+    /// not, with and without room.
+    #[test]
+    fn where_a_holder_is_needed_it_alone_leases() {
+        let plain = webhook(Mode::Live, "*");
+        let limited = Arc::new(plain.edit(Edit::new().concurrency(Some(2))).unwrap());
+        let event = event(1, "new");
+        let lane = |holder: Option<u8>| Lane {
+            next_due: Some(at(10)),
+            holder: holder.map(dispatcher),
+            ..Lane::default()
+        };
+        for (holder, version, room, claimed) in [
+            (Some(1), 0, 1, true),
+            (Some(1), 0, 0, false),
+            (Some(1), 1, 1, false),
+            (Some(2), 0, 1, false),
+            (None, 0, 1, false),
+        ] {
+            let held = HashMap::from([(limited.id(), Held { version, room })]);
+            let mut turn = Turn { held, ..turn(at(20)) };
+            let (mut row, mut lane) = (delivery(1), lane(holder));
+            let leased = turn.claim(&mut row, &event, Some(limited.clone()), &mut lane);
+            assert_eq!(leased.is_some(), claimed, "{holder:?}, {version}, {room}");
+            assert_eq!(turn.held_room(limited.id(), version), room - u32::from(claimed));
+            let again = turn.claim(&mut delivery(2), &event, Some(limited.clone()), &mut lane);
+            assert!(again.is_none(), "there was room for one");
+
+            let mut routed = Routed::default();
+            let (mut row, mut empty) = (delivery(1), Lane { next_due: None, ..lane });
+            turn.route(&mut row, &event, Some(limited.clone()), &mut empty, &mut routed);
+            assert_eq!((routed.leased.len(), routed.waiting), (0, 1), "never born leased");
+        }
+    }
+
+    /// Ends holders with and without a lease under way, and settles what was cut off.
+    #[test]
+    fn what_may_be_under_way_bars_the_lane() {
+        let beat =
+            Heartbeat { dispatcher: dispatcher(1), now: at(5), until: at(5), abandoned: vec![] };
+        let held = Lane { holder: Some(dispatcher(1)), ..Lane::default() };
+        let barred = |seconds| Some(after(at(seconds), TAKEOVER_WAIT));
+        for (leased, held_until) in [(false, None), (true, barred(5))] {
+            let mut lane = held;
+            beat.frees_lane(&mut lane, leased);
+            assert_eq!((lane.holder, lane.held_until), (None, held_until));
+        }
+        let cut_off = Attempt::new(1, at(1), Duration::ZERO, Outcome::Interrupted);
+        let answer = Outcome::Answered { status: 500, retry_after: None };
+        let answered = Attempt::new(1, at(1), Duration::ZERO, answer);
+        for (attempt, holder, held_until) in [
+            (Some(cut_off.clone()), Some(dispatcher(1)), barred(7)),
+            (Some(cut_off), None, None),
+            (Some(answered), Some(dispatcher(1)), None),
+            (None, Some(dispatcher(1)), None),
+        ] {
+            let mut leased = delivery(1);
+            leased.lease(dispatcher(1), 7);
+            let transition = Transition::given_back(&leased, Seen::default(), at(6));
+            let fence = Fence { delivery: leased.id, attempt: 1, dispatcher: dispatcher(1) };
+            let mut lane = Lane { holder, ..held };
+            let settlement = Settlement { fence, attempt, transition };
+            settlement.apply(&mut leased, &mut lane, Some(true), at(7));
+            assert_eq!((lane.holder, lane.held_until), (holder, held_until));
         }
     }
 

@@ -57,6 +57,8 @@ impl Bench {
             each: permits,
             busy: HashMap::new(),
             probe: Duration::from_secs(60),
+            held: HashMap::new(),
+            holds: 0,
         };
         let began = Instant::now();
         let routed = self.storage.route(&turn).await.unwrap();

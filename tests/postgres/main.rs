@@ -4,6 +4,7 @@
 #[path = "../support/cluster.rs"]
 mod cluster;
 mod conformance;
+mod faults;
 mod kit;
 mod late;
 mod nodes;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tidings::storage::conformance;
 use tidings::storage::{PostgresOptions, PostgresStorage, Storage};
-use tidings::{Account, DispatcherOptions};
+use tidings::transport::{Request, Response, transport_fn};
+use tidings::{Account, DispatcherOptions, Tidings, clock_fn};
 
 use crate::cluster::Cluster;
 use crate::kit::{PATIENCE, Receiver, Running, event, register, tidings_with};
@@ -161,4 +162,107 @@ async fn it_works_behind_a_pooler() {
     receiver.wait_for(200).await;
     assert_eq!(receiver.duplicates(), 0);
     running.stop().await;
+}
+
+/// Runs two dispatchers whose machines' clocks are two hours apart, with the shortest leases, for several
+/// of their lives: neither takes the other for dead, and nothing is early, late or twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: tests/run"]
+async fn the_clocks_of_the_machines_do_not_matter() {
+    let cluster = Cluster::shared();
+    let url = cluster.new_database();
+    let mut handles = Vec::new();
+    for hours in [-1, 1] {
+        let storage = PostgresStorage::connect_with(&url, options()).await.unwrap();
+        let clock = move || chrono::Utc::now() + chrono::Duration::hours(hours);
+        handles.push(Tidings::builder(storage).clock(clock_fn(clock)).build());
+    }
+    register(&handles[0], Account::default(), "one", &["order.*"]).await;
+    let receiver = Arc::new(Receiver::default());
+    let lease = Duration::from_secs(3);
+    let options = || DispatcherOptions::default().lease(lease).poll(Duration::from_millis(20));
+    let running: Vec<Running> =
+        handles.iter().map(|tidings| Running::start(tidings, &receiver, options())).collect();
+    let began = std::time::Instant::now();
+    let mut number = 0;
+    // A few lives long: a dispatcher that is taken for dead is missing from the table at times.
+    let database = url.rsplit('/').next().unwrap();
+    receiver_of(&handles[0], &receiver, &mut number).await;
+    let alive = || cluster.sql(database, "SELECT count(*) FROM tidings.dispatcher").remove(0);
+    let both = async {
+        while alive() != ["2"] {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, both).await.expect("both give signs of life");
+    while began.elapsed() < lease * 3 {
+        receiver_of(&handles[number % 2], &receiver, &mut number).await;
+        assert_eq!(alive(), ["2"], "both are alive after {:?}", began.elapsed());
+    }
+    // Asked for by the one whose clock is ahead, and due at once.
+    let page = handles[1].deliveries(&Default::default(), &Default::default()).await.unwrap();
+    let again = handles[1].redeliver(page.items[0].delivery.id).await.unwrap();
+    let delivered = async {
+        while !handles[0].delivery(again).await.unwrap().delivery.state.is_ended() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, delivered).await.expect("it is sent at once");
+    assert_eq!(receiver.duplicates(), 1, "the redelivery and nothing else");
+    for running in running {
+        running.stop().await;
+    }
+}
+
+/// Publishes one event and waits for its delivery.
+async fn receiver_of(tidings: &Tidings, receiver: &Receiver, number: &mut usize) {
+    tidings.publish(&event(tidings, Account::default(), "order.paid", *number)).await.unwrap();
+    *number += 1;
+    receiver.wait_for(*number).await;
+}
+
+/// Looks at the database while the one request there is is under way: no transaction is open, and
+/// no lock is held.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: tests/run"]
+async fn nothing_is_locked_during_a_request() {
+    let cluster = Cluster::shared();
+    let url = cluster.new_database();
+    let database = url.rsplit('/').next().unwrap().to_owned();
+    let tidings = tidings_with(&url, options().announce(false)).await;
+    register(&tidings, Account::default(), "one", &["order.*"]).await;
+    let (asked, answers) = tokio::sync::mpsc::unbounded_channel();
+    let transport = transport_fn(move |_: Request| {
+        let (asked, database) = (asked.clone(), database.clone());
+        async move {
+            let open = "SELECT count(*) FILTER (WHERE xact_start IS NOT NULL), \
+                        (SELECT count(*) FROM pg_locks l WHERE l.pid <> pg_backend_pid() \
+                         AND l.database = (SELECT oid FROM pg_database \
+                         WHERE datname = current_database())) \
+                        FROM pg_stat_activity WHERE application_name = 'tidings' \
+                        AND datname = current_database()";
+            // Other calls may be under way, and end. What was kept open for this request would not.
+            let end = std::time::Instant::now() + PATIENCE / 4;
+            let mut found = cluster.sql(&database, open).remove(0);
+            while found != ["0", "0"] && std::time::Instant::now() < end {
+                tokio::task::yield_now().await;
+                found = cluster.sql(&database, open).remove(0);
+            }
+            asked.send(found).unwrap();
+            Ok(Response::new(204))
+        }
+    });
+    // No poll and no sign of life falls into the request.
+    let options = DispatcherOptions::default().poll(PATIENCE).sweep_every(None);
+    let dispatcher = tidings.dispatcher_with(Arc::new(transport), options).unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(dispatcher.run(async {
+        let _ = stopped.await;
+    }));
+    tidings.publish(&event(&tidings, Account::default(), "order.paid", 0)).await.unwrap();
+    let mut answers = answers;
+    let found = tokio::time::timeout(PATIENCE, answers.recv()).await.unwrap().unwrap();
+    assert_eq!(found, ["0", "0"], "transactions, locks");
+    stop.send(()).unwrap();
+    running.await.unwrap();
 }

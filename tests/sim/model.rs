@@ -381,6 +381,10 @@ impl Model {
             (is.account(), is.mode()),
             "I2: {id} is another account's or mode's"
         );
+        assert!(
+            !(routed && one.webhook.needs_holder()),
+            "I7: {id} is born leased, and nobody asked who holds its lane"
+        );
         let unsure = std::mem::take(&mut hook.unsure);
         match hook.paused {
             Some(until) => {

@@ -131,8 +131,7 @@ impl Transport for SimTransport {
             return Err(TransportError::new(FailureKind::Local, "the model has failed"));
         };
         let answer = self.answer(&request, &path, seen).await;
-        // An answer waits for a process that was stopped meanwhile.
-        self.gate.pass().await;
+        // Where the process was stopped meanwhile, the dispatcher hears of it when that goes on.
         shared.see(|model| model.over(seen));
         answer
     }

@@ -3,6 +3,7 @@
 //! Calls happen one after the other, in tasks of their own: a caller that is dropped in the middle
 //! leaves a call that happens all the same, and the model hears of it in the right order.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 use super::faults::{Fault, Fired, Odds};
 use super::model::Model;
 use super::rng::Rng;
+use super::world::Gate;
 
 /// What everybody in the world shares.
 pub struct Shared {
@@ -34,6 +36,8 @@ pub struct Shared {
     pub fired: Fired,
     /// No more faults.
     pub calm: AtomicBool,
+    /// What stops the process of each dispatcher.
+    pub gates: Mutex<BTreeMap<DispatcherId, Arc<Gate>>>,
     /// The first broken promise.
     pub failure: Mutex<Option<String>>,
     gate: tokio::sync::Mutex<()>,
@@ -61,6 +65,7 @@ impl Shared {
             rng: Mutex::new(rng),
             fired: Fired::default(),
             calm: AtomicBool::new(false),
+            gates: Mutex::default(),
             failure: Mutex::new(None),
             gate: tokio::sync::Mutex::new(()),
             threads,
@@ -141,7 +146,19 @@ impl SimStore {
         dispatcher: DispatcherId,
         call: impl FnOnce(Arc<Shared>) -> Call<T> + Send,
     ) -> Result<T> {
-        self.happen(self.delay(dispatcher, false), call).await
+        let result = self.happen(self.delay(dispatcher, false), call).await;
+        let shared = &self.0;
+        if shared.odds.pause && shared.roll(Fault::Pause, 200) {
+            // Stopped when the answer is there, but not yet heard.
+            let (least, most) = (Duration::from_secs(90), Duration::from_secs(12 * 3_600));
+            let time = shared.rng.lock().unwrap().time(least, most);
+            let gate = shared.gates.lock().unwrap().get(&dispatcher).cloned();
+            if let Some(gate) = gate {
+                gate.pause(time);
+                gate.pass().await;
+            }
+        }
+        result
     }
 
     /// What the present outage, if there is one, does to a call of a dispatcher.

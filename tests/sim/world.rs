@@ -234,6 +234,7 @@ impl Node {
                 self.tidings.dispatcher_with(transport.clone(), self.options.clone()).unwrap();
             let id = dispatcher.id();
             transport.dispatcher.set(id).unwrap();
+            self.shared.gates.lock().unwrap().insert(id, gate.clone());
             let (shut, shutdown) = oneshot::channel::<()>();
             let mut running = Box::pin(gate.clone().pausing(dispatcher.run(async {
                 let _ = shutdown.await;
@@ -251,16 +252,15 @@ impl Node {
             };
             let mut dice = rng.fork();
             let pauses = async {
-                while odds.pause {
+                loop {
                     let (day, least) = (DAY, Duration::from_secs(90));
                     tokio::time::sleep(dice.time(least, day * 3)).await;
-                    if self.shared.is_calm() {
-                        break;
+                    if !odds.pause || self.shared.is_calm() {
+                        return std::future::pending::<()>().await;
                     }
                     self.shared.fired.fire(Fault::Pause);
                     gate.pause(dice.time(least, day / 3));
                 }
-                std::future::pending::<()>().await;
             };
             tokio::select! {
                 biased;
@@ -310,7 +310,7 @@ impl Node {
 pub struct Gate(Mutex<Option<Instant>>);
 
 impl Gate {
-    fn pause(&self, time: Duration) {
+    pub fn pause(&self, time: Duration) {
         *self.0.lock().unwrap() = Some(Instant::now() + time);
     }
 

@@ -54,7 +54,7 @@ pub(super) async fn events_of_one_object_go_one_after_the_other(store: &dyn Stor
     are(&first, &[all[0], all[2]], "the first of each object");
     are(&lease(&worker, &webhook, at(1)).await, &[], "both are under way");
     let a1 = first.iter().find(|leased| leased.delivery.id == all[0]).expect("a1");
-    settle_all(store, std::slice::from_ref(a1), at(2)).await;
+    settle_all(store, from_ref(a1), at(2)).await;
     let second = lease(&worker, &webhook, at(2)).await;
     are(&second, &[all[1]], "the next of the object that has one less");
     settle_all(store, &second, at(3)).await;
@@ -111,7 +111,7 @@ pub(super) async fn whatever_ends_a_delivery_frees_the_next(store: &dyn Storage)
     assert_eq!(settle(store, failed(&second[0], at(900), at(2)), at(2)).await, APPLIED);
 
     let third = about(3, "a");
-    publish(store, &[third.clone()], at(100)).await;
+    publish(store, from_ref(&third), at(100)).await;
     worker.route(at(100)).await;
     are(&lease(&worker, &webhook, at(100)).await, &[], "the second has not ended");
     let expiry = Sweep { expire_before: at(50), ..sweep(at(101)) };

@@ -279,17 +279,22 @@ mod tests {
     use crate::ground::error::ErrorKind;
     use crate::ground::event::Event;
     use crate::ground::id::{Cause, DispatcherId, EventId, WebhookId};
+    use crate::ground::order::Ordering;
     use crate::ground::secret::Secret;
     use crate::ground::time::{Timestamp, after};
-    use crate::ground::webhook::{DisabledReason, Registration, Webhook};
-    use crate::ports::storage::{Heartbeat, Leased, NewEvent, Owed, Settlement, Sweep, Turn};
+    use crate::ground::webhook::{DisabledReason, Edit, Registration, Webhook};
+    use crate::ports::storage::{Heartbeat, Held, Leased, NewEvent, Owed, Settlement, Sweep, Turn};
 
     fn at(seconds: u64) -> Timestamp {
         after(Timestamp::UNIX_EPOCH, Duration::from_secs(1_700_000_000 + seconds))
     }
 
     fn webhook(number: u8) -> Webhook {
-        let registration = Registration::new("https://example.com/", ["order.*"]).unwrap();
+        let mut registration = Registration::new("https://example.com/", ["order.*"]).unwrap();
+        if number >= 2 {
+            // Its events name no object, so each of them waits for those before it.
+            registration = registration.with(Edit::new().ordering(Ordering::PerObject));
+        }
         let id = WebhookId::new(at(0), &[number; 10]);
         registration.enabled(true).into_webhook(id, Secret::from_random(&[7; 32]), at(0)).unwrap()
     }
@@ -356,11 +361,14 @@ mod tests {
         let mut waiting = BTreeMap::<WebhookId, BTreeSet<_>>::new();
         let mut by_age = BTreeSet::new();
         let mut leases = BTreeMap::<DispatcherId, BTreeSet<_>>::new();
+        let mut keyed = BTreeMap::<WebhookId, BTreeMap<_, _>>::new();
         let mut unfinished = HashMap::<u64, usize>::new();
         for (id, row) in &state.deliveries {
             match row.delivery.state {
                 Phase::Waiting { due } => {
-                    waiting.entry(row.delivery.webhook).or_default().insert((due, *id));
+                    if !row.parked {
+                        waiting.entry(row.delivery.webhook).or_default().insert((due, *id));
+                    }
                     by_age.insert((row.delivery.published, *id));
                 }
                 Phase::Leased { dispatcher, ticket } => {
@@ -368,11 +376,15 @@ mod tests {
                 }
                 _ => {}
             }
+            if let Some(key) = row.key.filter(|_| !row.delivery.state.is_ended()) {
+                keyed.entry(row.delivery.webhook).or_default().insert((key, row.number), *id);
+            }
             *unfinished.entry(row.number).or_default() +=
                 usize::from(!row.delivery.state.is_ended());
         }
         assert_eq!(state.waiting_by_age, by_age);
-        let mut ready = BTreeSet::new();
+        let (mut ready, mut free) = (BTreeSet::new(), BTreeSet::new());
+        let mut held = BTreeMap::<DispatcherId, BTreeSet<WebhookId>>::new();
         for (id, hook) in &state.hooks {
             let expected = waiting.remove(id).unwrap_or_default();
             assert_eq!(
@@ -384,8 +396,26 @@ mod tests {
             let named = state.deliveries.values().filter(|row| row.delivery.webhook == *id).count();
             assert_eq!(hook.deliveries, named);
             assert_eq!(hook.webhook.is_none(), state.graves.contains_key(id));
-            ready.extend(hook.enabled().and_then(|_| Some((hook.lane.ready_at()?, *id))));
+            let needs_holder = hook.enabled().map(|webhook| webhook.needs_holder());
+            match needs_holder {
+                Some(true) => free.extend(hook.lane.free_at().map(|at| (at, *id))),
+                Some(false) => ready.extend(hook.lane.ready_at().map(|at| (at, *id))),
+                None => {}
+            }
+            if let Some(holder) = hook.lane.holder {
+                held.entry(holder).or_default().insert(*id);
+            }
+            let keyed = keyed.remove(id).unwrap_or_default();
+            assert_eq!(hook.keyed, keyed);
+            for (number, (key, id)) in keyed.iter().map(|((key, n), id)| (n, (key, id))) {
+                let row = &state.deliveries[id];
+                let is_first = hook.first(*key) == Some(*id);
+                assert!(!row.parked || (hook.is_ordered() && !is_first), "{number} is stranded");
+                let leased = matches!(row.delivery.state, Phase::Leased { .. });
+                assert!(!leased || is_first || !hook.is_ordered(), "{number} is out of order");
+            }
         }
+        assert_eq!((&state.free, &state.held), (&free, &held));
         assert!(waiting.is_empty(), "what waits has a lane: {waiting:?}");
         assert_eq!(state.ready, ready);
         for (id, dispatcher) in &state.dispatchers {
@@ -448,7 +478,14 @@ mod tests {
                         "heartbeat"
                     }
                     (9..15, _) => {
-                        let turn = turn(who, step, now);
+                        let mut turn = Turn { holds: 2, ..turn(who, step, now) };
+                        for id in state.held.get(&who).into_iter().flatten() {
+                            // Now and then a lane is not named, and given back.
+                            let version = state.hooks[id].webhook.as_ref().map(|it| it.version());
+                            if let Some(version) = version.filter(|_| draw(6) > 0) {
+                                turn.held.insert(*id, Held { version, room: 2 });
+                            }
+                        }
                         let found = match draw(2) {
                             0 => state.route(&turn, now).map(|routed| routed.leased),
                             _ => state.claim(&turn, now).map(|claimed| claimed.leased),
