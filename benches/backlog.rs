@@ -10,7 +10,6 @@
 
 #[cfg(feature = "postgres")]
 #[path = "../tests/support/cluster.rs"]
-#[allow(dead_code)]
 mod cluster;
 #[cfg(feature = "postgres")]
 #[path = "../tests/support/explain.rs"]

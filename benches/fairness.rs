@@ -11,7 +11,6 @@
 
 #[cfg(feature = "postgres")]
 #[path = "../tests/support/cluster.rs"]
-#[allow(dead_code)]
 mod cluster;
 #[path = "../tests/support/fair.rs"]
 mod fair;

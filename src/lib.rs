@@ -139,8 +139,8 @@
 //! # More
 //!
 //! [`docs::design`] says why things are as they are, [`docs::lifecycle`] what becomes of an event,
-//! [`docs::outbox`] how to publish in a transaction of your own, and [`docs::production`] what to set
-//! before production.
+//! [`docs::outbox`] how to publish in a transaction of your own, [`docs::production`] what to set
+//! before production, and [`docs::scale`] what one database carries.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(doc)]

@@ -6,7 +6,6 @@
 
 #[cfg(feature = "postgres")]
 #[path = "support/cluster.rs"]
-#[allow(dead_code)]
 mod cluster;
 #[path = "support/fair.rs"]
 mod fair;

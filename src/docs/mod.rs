@@ -1,5 +1,5 @@
 //! Longer texts: why, what becomes of an event, how to publish in a transaction of your own, what to
-//! set before production.
+//! set before production, and what comes after one database.
 
 #[doc = include_str!("design.md")]
 pub mod design {}
@@ -12,3 +12,6 @@ pub mod outbox {}
 
 #[doc = include_str!("production.md")]
 pub mod production {}
+
+#[doc = include_str!("scale.md")]
+pub mod scale {}

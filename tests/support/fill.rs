@@ -129,8 +129,9 @@ fn fill_file(path: &Path, template: WebhookId, fill: Fill) -> rusqlite::Result<(
     let text = format!(
         "PRAGMA busy_timeout = 10000; PRAGMA synchronous = OFF; BEGIN IMMEDIATE;
          DELETE FROM tidings_mark;
-         {webhook_numbers} INSERT INTO tidings_webhook (id, account, mode, enabled, version)
-             SELECT unhex(replace({other}, '-', '')), account, mode, enabled, version
+         {webhook_numbers} INSERT INTO tidings_webhook
+             (id, account, mode, enabled, version, needs)
+             SELECT unhex(replace({other}, '-', '')), account, mode, enabled, version, needs
              FROM numbers CROSS JOIN tidings_webhook WHERE key = 1;
          {webhook_numbers} INSERT INTO tidings_registration
              SELECT n + 1, replace(search, '{template}', {other}),
