@@ -10,6 +10,7 @@
 #[path = "../tests/support/cluster.rs"]
 pub(crate) mod cluster;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::fmt;
@@ -56,8 +57,10 @@ const TOGETHER: usize = 50;
 const WORK: Duration = Duration::from_millis(20);
 /// How long a dead process keeps what it had; 30 s by default, but an example has seconds.
 const LEASE: Duration = Duration::from_secs(3);
+/// Whether the event with this number is wanted.
+type Wants = fn(usize) -> bool;
 /// The webhooks: a path, the types that it wants, and which events that is.
-const WEBHOOKS: [(&str, &str, fn(usize) -> bool); 2] =
+const WEBHOOKS: [(&str, &str, Wants); 2] =
     [("/all", "*", |_| true), ("/orders", "order.*", |number| number.is_multiple_of(2))];
 /// What a process prints once it delivers.
 const READY: &str = "this process delivers";
@@ -178,7 +181,7 @@ async fn start(mut command: Command, number: usize, url: &str) -> Result<Child, 
 pub(crate) async fn run(url: &str, child: impl Fn() -> Command) -> Result<Report, Failure> {
     let tidings = open(url).await?;
     // What an earlier run left in the database is no business of this one.
-    let account = Account::new(&format!("run-{}", SystemClock.now().timestamp_millis()))?;
+    let account = Account::new(format!("run-{}", SystemClock.now().timestamp_millis()))?;
     let receiver = Arc::new(Receiver::default());
     let webhooks = register(&tidings, &account, &receiver).await?;
 
@@ -278,7 +281,7 @@ async fn kill(receiver: &Receiver, child: &mut Child) -> Result<usize, Failure> 
         }
     };
     let open = timeout(PATIENCE, midway).await.map_err(|_| "nobody was at work to be killed")??;
-    println!("process {VICTIM} is killed, with {open} requests open");
+    println!("process {VICTIM} is killed, requests open: {open}");
     Ok(open)
 }
 
@@ -336,10 +339,9 @@ async fn receive(
             return StatusCode::SERVICE_UNAVAILABLE;
         }
         *seen.open.entry(node).or_default() -= 1;
-        if seen.acknowledged.contains_key(&pair) {
-            *seen.repeated.entry(node).or_default() += 1;
-        } else {
-            seen.acknowledged.insert(pair, (node, body));
+        match seen.acknowledged.entry(pair) {
+            Entry::Vacant(place) => _ = place.insert((node, body)),
+            Entry::Occupied(_) => *seen.repeated.entry(node).or_default() += 1,
         }
     }
     receiver.changes.send_replace(());
@@ -433,9 +435,9 @@ impl fmt::Display for Report {
             writeln!(f, "{end}")?;
         }
         let (expected, delivered) = (self.expected, self.delivered());
-        writeln!(f, "{} requests were open at the kill: others made them again", self.unanswered)?;
+        writeln!(f, "open at the kill, made again by the others: {}", self.unanswered)?;
         if self.strange > 0 {
-            writeln!(f, "{} requests were not expected", self.strange)?;
+            writeln!(f, "not expected: {}", self.strange)?;
         }
         write!(
             f,
