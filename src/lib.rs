@@ -52,6 +52,31 @@
 //! [`docs::outbox`] has the ten lines that make a transaction of sqlx, sea-orm, diesel, rusqlite or
 //! tokio-postgres fit. The example `transaction` is killed in the middle of things and counts.
 //!
+//! # Many nodes: PostgreSQL
+//!
+//! A host of several processes or machines keeps all of it in PostgreSQL (feature `postgres`), and runs
+//! a dispatcher in every one. Only the storage is another:
+//!
+//! ```no_run
+//! # #[cfg(feature = "postgres")]
+//! # async fn shown(transport: impl tidings::transport::Transport + 'static) -> tidings::Result<()> {
+//! # use std::future::pending;
+//! # use tidings::Tidings;
+//! # let shutdown = pending();
+//! use tidings::storage::PostgresStorage;
+//!
+//! let storage = PostgresStorage::connect("postgres://shop@db.example.com/shop?sslmode=require").await?;
+//! let tidings = Tidings::new(storage);
+//! tokio::spawn(tidings.dispatcher(transport)?.run(shutdown));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Its tables lie in a schema of their own, `tidings`, which the first start makes. The nodes share the
+//! work; what a node had in flight that dies is sent again by the others, after its lease (30 s). See it
+//! with `cargo run --features postgres --example cluster`, which kills one of three processes and counts:
+//! it takes the URL of a database, or starts a server for itself where PostgreSQL is installed.
+//!
 //! # Receiving
 //!
 //! A receiver needs no feature of the crate. It verifies the bytes as they came:
@@ -105,11 +130,11 @@
 //!
 //! * Deliver exactly once: nobody can over HTTP. Receivers tell repetitions by the id.
 //! * Deliver in order where nobody asks for it: deliveries run side by side, and a retry comes later
-//!   than what was published after it. A webhook that is ordered per object ([`Ordering`])
-//!   gets the events of one object one after the other, in the order of their publishes; those of
-//!   different objects, redeliveries and test events go side by side all the same.
-//! * Speak to databases other than SQLite: bring your own [`Storage`](storage::Storage).
-//! * Encrypt what it stores: a SQLite file holds payloads and secrets in clear.
+//!   than what was published after it. A webhook that is ordered ([`Ordering::PerObject`]) gets the
+//!   events of one object one after the other, in the order of their publishes; those of different
+//!   objects, redeliveries and test events go side by side all the same.
+//! * Speak to databases other than SQLite and PostgreSQL: bring your own [`Storage`](storage::Storage).
+//! * Encrypt what it stores: payloads and secrets lie in the database in clear.
 //! * Listen: it opens no port and has no web page.
 //! * Change payloads on their way: a host has code for that.
 //!
@@ -127,7 +152,7 @@
 //! | `engine` | yes | ports, dispatcher, the `Tidings` handle, the in-memory storage (tokio) |
 //! | `sqlite` | yes | durable storage in one SQLite file |
 //! | `sqlite-bundled` | yes | compiles SQLite into the program |
-//! | `postgres` | no | durable storage for many nodes in PostgreSQL |
+//! | `postgres` | no | durable storage for many nodes in PostgreSQL, the outbox over tokio-postgres |
 //! | `outbox-rusqlite` | no | the outbox over transactions of rusqlite |
 //! | `hyper` | yes | the HTTP transport over hyper and rustls |
 //! | `native-roots` | no | trust in the operating system's root certificates |

@@ -158,10 +158,27 @@ fn the_readme_says_what_the_manifest_says() {
     for command in ["\ncargo run --example quickstart\n", "\ntests/run\n"] {
         assert!(readme.contains(command), "README lacks {command}");
     }
+    assert!(readme.contains("`cargo run --features postgres --example cluster`"));
     let publishing = &sections(&readme)["Publishing"];
     let code = publishing.split("```").nth(1).expect("a code block");
     assert!(code.contains(".publish("), "{code}");
     assert!(code.lines().filter(|line| !line.trim().is_empty()).count() <= 12, "{code}");
+}
+
+/// Compares the list with the folder, in both directions.
+#[test]
+fn the_examples_are_those_of_the_folder() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let entries = fs::read_dir(folder).expect("the examples");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string());
+    let names = names.map(|name| name.expect("a name"));
+    let expected: BTreeSet<_> =
+        names.filter_map(|name| name.strip_suffix(".rs").map(str::to_owned)).collect();
+    let readme = file("README.md");
+    let listed = sections(&readme)["Examples"].clone();
+    let rows = listed.lines().filter_map(|line| line.strip_prefix("* `")?.split('`').next());
+    assert!(expected.len() > 4, "{expected:?}");
+    assert_eq!(rows.map(str::to_owned).collect::<BTreeSet<_>>(), expected);
 }
 
 /// Compares the table with the manifest, in both directions.

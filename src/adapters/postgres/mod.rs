@@ -144,8 +144,8 @@ impl PostgresStorage {
     /// Brings the schema to the one of this version, and nothing else: a step of its own, under a role
     /// that may create tables. Safe when many run it at once.
     ///
-    /// The role that the storage runs under then needs `USAGE` on the schema and on its sequences, and
-    /// `SELECT, INSERT, UPDATE, DELETE` on its tables.
+    /// The role that the storage runs under then needs `USAGE` on the schema, `USAGE, SELECT` on its
+    /// sequences, and `SELECT, INSERT, UPDATE, DELETE` on its tables.
     ///
     /// # Errors
     /// As [`PostgresStorage::connect_with`].
