@@ -8,7 +8,7 @@ mod cluster;
 #[path = "support/place.rs"]
 mod place;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -55,6 +55,8 @@ struct Seen {
     /// Counts the kills: what was open at one will never be answered.
     generation: u64,
     requests: u64,
+    /// Events that are waited for at the end.
+    missing: HashSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -114,6 +116,7 @@ impl Receiver {
             let mut seen = self.seen.lock().unwrap();
             if seen.generation == generation {
                 seen.open -= 1;
+                seen.missing.remove(&id);
                 *seen.acknowledged.entry(id).or_default() += 1;
             }
         }
@@ -267,15 +270,12 @@ fn kill_again_and_again(place: &str) {
     let patience = Instant::now() + Duration::from_secs(120);
     {
         let mut seen = receiver.seen.lock().unwrap();
-        let ids: Vec<String> =
-            acknowledged.iter().map(|number| event(*number).id().to_string()).collect();
-        let mut missing = usize::MAX;
-        while missing > 0 {
-            missing = ids.iter().filter(|id| !seen.acknowledged.contains_key(*id)).count();
+        let ids = acknowledged.iter().map(|number| event(*number).id().to_string());
+        seen.missing = ids.filter(|id| !seen.acknowledged.contains_key(id)).collect();
+        while !seen.missing.is_empty() {
+            let missing = seen.missing.len();
             assert!(Instant::now() < patience, "{missing} acknowledged events are lost");
-            if missing > 0 {
-                seen = receiver.changed.wait_timeout(seen, Duration::from_secs(1)).unwrap().0;
-            }
+            seen = receiver.changed.wait_timeout(seen, Duration::from_secs(1)).unwrap().0;
         }
     }
     drop(child.stdin.take());

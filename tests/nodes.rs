@@ -207,7 +207,7 @@ fn spawn(place: &str, number: usize) -> Child {
 }
 
 fn account(number: usize) -> Account {
-    Account::new(&format!("account-{}", number % ACCOUNTS)).unwrap()
+    Account::new(format!("account-{}", number % ACCOUNTS)).unwrap()
 }
 
 /// Makes webhooks in several accounts, each of which wants its own type.

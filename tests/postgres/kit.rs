@@ -112,7 +112,7 @@ impl Running {
 }
 
 pub(crate) fn account(number: usize) -> Account {
-    Account::new(&format!("account-{number}")).unwrap()
+    Account::new(format!("account-{number}")).unwrap()
 }
 
 /// Makes an enabled webhook of an account.
