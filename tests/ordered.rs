@@ -29,7 +29,7 @@ use tidings::{
 };
 
 /// Dispatchers at work.
-const CHILDREN: usize = 3;
+const CHILDREN: usize = 4;
 /// The shortest lease there is.
 const LEASE: Duration = Duration::from_secs(3);
 /// The header by which a child says who it is.
@@ -279,7 +279,7 @@ fn file() -> (String, tempfile::TempDir) {
     (own, folder)
 }
 
-/// Three processes deliver 800 events about 20 objects to a receiver that fails now and then; the
+/// Four processes deliver 800 events about 20 objects to a receiver that fails now and then; the
 /// one that sends is stopped with requests open until another one has taken over, and then wakes.
 #[test]
 fn a_stopped_holder_does_not_break_the_order() {
@@ -334,7 +334,7 @@ fn stop_the_holder(store: &str) {
     assert!(seen.open_max <= 8, "{} under way at once", seen.open_max);
 }
 
-/// Three processes deliver 900 events to a webhook that takes 50 per second and a burst of 10, and
+/// Four processes deliver 900 events to a webhook that takes 50 per second and a burst of 10, and
 /// as many to one that takes three at once; each second of the whole time is looked at.
 #[test]
 fn limits_hold_over_several_processes_and_are_used() {
