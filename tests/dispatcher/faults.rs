@@ -133,7 +133,7 @@ async fn a_dispatcher_that_was_given_up_goes_on() {
     stage.publish(3).await;
     stage.until_hits(3).await;
     stage.plan(|call, nth| match call {
-        Call::Heartbeat if nth <= 20 => Fault::Before,
+        Call::Heartbeat if nth <= 60 => Fault::Before,
         _ => Fault::None,
     });
     // Somebody else looks for the dead after a lease.
