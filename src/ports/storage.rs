@@ -119,7 +119,7 @@ pub trait WebhookStore: Debug + Send + Sync + 'static {
 
     /// Deletes a webhook for good; `false` if there is none. Costs the same however many
     /// deliveries wait: they are never claimed again, and [`sweep`](DeliveryQueue::sweep) cancels
-    /// them. Its finished deliveries stay in the record.
+    /// them. Its finished deliveries stay in the record; its lane has no holder any more.
     async fn delete(&self, id: WebhookId, now: Timestamp) -> Result<bool>;
 }
 
