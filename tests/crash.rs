@@ -21,8 +21,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tidings::transport::{HyperOptions, HyperTransport};
 use tidings::{
-    Change, DeliveryQuery, DispatcherOptions, Event, EventId, NetworkPolicy, PageRequest,
-    Registration, StateKind, Tidings, Timestamp,
+    Change, DeliveryQuery, DispatcherOptions, Event, EventId, Mode, NetworkPolicy, PageRequest,
+    Policy, Registration, Schedule, StateKind, Tidings, Timestamp,
 };
 
 /// Requests that must be open when the child is killed.
@@ -169,7 +169,11 @@ fn the_child() {
     runtime.block_on(async move {
         let network = NetworkPolicy::public_only().allow_loopback();
         let storage = place::open(&place).await;
-        let tidings = Tidings::builder_shared(storage).network(network.clone()).build();
+        // One that several kills interrupted follows the schedule: soon, for a test.
+        let schedule = Schedule::new([Duration::from_millis(100); 20]).unwrap();
+        let policy = Policy::default().with_schedule(Mode::Live, schedule);
+        let tidings =
+            Tidings::builder_shared(storage).network(network.clone()).policy(policy).build();
         let wanted = tidings.webhooks(&Default::default(), &PageRequest::default()).await.unwrap();
         if wanted.items.is_empty() {
             let address = format!("http://{receiver}/hook");
