@@ -174,6 +174,12 @@ pub const POSTGRES_CONNECTIONS: usize = 10;
 pub const POSTGRES_CONNECTIONS_MAX: usize = 1_000;
 /// How long a call waits for a connection when nobody says.
 pub const POSTGRES_WAIT: Duration = Duration::from_secs(10);
+/// How long PostgreSQL lets a transaction of ours stand open while nothing comes from us: a node that
+/// was stopped, or cut off, within one keeps others from the rows that it locked for no longer.
+pub const POSTGRES_STALL: Duration = Duration::from_secs(10);
+/// How long a connection may be silent before it is asked whether the other side is there, and how
+/// long what was sent may stay unacknowledged: a broken path is noticed by then.
+pub const POSTGRES_SILENCE: Duration = Duration::from_secs(20);
 /// Publishes of single events that share one transaction, and such transactions at once.
 pub const POSTGRES_GROUP_EVENTS: usize = 256;
 /// See [`POSTGRES_GROUP_EVENTS`].

@@ -9,4 +9,5 @@ mod kit;
 mod late;
 mod nodes;
 mod setup;
+mod stall;
 mod statements;

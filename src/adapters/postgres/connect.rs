@@ -1,7 +1,5 @@
 //! Connections: from a URL to a pool and a herald.
 
-use std::sync::Arc;
-
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres::Config;
@@ -11,8 +9,10 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::herald::Herald;
 use super::options::PostgresOptions;
 use super::schema;
-use super::tx::PLANNING;
+use super::tx;
+use crate::adapters::tls;
 use crate::ground::error::{Error, ErrorKind, Result};
+use crate::ground::policy::POSTGRES_SILENCE;
 
 /// A pool of connections to `url`, and the herald.
 pub(super) fn open(url: &str, options: &PostgresOptions) -> Result<(Pool, Herald)> {
@@ -21,11 +21,11 @@ pub(super) fn open(url: &str, options: &PostgresOptions) -> Result<(Pool, Herald
     if !options.pooler {
         // A pooler takes no settings at the start.
         let given = config.get_options().map(|given| format!("{given} ")).unwrap_or_default();
-        config.options(format!("{given}{PLANNING}"));
+        config.options(format!("{given}{}", tx::startup()));
     }
     let manager = Manager::from_config(
         config,
-        tls(options)?,
+        encryption(options)?,
         ManagerConfig { recycling_method: RecyclingMethod::Fast },
     );
     let pool = Pool::builder(manager)
@@ -51,7 +51,7 @@ pub(super) fn open(url: &str, options: &PostgresOptions) -> Result<(Pool, Herald
 /// A herald on a connection to `url`.
 pub(super) fn herald(url: &str, options: &PostgresOptions) -> Result<Herald> {
     let config = parse("listen_url", url, options)?;
-    Ok(Herald::start(config, tls(options)?, options.schema.clone()))
+    Ok(Herald::start(config, encryption(options)?, options.schema.clone()))
 }
 
 fn parse(field: &'static str, url: &str, options: &PostgresOptions) -> Result<Config> {
@@ -72,21 +72,23 @@ fn parse(field: &'static str, url: &str, options: &PostgresOptions) -> Result<Co
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(options.wait);
     }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(POSTGRES_SILENCE);
+    }
+    if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
+        // The driver's two hours: as long would a call wait for what will never come.
+        config.keepalives_idle(POSTGRES_SILENCE);
+        config.keepalives_interval(POSTGRES_SILENCE / 4);
+        config.keepalives_retries(3);
+    }
     Ok(config)
 }
 
-fn tls(options: &PostgresOptions) -> Result<MakeRustlsConnect> {
+fn encryption(options: &PostgresOptions) -> Result<MakeRustlsConnect> {
     if let Some(config) = &options.tls {
         return Ok(MakeRustlsConnect::new(ClientConfig::clone(config)));
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "TLS cannot be set up").with_source(error)
-        })?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = tls::client(roots)?;
     Ok(MakeRustlsConnect::new(config))
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::fault::{Fault, Step};
 use super::rows;
 use super::tx::{Query, Tx};
+pub(super) use crate::adapters::sql::{Needs, Open};
 use crate::ground::id::{DispatcherId, WebhookId};
 use crate::ground::lane::Lane;
 use crate::ground::policy::POSTGRES_WEBHOOKS_KEPT;
@@ -35,59 +36,6 @@ pub(super) struct Slot {
     pub(super) lane: Lane,
     /// What the table has: the lane, and whether it is there to be claimed from.
     stored: (Lane, Open),
-}
-
-/// Whether a webhook needs a holder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Needs {
-    Nothing,
-    Holder,
-    /// And that its events keep their order.
-    Order,
-}
-
-impl Needs {
-    pub(super) fn of(webhook: &Webhook) -> Self {
-        match (webhook.needs_holder(), webhook.is_ordered()) {
-            (false, _) => Self::Nothing,
-            (true, false) => Self::Holder,
-            (true, true) => Self::Order,
-        }
-    }
-
-    pub(super) fn number(self) -> i16 {
-        match self {
-            Self::Nothing => 0,
-            Self::Holder => 1,
-            Self::Order => 2,
-        }
-    }
-
-    fn from_number(number: i16) -> Self {
-        match number {
-            0 => Self::Nothing,
-            1 => Self::Holder,
-            _ => Self::Order,
-        }
-    }
-}
-
-/// To whom a lane is there to be claimed from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Open {
-    Nobody,
-    Anybody,
-    Holders,
-}
-
-impl Open {
-    fn of(enabled: bool, needs: Needs) -> Self {
-        match (enabled, needs) {
-            (false, _) => Self::Nobody,
-            (true, Needs::Nothing) => Self::Anybody,
-            (true, _) => Self::Holders,
-        }
-    }
 }
 
 macro_rules! slot_columns {

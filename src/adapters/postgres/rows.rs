@@ -9,9 +9,11 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::fault::{Fault, Step};
-use super::tx::{Query, Tx};
+use super::tx::{Query, Tx, Value};
+use crate::adapters::sql::{INTERRUPTED, duration, nanos};
+pub(super) use crate::adapters::sql::{millis, millis_up, state_number, time};
 use crate::ground::account::{Account, Mode};
-use crate::ground::delivery::{Attempt, Delivery, Outcome, State, StateKind};
+use crate::ground::delivery::{Attempt, Delivery, Outcome, State};
 use crate::ground::digest::Digest;
 use crate::ground::event::{Event, StoredEvent};
 use crate::ground::event_type::EventType;
@@ -20,32 +22,8 @@ use crate::ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
 use crate::ground::order::OrderKey;
 use crate::ground::time::Timestamp;
 
-pub(super) fn millis(time: Timestamp) -> i64 {
-    time.timestamp_millis()
-}
-
-/// `time` in whole milliseconds, rounded up: what is stored is before it exactly when it is before
-/// the result.
-pub(super) fn millis_up(time: Timestamp) -> i64 {
-    millis(time) + i64::from(!time.timestamp_subsec_nanos().is_multiple_of(1_000_000))
-}
-
-/// The ends of time stand for what no `Timestamp` can say.
-pub(super) fn time(millis: i64) -> Timestamp {
-    let end = if millis < 0 { Timestamp::MIN_UTC } else { Timestamp::MAX_UTC };
-    Timestamp::from_timestamp_millis(millis).unwrap_or(end)
-}
-
 pub(super) fn count(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
-}
-
-fn nanos(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
-}
-
-fn duration(nanos: i64) -> Duration {
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
 }
 
 fn number(row: &Row, column: usize) -> Step<u32> {
@@ -189,17 +167,6 @@ impl Kept {
     }
 }
 
-pub(super) fn state_number(kind: StateKind) -> i16 {
-    match kind {
-        StateKind::Waiting => 0,
-        StateKind::Leased => 1,
-        StateKind::Delivered => 2,
-        StateKind::Exhausted => 3,
-        StateKind::Expired => 4,
-        StateKind::Cancelled => 5,
-    }
-}
-
 /// Deliveries to insert, column by column: one statement writes them all.
 #[derive(Debug, Default)]
 struct Columns {
@@ -243,6 +210,30 @@ impl Columns {
         self.ticket.push(ticket);
         self.holder.push(holder.map(DispatcherId::uuid));
         self.key.push(key.map(|key| key.to_bits().cast_signed()));
+    }
+
+    /// Inserts into a table of unfinished deliveries. `own` is the column that it alone has.
+    async fn insert(&self, tx: &Tx<'_>, query: &Query, own: &Vec<i64>) -> Step<()> {
+        let Self { id, event, webhook, cause, published, attempt, .. } = self;
+        let Self { failures, interruptions, lapsed, holder, key, .. } = self;
+        if id.is_empty() {
+            return Ok(());
+        }
+        let values: [Value<'_>; 12] = [
+            id,
+            event,
+            webhook,
+            cause,
+            published,
+            attempt,
+            failures,
+            interruptions,
+            lapsed,
+            own,
+            holder,
+            key,
+        ];
+        tx.run(query, &values).await
     }
 }
 
@@ -345,58 +336,8 @@ impl Inserts {
 
     /// Writes all of them.
     pub(super) async fn flush(&self, tx: &Tx<'_>) -> Step<()> {
-        let waiting = async {
-            let Columns { id, event, webhook, cause, published, .. } = &self.waiting;
-            let Columns { attempt, failures, interruptions, lapsed, .. } = &self.waiting;
-            let Columns { at, holder, key, .. } = &self.waiting;
-            if id.is_empty() {
-                return Ok(());
-            }
-            tx.run(
-                &INSERT_WAITING,
-                &[
-                    id,
-                    event,
-                    webhook,
-                    cause,
-                    published,
-                    attempt,
-                    failures,
-                    interruptions,
-                    lapsed,
-                    at,
-                    holder,
-                    key,
-                ],
-            )
-            .await
-        };
-        let leased = async {
-            let Columns { id, event, webhook, cause, published, .. } = &self.leased;
-            let Columns { attempt, failures, interruptions, lapsed, .. } = &self.leased;
-            let Columns { ticket, holder, key, .. } = &self.leased;
-            if id.is_empty() {
-                return Ok(());
-            }
-            tx.run(
-                &INSERT_LEASED,
-                &[
-                    id,
-                    event,
-                    webhook,
-                    cause,
-                    published,
-                    attempt,
-                    failures,
-                    interruptions,
-                    lapsed,
-                    ticket,
-                    holder,
-                    key,
-                ],
-            )
-            .await
-        };
+        let waiting = self.waiting.insert(tx, &INSERT_WAITING, &self.waiting.at);
+        let leased = self.leased.insert(tx, &INSERT_LEASED, &self.leased.ticket);
         let ended = async {
             let Columns { id, event, webhook, cause, published, .. } = &self.ended;
             let Columns { attempt, failures, interruptions, lapsed, .. } = &self.ended;
@@ -439,9 +380,6 @@ impl Inserts {
 }
 
 // --- attempts ----------------------------------------------------------------------------------
-
-/// What stands in the failure column where the sender died.
-const INTERRUPTED: &str = "interrupted";
 
 const INSERT_ATTEMPTS: Query = Query::new(
     "INSERT INTO {s}.attempt (delivery, number, started, latency, status, retry_after, failure, \

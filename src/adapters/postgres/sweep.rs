@@ -12,15 +12,12 @@ use super::lanes;
 use super::order;
 use super::rows::{self, Inserts, Kept, count, waiting_columns};
 use super::tx::{Query, Tx};
+use crate::adapters::sql::WIDE;
 use crate::ground::delivery::State;
 use crate::ground::id::{DeliveryId, EventId};
 use crate::ground::policy::POSTGRES_PRUNE_STRETCH;
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ports::storage::{Sweep, Swept};
-
-/// How many deliveries a step removes at most, for each event that it may remove: one with more of
-/// them than that takes several steps.
-const WIDE: i64 = 4;
 
 /// What the sweeps of a store remember. Nothing depends on it but speed.
 #[derive(Debug, Default, Clone, Copy)]

@@ -5,6 +5,7 @@
 //! dropped halfway, because its caller went away, takes its connection with it; the database rolls
 //! back what was on it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::fault::Step;
-use crate::ground::policy::POSTGRES_TRIES;
+use crate::ground::policy::{POSTGRES_STALL, POSTGRES_TRIES};
 
 /// A statement, with `{s}` for the schema, and the types of its values.
 #[derive(Debug, Clone, Copy)]
@@ -33,15 +34,35 @@ impl Query {
 /// A value of a statement.
 pub(super) type Value<'v> = &'v (dyn ToSql + Sync);
 
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
+/// What our transactions need to be set.
+///
 /// Tables of which little is left at a time (marks, leases) look small to the planner, and it reads them
 /// from end to end; but they are as long as what was removed from them since the last vacuum, and while
 /// any transaction stays open that is everything. So an index is taken wherever there is one. (The
 /// planner does this by a penalty, which would have it compile what has no index.)
-pub(super) const PLANNING: &str = "-c enable_seqscan=off -c jit=off";
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-/// For connections that are not ours alone.
-const BEGIN_SHARED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
-    SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
+///
+/// And a node may stop within a transaction (a machine that sleeps, a network that swallows): what it
+/// has locked is everybody's again when PostgreSQL gives it up.
+fn settings() -> [(&'static str, String); 3] {
+    [
+        ("enable_seqscan", "off".to_owned()),
+        ("jit", "off".to_owned()),
+        ("idle_in_transaction_session_timeout", POSTGRES_STALL.as_millis().to_string()),
+    ]
+}
+
+/// The settings, as an option of a connection that is ours alone.
+pub(super) fn startup() -> String {
+    settings().map(|(name, value)| format!("-c {name}={value}")).join(" ")
+}
+
+/// The beginning of a transaction where others use the connection, too.
+fn begin_shared() -> String {
+    let set = settings().map(|(name, value)| format!("; SET LOCAL {name} = {value}"));
+    format!("{BEGIN}{}", set.concat())
+}
 
 /// Where statements are run.
 pub(super) struct Database {
@@ -49,16 +70,16 @@ pub(super) struct Database {
     schema: String,
     pooler: bool,
     /// How transactions begin.
-    begin: &'static str,
+    begin: Cow<'static, str>,
     /// The statements with the schema's name in them.
     texts: RwLock<HashMap<&'static str, Arc<str>>>,
 }
 
 impl Database {
-    /// `own`: nobody else uses the connections, and they were opened with [`PLANNING`].
+    /// `own`: nobody else uses the connections, and they were opened with [`startup`].
     pub(super) fn new(pool: Pool, schema: &str, pooler: bool, own: bool) -> Self {
         let texts = RwLock::default();
-        let begin = if own && !pooler { BEGIN } else { BEGIN_SHARED };
+        let begin = if own && !pooler { Cow::Borrowed(BEGIN) } else { Cow::Owned(begin_shared()) };
         Self { pool, schema: format!("\"{schema}\""), pooler, begin, texts }
     }
 
@@ -133,7 +154,7 @@ impl Tx<'_> {
         if self.begun.swap(true, Ordering::Relaxed) {
             return run.await;
         }
-        let begin = async { Ok(client.batch_execute(self.database.begin).await?) };
+        let begin = async { Ok(client.batch_execute(&self.database.begin).await?) };
         // In this order: the first poll sends.
         let ((), rows) = futures_util::future::try_join(begin, run).await?;
         Ok(rows)
@@ -149,7 +170,7 @@ impl Tx<'_> {
         let Some(client) = &self.client else { return Ok(()) };
         let text = sql.replace("{s}", &self.database.schema);
         if !self.begun.swap(true, Ordering::Relaxed) {
-            client.batch_execute(self.database.begin).await?;
+            client.batch_execute(&self.database.begin).await?;
         }
         Ok(client.batch_execute(&text).await?)
     }

@@ -10,6 +10,7 @@ use super::fault::{Fault, Step};
 use super::lanes::{self, Needs, Slot, Slots, slot_columns};
 use super::order;
 use super::tx::{Query, Tx};
+use crate::adapters::sql::UNREADABLE;
 use crate::ground::id::WebhookId;
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::{DisabledReason, Webhook};
@@ -65,9 +66,6 @@ const BEGIN: Query = Query::new(
      SELECT $1, $2, pattern, $4, $5 FROM unnest($3) AS pattern",
     &[Type::TEXT, Type::BOOL, Type::TEXT_ARRAY, Type::INT8, Type::INT8],
 );
-
-/// What stands for the status of a webhook whose record cannot be read.
-const UNREADABLE: DisabledReason = DisabledReason::Person;
 
 /// Inserts a webhook, or replaces the one with its version.
 pub(super) async fn put(inner: &Inner, webhook: &Webhook, now: Timestamp) -> Step<Webhook> {

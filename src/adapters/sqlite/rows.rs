@@ -1,14 +1,15 @@
 //! Rows to values and back.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rusqlite::{CachedStatement, Row, params};
 use uuid::Uuid;
 
 use super::fault::{Fault, Step};
+use crate::adapters::sql::{INTERRUPTED, duration, nanos};
+pub(super) use crate::adapters::sql::{millis, millis_up, state_number, time};
 use crate::ground::account::{Account, Mode};
-use crate::ground::delivery::{Attempt, Delivery, Outcome, State, StateKind};
+use crate::ground::delivery::{Attempt, Delivery, Outcome, State};
 use crate::ground::digest::Digest;
 use crate::ground::event::{Event, StoredEvent};
 use crate::ground::event_type::EventType;
@@ -16,30 +17,6 @@ use crate::ground::failure::FailureKind;
 use crate::ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
 use crate::ground::order::OrderKey;
 use crate::ground::time::Timestamp;
-
-pub(super) fn millis(time: Timestamp) -> i64 {
-    time.timestamp_millis()
-}
-
-/// `time` in whole milliseconds, rounded up: what is stored is before it exactly when it is before
-/// the result.
-pub(super) fn millis_up(time: Timestamp) -> i64 {
-    millis(time) + i64::from(!time.timestamp_subsec_nanos().is_multiple_of(1_000_000))
-}
-
-/// The ends of time stand for what no `Timestamp` can say.
-pub(super) fn time(millis: i64) -> Timestamp {
-    let end = if millis < 0 { Timestamp::MIN_UTC } else { Timestamp::MAX_UTC };
-    Timestamp::from_timestamp_millis(millis).unwrap_or(end)
-}
-
-fn nanos(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
-}
-
-fn duration(nanos: i64) -> Duration {
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
-}
 
 pub(super) fn uuid(row: &Row<'_>, column: usize) -> Step<Uuid> {
     Ok(Uuid::from_bytes(row.get(column)?))
@@ -167,7 +144,7 @@ impl Kept {
 
 /// What the state's columns hold: state, at, ticket, holder.
 fn standing(delivery: &Delivery) -> (i64, Option<i64>, Option<i64>, Option<DispatcherId>) {
-    let kind = state_number(delivery.state.kind());
+    let kind = state_number(delivery.state.kind()).into();
     match delivery.state {
         State::Leased { dispatcher, ticket } => {
             (kind, None, Some(ticket.cast_signed()), Some(dispatcher))
@@ -177,17 +154,6 @@ fn standing(delivery: &Delivery) -> (i64, Option<i64>, Option<i64>, Option<Dispa
         | State::Exhausted { at }
         | State::Expired { at }
         | State::Cancelled { at } => (kind, Some(millis(at)), None, delivery.settled_by),
-    }
-}
-
-pub(super) fn state_number(kind: StateKind) -> i64 {
-    match kind {
-        StateKind::Waiting => 0,
-        StateKind::Leased => 1,
-        StateKind::Delivered => 2,
-        StateKind::Exhausted => 3,
-        StateKind::Expired => 4,
-        StateKind::Cancelled => 5,
     }
 }
 
@@ -249,10 +215,6 @@ pub(super) fn update(statement: &mut CachedStatement<'_>, delivery: &Delivery) -
 }
 
 // --- attempts ----------------------------------------------------------------------------------
-
-/// What stands in the column `failure` for [`Outcome::Interrupted`]; no [`FailureKind`] is called
-/// so.
-const INTERRUPTED: &str = "interrupted";
 
 pub(super) const INSERT_ATTEMPT: &str = "INSERT INTO tidings_attempt \
     (delivery, number, started, latency, status, retry_after, failure, response, truncated, error) \

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::fault::{Fault, Step};
 use super::rows;
+pub(super) use crate::adapters::sql::{Needs, Open};
 use crate::ground::id::{DispatcherId, WebhookId};
 use crate::ground::lane::Lane;
 use crate::ground::policy::SQLITE_WEBHOOKS_KEPT;
@@ -30,59 +31,6 @@ pub(super) struct Slot {
     /// How many more of its deliveries this call may lease.
     pub(super) room: Option<u32>,
     webhook: Option<Arc<Webhook>>,
-}
-
-/// Whether a webhook needs a holder.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Needs {
-    Nothing,
-    Holder,
-    /// And that its events keep their order.
-    Order,
-}
-
-impl Needs {
-    pub(super) fn of(webhook: &Webhook) -> Self {
-        match (webhook.needs_holder(), webhook.is_ordered()) {
-            (false, _) => Self::Nothing,
-            (true, false) => Self::Holder,
-            (true, true) => Self::Order,
-        }
-    }
-
-    pub(super) fn number(self) -> i64 {
-        match self {
-            Self::Nothing => 0,
-            Self::Holder => 1,
-            Self::Order => 2,
-        }
-    }
-
-    pub(super) fn from_number(number: i64) -> Self {
-        match number {
-            0 => Self::Nothing,
-            1 => Self::Holder,
-            _ => Self::Order,
-        }
-    }
-}
-
-/// To whom a lane is there to be claimed from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Open {
-    Nobody,
-    Anybody,
-    Holders,
-}
-
-impl Open {
-    pub(super) fn of(enabled: bool, needs: Needs) -> Self {
-        match (enabled, needs) {
-            (false, _) => Self::Nobody,
-            (true, Needs::Nothing) => Self::Anybody,
-            (true, _) => Self::Holders,
-        }
-    }
 }
 
 impl Slot {

@@ -9,15 +9,12 @@ use super::order;
 use super::rows::{self, Kept, UPDATE_DELIVERY, delivery_columns};
 use super::slots::Slots;
 use super::writer::{Db, Memory};
+use crate::adapters::sql::WIDE;
 use crate::ground::delivery::State;
 use crate::ground::id::{DeliveryId, EventId};
 use crate::ground::policy::SQLITE_PRUNE_STRETCH;
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ports::storage::{Sweep, Swept};
-
-/// How many deliveries a step removes at most, for each event that it may remove: one with more of
-/// them than that takes several steps.
-const WIDE: i64 = 4;
 
 /// One step of everything.
 pub(super) fn sweep(db: &mut Db, sweep: &Sweep) -> Step<Swept> {

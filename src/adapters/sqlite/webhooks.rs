@@ -10,6 +10,7 @@ use super::order;
 use super::rows;
 use super::slots::{self, Needs, Slots};
 use super::writer::Db;
+use crate::adapters::sql::UNREADABLE;
 use crate::ground::id::WebhookId;
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::{DisabledReason, Webhook};
@@ -20,9 +21,6 @@ struct Place {
     version: u64,
     deleted: bool,
 }
-
-/// What stands for the status of a webhook whose record cannot be read.
-const UNREADABLE: DisabledReason = DisabledReason::Person;
 
 /// Inserts a webhook, or replaces the one with its version.
 pub(super) fn put(db: &mut Db, webhook: &Webhook, now: Timestamp) -> Step<Webhook> {
@@ -117,7 +115,7 @@ fn replace(conn: &Connection, key: i64, stored: &Webhook) -> Step<()> {
     let sql = "UPDATE tidings_webhook SET enabled = ?2, version = ?3, needs = ?4 WHERE key = ?1";
     let enabled = i64::from(stored.is_enabled());
     let (version, needs) = (stored.version().cast_signed(), Needs::of(stored).number());
-    conn.prepare_cached(sql)?.execute([key, enabled, version, needs])?;
+    conn.prepare_cached(sql)?.execute([key, enabled, version, needs.into()])?;
     let sql = "UPDATE tidings_registration SET search = ?2, record = ?3 WHERE webhook = ?1";
     conn.prepare_cached(sql)?.execute(params![key, search(stored), stored.to_stored()?])?;
     hold(conn, key, Some(stored))
