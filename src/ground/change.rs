@@ -55,10 +55,20 @@ impl Change {
     /// [`Invalid`](crate::ErrorKind::Invalid) for the field `type` when that is malformed, or
     /// `data.object` when the resource cannot be written as a JSON object.
     pub fn of(event_type: &str, object: &(impl Serialize + ?Sized)) -> Result<Self> {
-        Ok(Self {
-            event_type: EventType::parse(event_type)?,
-            object: written_object("data.object", object)?,
-            previous: None,
+        let object = written_object("data.object", object)?;
+        Ok(Self::from_raw(EventType::parse(event_type)?, object, None))
+    }
+
+    /// A change of which both resources are known to be objects.
+    pub(crate) fn from_raw(
+        event_type: EventType,
+        object: Box<RawValue>,
+        previous: Option<Box<RawValue>>,
+    ) -> Self {
+        Self {
+            event_type,
+            object,
+            previous,
             account: Account::default(),
             mode: Mode::default(),
             id: None,
@@ -66,7 +76,7 @@ impl Change {
             api_version: None,
             extras: Vec::new(),
             key: None,
-        })
+        }
     }
 
     /// A resource was `before` and is `after`: its previous attributes are their
@@ -79,10 +89,18 @@ impl Change {
         before: &(impl Serialize + ?Sized),
         after: &(impl Serialize + ?Sized),
     ) -> Result<Self> {
-        let mut change = Self::of(event_type, after)?;
+        Self::of(event_type, after)?.since(before)
+    }
+
+    /// Says what the resource was before: its previous attributes are the [`diff`](crate::diff).
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for the field `previousAttributes` when that cannot be
+    /// written as a JSON object, or is nested deeper than 100 levels.
+    pub fn since(mut self, before: &(impl Serialize + ?Sized)) -> Result<Self> {
         let before = written_object("previousAttributes", before)?;
-        change.previous = diff::diff(&before, &change.object)?;
-        Ok(change)
+        self.previous = diff::diff(&before, &self.object)?;
+        Ok(self)
     }
 
     /// The resource `before` was deleted: the object is `{}`, the previous attributes are all of it
@@ -189,6 +207,16 @@ impl Change {
         &self.event_type
     }
 
+    /// The resource as it is after the change: `data.object`.
+    pub fn object(&self) -> &RawValue {
+        &self.object
+    }
+
+    /// What it was before, where it changed: `data.previousAttributes`.
+    pub fn previous(&self) -> Option<&RawValue> {
+        self.previous.as_deref()
+    }
+
     /// The id that [`Change::id`] set.
     pub fn id_given(&self) -> Option<EventId> {
         self.id
@@ -277,18 +305,21 @@ fn push_member(key: &str, value: &str, out: &mut String) -> Result<()> {
     Ok(())
 }
 
-fn quoted(text: &str) -> Result<String> {
+pub(crate) fn quoted(text: &str) -> Result<String> {
     serde_json::to_string(text)
         .map_err(|error| Error::invalid("payload", "cannot be written as JSON").with_source(error))
 }
 
-fn written(field: &str, value: &(impl Serialize + ?Sized)) -> Result<Box<RawValue>> {
+pub(crate) fn written(field: &str, value: &(impl Serialize + ?Sized)) -> Result<Box<RawValue>> {
     to_raw_value(value).map_err(|error| {
         Error::invalid(field.to_owned(), "cannot be written as JSON").with_source(error)
     })
 }
 
-fn written_object(field: &'static str, value: &(impl Serialize + ?Sized)) -> Result<Box<RawValue>> {
+pub(crate) fn written_object(
+    field: &'static str,
+    value: &(impl Serialize + ?Sized),
+) -> Result<Box<RawValue>> {
     let written = written(field, value)?;
     if !json::is_object(written.get()) {
         return Err(Error::invalid(field, "is not a JSON object"));

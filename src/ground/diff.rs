@@ -49,12 +49,9 @@ use crate::policy::PAYLOAD_DEPTH_MAX;
 pub fn diff(before: &RawValue, after: &RawValue) -> Result<Option<Box<RawValue>>> {
     let before = resource(before, "the former resource")?;
     let after = resource(after, "the changed resource")?;
-    let mut out = String::new();
-    if !changes(before, after, &mut out) {
-        return Ok(None);
-    }
-    RawValue::from_string(out)
-        .map(Some)
+    between(before, after)
+        .map(RawValue::from_string)
+        .transpose()
         .map_err(|error| invalid("cannot be written as JSON").with_source(error))
 }
 
@@ -113,6 +110,12 @@ fn resource<'a>(value: &'a RawValue, name: &str) -> Result<&'a str> {
         }
         text => Ok(text),
     }
+}
+
+/// [`diff`] of the texts of two objects that are known to be such, and of bounded depth.
+pub(crate) fn between(before: &str, after: &str) -> Option<String> {
+    let mut out = String::new();
+    changes(before, after, &mut out).then_some(out)
 }
 
 /// Adds the object of what changed between two objects, or nothing; whether anything did.

@@ -36,6 +36,37 @@ pub(crate) fn find<'a>(members: &[Member<'a>], key: &str) -> Option<&'a str> {
     members.iter().rfind(|member| *member.key == *key.as_bytes()).map(|member| member.value)
 }
 
+/// The texts of the values in the array that `text` is; `None` when it is something else.
+pub(crate) fn elements(text: &str) -> Option<Vec<&str>> {
+    let mut walk = Walk::new(text);
+    let mut elements = Vec::new();
+    if !walk.eat(b'[') {
+        return None;
+    }
+    while !walk.eat(b']') {
+        elements.push(walk.value()?);
+        walk.eat(b',');
+    }
+    Some(elements)
+}
+
+/// The text of the value at `key` of the object that `text` is.
+pub(crate) fn member<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let mut walk = Walk::new(text);
+    let mut found = None;
+    if !walk.eat(b'{') {
+        return None;
+    }
+    while let Some(spelled) = walk.key() {
+        let value = walk.value()?;
+        if *unescape(spelled) == *key.as_bytes() {
+            found = Some(value);
+        }
+        walk.eat(b',');
+    }
+    found
+}
+
 /// Whether `text` is an object.
 pub(crate) fn is_object(text: &str) -> bool {
     Walk::new(text).peek() == Some(b'{')
@@ -313,6 +344,23 @@ mod tests {
             [("1", 0), ("{}", 1), (r#"{"a":[{}],"b":"[[[[\"[["}"#, 3), ("[[],[[]]]", 3)]
         {
             assert_eq!(depth(text), expected, "{text}");
+        }
+    }
+
+    /// Takes arrays and objects apart (table): the last member of a key counts.
+    #[test]
+    fn elements_and_members_are_found_by_place_and_by_key() {
+        assert_eq!(elements(r#" [1 , "]",[2], {} ] "#).unwrap(), ["1", "\"]\"", "[2]", "{}"]);
+        assert_eq!(elements("[]").unwrap(), [""; 0]);
+        assert_eq!(elements("{}"), None);
+        for (text, value) in [
+            (r#"{"a":1,"b":{"a":2}}"#, Some("1")),
+            (r#"{"a":1,"\u0061":[3]}"#, Some("[3]")),
+            (r#"{"b":1}"#, None),
+            ("[1]", None),
+            ("{}", None),
+        ] {
+            assert_eq!(member(text, "a"), value, "{text}");
         }
     }
 

@@ -166,6 +166,17 @@ pub const SQLITE_SPANS_KEPT: usize = 1_024;
 /// Events that one step of the pruning looks at: clocks may disagree by as many publishes.
 pub const SQLITE_PRUNE_STRETCH: i64 = 512;
 
+// --- models and catalogues -----------------------------------------------------------------------
+
+/// Keys of a path in a [`ResourceModel`](crate::ResourceModel).
+pub const MODEL_PATH_STEPS_MAX: usize = 16;
+/// Resources and parts of a model.
+pub const MODEL_PARTS_MAX: usize = 64;
+/// Events that a model declares for one kind of change.
+pub const MODEL_TYPES_MAX: usize = 16;
+/// Event types of a [`Catalogue`](crate::Catalogue).
+pub const CATALOGUE_TYPES_MAX: usize = 10_000;
+
 // --- the PostgreSQL storage --------------------------------------------------------------------
 
 /// Connections of a storage when nobody says, and at most.

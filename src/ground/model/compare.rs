@@ -1,0 +1,128 @@
+//! Whether a resource changed, apart from what does not count as its own.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::super::digest::same_value;
+use super::super::json;
+use super::path::Path;
+
+/// What a comparison leaves out: the parts that have events of their own, and bookkeeping.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Except {
+    all: bool,
+    keys: BTreeMap<Vec<u8>, Except>,
+    each: Option<Box<Except>>,
+}
+
+impl Except {
+    /// Leaves out what stands at `path`.
+    pub(super) fn add(&mut self, path: &Path) {
+        let Some((last, steps)) = path.steps().split_last() else { return };
+        let mut at = self;
+        for step in steps {
+            at = at.keys.entry(step.key.clone().into_bytes()).or_default();
+            if step.each {
+                at = at.each.get_or_insert_default();
+            }
+        }
+        at.keys.entry(last.key.clone().into_bytes()).or_default().all = true;
+    }
+
+    /// Whether two values differ in what is not left out.
+    pub(super) fn differs(&self, before: &str, after: &str) -> bool {
+        if self.all || before == after {
+            return false;
+        }
+        if let Some(each) = &self.each
+            && let (Some(before), Some(after)) = (elements(before), elements(after))
+        {
+            let mut pairs = before.iter().zip(&after);
+            return before.len() != after.len()
+                || pairs.any(|(before, after)| each.differs(before, after));
+        }
+        if self.keys.is_empty() {
+            return !same_value(before, after);
+        }
+        // What is not there has no attributes: it differs only in what is not left out.
+        let (Some(former), Some(present)) = (members(before), members(after)) else {
+            return !same_value(before, after);
+        };
+        let differs =
+            |key: &[u8], before: Option<&&str>, after: Option<&&str>| match self.keys.get(key) {
+                Some(except) => except.differs(before.unwrap_or(&"null"), after.unwrap_or(&"null")),
+                None => before
+                    .zip(after)
+                    .is_none_or(|(before, after)| before != after && !same_value(before, after)),
+            };
+        let changed = |(key, value): (&Vec<u8>, &&str)| differs(key, Some(value), present.get(key));
+        let added = |(key, value): (&Vec<u8>, &&str)| {
+            !former.contains_key(key) && differs(key, None, Some(value))
+        };
+        former.iter().any(changed) || present.iter().any(added)
+    }
+}
+
+fn elements(text: &str) -> Option<Vec<&str>> {
+    if text == "null" { Some(Vec::new()) } else { json::elements(text) }
+}
+
+/// The members of an object; of a repeated key the last one.
+fn members(text: &str) -> Option<HashMap<Vec<u8>, &str>> {
+    if text == "null" {
+        return Some(HashMap::new());
+    }
+    let members = json::members(text)?;
+    Some(members.into_iter().map(|member| (member.key.into_owned(), member.value)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compares resources apart from parts and bookkeeping (table).
+    #[test]
+    fn what_is_left_out_does_not_count() {
+        let mut except = Except::default();
+        for path in ["payment.charges[]", "items[].returns[]", "updatedTime", "flags.seen"] {
+            except.add(&Path::parse(path).unwrap());
+        }
+        for (name, before, after, differs) in [
+            ("equal", r#"{"a":1,"b":2}"#, r#"{"b":2.0,"a":1}"#, false),
+            ("own", r#"{"a":1}"#, r#"{"a":2}"#, true),
+            ("added", r#"{}"#, r#"{"a":null}"#, true),
+            ("removed", r#"{"a":1}"#, r#"{}"#, true),
+            ("bookkeeping", r#"{"updatedTime":1}"#, r#"{"updatedTime":2}"#, false),
+            ("bookkeeping added", r#"{}"#, r#"{"updatedTime":2}"#, false),
+            (
+                "a part",
+                r#"{"payment":{"charges":[1],"n":1}}"#,
+                r#"{"payment":{"charges":[2],"n":1}}"#,
+                false,
+            ),
+            (
+                "beside a part",
+                r#"{"payment":{"charges":[1],"n":1}}"#,
+                r#"{"payment":{"charges":[1],"n":2}}"#,
+                true,
+            ),
+            ("around the first part", r#"{}"#, r#"{"payment":{"charges":[1]}}"#, false),
+            ("around nothing", r#"{}"#, r#"{"payment":{}}"#, false),
+            ("beside the first part", r#"{}"#, r#"{"payment":{"n":1}}"#, true),
+            ("no object", r#"{"payment":1}"#, r#"{"payment":{}}"#, true),
+            (
+                "in elements",
+                r#"{"items":[{"n":1,"returns":[]},{"n":2}]}"#,
+                r#"{"items":[{"n":1,"returns":[1]},{"n":2,"returns":[]}]}"#,
+                false,
+            ),
+            ("an element", r#"{"items":[{"n":1}]}"#, r#"{"items":[{"n":2}]}"#, true),
+            ("one more element", r#"{"items":[{"n":1}]}"#, r#"{"items":[{"n":1},{}]}"#, true),
+            ("no elements", r#"{"items":[]}"#, r#"{}"#, false),
+            ("inside", r#"{"flags":{"seen":1}}"#, r#"{"flags":{"seen":2}}"#, false),
+            ("a repeated key", r#"{"a":1,"a":2}"#, r#"{"a":2}"#, false),
+        ] {
+            assert_eq!(except.differs(before, after), differs, "{name}");
+            assert_eq!(except.differs(after, before), differs, "{name}, backwards");
+        }
+    }
+}

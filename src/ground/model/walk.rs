@@ -1,0 +1,297 @@
+//! Goes through a change and says what happened: the resource, its parts, their parts.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::super::digest::same_value;
+use super::super::resource::Parts;
+use super::super::{diff, json};
+use super::pairs::{identity, pairs};
+use super::path::{Path, word};
+use super::{Model, ModelChange, Rule, Source};
+use crate::ground::change::Change;
+use crate::ground::error::{Error, Result};
+use crate::ground::event_type::EventType;
+
+/// The events of a change.
+pub(super) fn events(change: &ModelChange<'_>) -> Result<Vec<Change>> {
+    let mut out = Vec::new();
+    Node::root(change).events(&mut out)?;
+    Ok(out)
+}
+
+/// The event of this type, of a change.
+pub(super) fn named(change: &ModelChange<'_>, event_type: EventType) -> Result<Change> {
+    Node::root(change).event(Cow::Owned(event_type))
+}
+
+/// A resource or part in the change that is gone through.
+struct Node<'n> {
+    change: &'n ModelChange<'n>,
+    model: &'n Model,
+    before: Option<&'n str>,
+    after: Option<&'n str>,
+    parent: Option<&'n Node<'n>>,
+}
+
+impl<'n> Node<'n> {
+    fn root(change: &'n ModelChange<'n>) -> Self {
+        let text = |raw: &'n RawValue| Some(raw.get()).filter(|text| *text != "null");
+        let (before, after) = (text(&change.before), text(&change.after));
+        Self { change, model: change.model, before, after, parent: None }
+    }
+
+    fn events(&self, out: &mut Vec<Change>) -> Result<()> {
+        match (self.before, self.after) {
+            (None, None) => Ok(()),
+            (None, Some(after)) => {
+                self.say(&self.creation(after)?, out)?;
+                self.parts("null", after, out)
+            }
+            (Some(before), Some(after)) => {
+                self.parts(before, after, out)?;
+                self.say(&self.alteration(before, after)?, out)
+            }
+            (Some(_), None) => {
+                let types: Vec<_> = self.model.deleted.iter().map(Cow::Borrowed).collect();
+                self.say(&types, out)
+            }
+        }
+    }
+
+    fn parts(&self, before: &str, after: &str, out: &mut Vec<Change>) -> Result<()> {
+        for model in &self.model.parts {
+            let Some(path) = &model.path else { continue };
+            for (before, after) in pairs(path, &model.id, before, after) {
+                let part = Node { change: self.change, model, before, after, parent: Some(self) };
+                part.events(out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&self, types: &[Cow<'_, EventType>], out: &mut Vec<Change>) -> Result<()> {
+        for (at, event_type) in types.iter().enumerate() {
+            if !types[..at].contains(event_type) {
+                out.push(self.event(event_type.clone())?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The types of what is new.
+    fn creation(&self, after: &str) -> Result<Vec<Cow<'n, EventType>>> {
+        let model = self.model;
+        let state = model.state_of(after);
+        let created = match (&model.created, &state) {
+            (Some(created), _) => created.as_slice(),
+            (None, Some(_)) => &[],
+            (None, None) => &model.unnamed,
+        };
+        let mut types: Vec<_> = created.iter().map(Cow::Borrowed).collect();
+        if let Some(state) = state {
+            types.extend(model.entered(None, &state)?);
+        }
+        Ok(types)
+    }
+
+    /// The types of a change of the resource itself.
+    fn alteration(&self, before: &str, after: &str) -> Result<Vec<Cow<'n, EventType>>> {
+        let model = self.model;
+        let (from, to) = (model.state_of(before), model.state_of(after));
+        let has_moved = from != to;
+        let applies =
+            |rule: &&Rule| (rule.becomes.is_some() || !has_moved) && rule.applies(before, after);
+        let rules: Vec<&Rule> = model.rules.iter().filter(applies).collect();
+        let mut types: Vec<_> =
+            rules.iter().flat_map(|rule| &rule.types).map(Cow::Borrowed).collect();
+        if let (true, Some(to)) = (has_moved, &to) {
+            types.extend(model.entered(from.as_deref(), to)?);
+        } else if let (true, Some(left)) = (has_moved, model.left(from)) {
+            types.extend(left.iter().map(Cow::Borrowed));
+        } else if rules.is_empty() && model.except.differs(before, after) {
+            types.extend(model.updated.iter().map(Cow::Borrowed));
+        }
+        if has_moved && model.updated_with_state {
+            types.extend(model.updated.iter().map(Cow::Borrowed));
+        }
+        Ok(types)
+    }
+
+    fn event(&self, event_type: Cow<'_, EventType>) -> Result<Change> {
+        let source = self.model.objects.get(&*event_type).unwrap_or(&self.model.object);
+        let (object, previous) = self.object(source, &event_type)?;
+        let change = Change::from_raw(event_type.into_owned(), object, previous)
+            .account(self.change.account.clone())
+            .mode(self.change.mode);
+        // Of all events of a resource and its parts, so that they can be sent in order.
+        match self.top().id() {
+            Some(key) if !key.is_empty() => change.key(&key),
+            _ => Ok(change),
+        }
+    }
+
+    /// `data.object` and the previous attributes.
+    fn object(
+        &self,
+        source: &Source,
+        event_type: &EventType,
+    ) -> Result<(Box<RawValue>, Option<Box<RawValue>>)> {
+        let mut parts = Parts::default();
+        match source {
+            Source::Several(several) => {
+                for (key, source) in several {
+                    let (before, after) = self.sides(source, event_type)?;
+                    let previous = previous(before, after);
+                    parts.add(key, after.unwrap_or("{}"), previous.as_deref())?;
+                }
+                parts.finish()
+            }
+            source => {
+                let (before, after) = self.sides(source, event_type)?;
+                let previous = previous(before, after).map(raw).transpose()?;
+                Ok((raw(after.unwrap_or("{}").to_owned())?, previous))
+            }
+        }
+    }
+
+    /// The resource that an event carries, before and after.
+    fn sides<'s>(
+        &'s self,
+        source: &Source,
+        event_type: &EventType,
+    ) -> Result<(Option<&'s str>, Option<&'s str>)> {
+        match source {
+            Source::Parent => {
+                let parent = self.parent.unwrap_or(self);
+                Ok((parent.before, parent.after))
+            }
+            Source::Root => Ok((self.top().before, self.top().after)),
+            Source::Attribute(path) => {
+                let object = |text: &'s str| path.value(text).filter(|text| json::is_object(text));
+                let sides = (self.before.and_then(object), self.after.and_then(object));
+                if sides.1.is_none() && self.after.is_some() {
+                    let message =
+                        format!("of {event_type} is declared to be {path}, where none is");
+                    return Err(Error::invalid("data.object", message));
+                }
+                Ok(sides)
+            }
+            Source::Related(name) => {
+                let related = self.change.related.iter().rfind(|related| related.name == *name);
+                let Some(related) = related else {
+                    let message = format!("has no {name:?}, which {event_type} carries");
+                    return Err(Error::invalid("related", message));
+                };
+                let before = related.before.as_deref().map(RawValue::get);
+                Ok((before, Some(related.after.get())))
+            }
+            Source::Resource | Source::Several(_) => Ok((self.before, self.after)),
+        }
+    }
+
+    fn top(&self) -> &Self {
+        let mut at = self;
+        while let Some(parent) = at.parent {
+            at = parent;
+        }
+        at
+    }
+
+    fn id(&self) -> Option<String> {
+        identity(&self.model.id, self.after.or(self.before)?)
+    }
+}
+
+impl Model {
+    /// The state that a resource is in.
+    fn state_of(&self, text: &str) -> Option<String> {
+        self.state.as_ref().and_then(|path| word(path.value(text)?))
+    }
+
+    /// The types of entering a state: the declared ones, the most specific first, or its own.
+    fn entered(&self, from: Option<&str>, to: &str) -> Result<Vec<Cow<'_, EventType>>> {
+        let (from, to_key) = (from.map(str::to_owned), Some(to.to_owned()));
+        let declared = from
+            .as_ref()
+            .and_then(|_| {
+                let exact = self.transitions.get(&(from.clone(), to_key.clone()));
+                exact.or_else(|| self.transitions.get(&(from.clone(), None)))
+            })
+            .or_else(|| self.transitions.get(&(None, to_key.clone())));
+        if let Some(types) = declared {
+            return Ok(types.iter().map(Cow::Borrowed).collect());
+        }
+        let own = EventType::parse(&format!("{}.{to}", self.prefix)).map_err(|error| {
+            let message =
+                format!("cannot be {}.{to}: declare an event for this state", self.prefix);
+            Error::invalid("type", message).with_source(error)
+        })?;
+        Ok(vec![Cow::Owned(own)])
+    }
+
+    /// The types of leaving a state for none.
+    fn left(&self, from: Option<String>) -> Option<&[EventType]> {
+        self.transitions.get(&(from, None)).map(Vec::as_slice)
+    }
+
+    /// Adds the types that are known, each once.
+    pub(super) fn list<'m>(&'m self, types: &mut Vec<(EventType, &'m str)>) {
+        let created = match (&self.created, &self.state) {
+            (Some(created), _) => created.as_slice(),
+            (None, Some(_)) => &[],
+            (None, None) => &self.unnamed,
+        };
+        let entered = |state: &String| self.entered(None, state).unwrap_or_default();
+        let states = self.states.iter().flat_map(entered).map(Cow::into_owned);
+        let mut declared: Vec<_> = self.transitions.iter().collect();
+        declared.sort_unstable_by_key(|(transition, _)| *transition);
+        let transitions = declared.into_iter().flat_map(|(_, types)| types);
+        let rules = self.rules.iter().flat_map(|rule| &rule.types);
+        let mut own: Vec<EventType> = created.to_vec();
+        own.extend(states);
+        own.extend(transitions.chain(rules).chain(&self.updated).chain(&self.deleted).cloned());
+        own.extend(self.objects.keys().cloned());
+        for event_type in own {
+            if !types.iter().any(|(known, _)| *known == event_type) {
+                types.push((event_type, &self.prefix));
+            }
+        }
+        for part in &self.parts {
+            part.list(types);
+        }
+    }
+}
+
+impl Rule {
+    fn applies(&self, before: &str, after: &str) -> bool {
+        let (was, is) = (self.path.value(before), self.path.value(after));
+        let (was, is) = (was.unwrap_or("null"), is.unwrap_or("null"));
+        !same_value(was, is) && self.becomes.as_ref().is_none_or(|becomes| same_value(is, becomes))
+    }
+}
+
+/// The attributes that changed: none of what is new, all of what is gone.
+fn previous(before: Option<&str>, after: Option<&str>) -> Option<String> {
+    match (before?, after) {
+        (before, Some(after)) => diff::between(before, after),
+        (before, None) => (!json::is_empty_object(before)).then(|| before.to_owned()),
+    }
+}
+
+fn raw(text: String) -> Result<Box<RawValue>> {
+    RawValue::from_string(text).map_err(|error| {
+        Error::invalid("data.object", "cannot be written as JSON").with_source(error)
+    })
+}
+
+impl std::fmt::Display for Path {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, step) in self.steps().iter().enumerate() {
+            let dot = if at == 0 { "" } else { "." };
+            write!(f, "{dot}{}{}", step.key, if step.each { "[]" } else { "" })?;
+        }
+        Ok(())
+    }
+}
