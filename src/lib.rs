@@ -183,6 +183,7 @@ pub use ground::account::{Account, Mode};
 pub use ground::address::EndpointUrl;
 pub use ground::advance::{Health, LaneChange, Next, Seen, Transition, advance, must_account};
 pub use ground::authentication::{Authentication, Basic};
+pub use ground::catalogue::{Catalogue, CatalogueBuilder, CatalogueEntry, Selected};
 pub use ground::change::Change;
 pub use ground::delivery::{
     Attempt, Delivery, DeliveryView, Fence, Outcome, Standing, State, StateKind,

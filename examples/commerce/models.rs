@@ -16,7 +16,7 @@ fn within_charge(name: &str) -> ModelBuilder {
 }
 
 /// A charge of an order, with its captures, refunds and cancellations.
-pub fn charge() -> ModelBuilder {
+pub(crate) fn charge() -> ModelBuilder {
     let capture = within_charge("capture").states(["pending", "complete", "failed"]);
     let refund = within_charge("refund")
         .states(["pending", "complete", "failed"])
@@ -31,7 +31,7 @@ pub fn charge() -> ModelBuilder {
         .part("cancels[]", cancel)
 }
 
-pub fn order() -> Result<ResourceModel> {
+pub(crate) fn order() -> Result<ResourceModel> {
     ResourceModel::builder("order")
         .state("state")
         .states(["pending_payment", "in_review", "accepted", "blocked", "cancelled", "fulfilled"])
@@ -46,7 +46,7 @@ pub fn order() -> Result<ResourceModel> {
         .build()
 }
 
-pub fn refund() -> Result<ResourceModel> {
+pub(crate) fn refund() -> Result<ResourceModel> {
     ResourceModel::builder("refund")
         .state("state")
         .states(["pending", "pending_information", "succeeded", "failed", "expired"])
@@ -57,7 +57,7 @@ pub fn refund() -> Result<ResourceModel> {
 }
 
 /// Each later change of its state is an update, too.
-pub fn invoice() -> Result<ResourceModel> {
+pub(crate) fn invoice() -> Result<ResourceModel> {
     ResourceModel::builder("invoice")
         .state("state")
         .states(["draft", "open", "paid", "void", "uncollectible"])
@@ -68,7 +68,7 @@ pub fn invoice() -> Result<ResourceModel> {
         .build()
 }
 
-pub fn subscription() -> Result<ResourceModel> {
+pub(crate) fn subscription() -> Result<ResourceModel> {
     let with_invoice = DataObject::Several(vec![
         ("subscription".to_owned(), DataObject::Resource),
         ("invoice".to_owned(), DataObject::Related("invoice".to_owned())),
@@ -93,12 +93,12 @@ pub fn subscription() -> Result<ResourceModel> {
 }
 
 /// A resource without a state.
-pub fn checkout() -> Result<ResourceModel> {
+pub(crate) fn checkout() -> Result<ResourceModel> {
     ResourceModel::builder("checkout").build()
 }
 
 /// What the warehouse is asked for; what it ships says so by itself.
-pub fn fulfillment_order() -> Result<ResourceModel> {
+pub(crate) fn fulfillment_order() -> Result<ResourceModel> {
     let shipment = ResourceModel::builder("shipment")
         .on_created(["fulfillment_order.shipped"])
         .on_updated(NONE)
@@ -113,11 +113,11 @@ pub fn fulfillment_order() -> Result<ResourceModel> {
         .build()
 }
 
-pub fn fulfillment() -> Result<ResourceModel> {
+pub(crate) fn fulfillment() -> Result<ResourceModel> {
     ResourceModel::builder("fulfillment").on_updated(NONE).on_deleted(NONE).build()
 }
 
-pub fn fulfillment_cancellation() -> Result<ResourceModel> {
+pub(crate) fn fulfillment_cancellation() -> Result<ResourceModel> {
     ResourceModel::builder("fulfillment_cancellation")
         .state("state")
         .states(["pending", "accepted", "rejected"])
@@ -128,7 +128,7 @@ pub fn fulfillment_cancellation() -> Result<ResourceModel> {
 }
 
 /// What a customer sends back. (`return` is a word of the language.)
-pub fn goods_return() -> Result<ResourceModel> {
+pub(crate) fn goods_return() -> Result<ResourceModel> {
     ResourceModel::builder("return")
         .state("state")
         .states(["created", "accepted"])
@@ -136,7 +136,7 @@ pub fn goods_return() -> Result<ResourceModel> {
         .build()
 }
 
-pub fn fulfillment_return() -> Result<ResourceModel> {
+pub(crate) fn fulfillment_return() -> Result<ResourceModel> {
     ResourceModel::builder("fulfillment_return")
         .state("state")
         .states(["created", "pending", "accepted", "rejected"])
@@ -145,7 +145,7 @@ pub fn fulfillment_return() -> Result<ResourceModel> {
         .build()
 }
 
-pub fn tax_identifier() -> Result<ResourceModel> {
+pub(crate) fn tax_identifier() -> Result<ResourceModel> {
     ResourceModel::builder("tax_identifier")
         .state("state")
         .states(["pending", "verified", "not_valid"])
@@ -153,7 +153,7 @@ pub fn tax_identifier() -> Result<ResourceModel> {
 }
 
 /// Most of its states are nobody's business.
-pub fn source() -> Result<ResourceModel> {
+pub(crate) fn source() -> Result<ResourceModel> {
     let silent = ["pending_funds", "pending_redirect", "requires_action", "consumed", "cancelled"];
     let builder = ResourceModel::builder("source").state("state").states(["chargeable"]);
     silent
@@ -167,12 +167,12 @@ pub fn source() -> Result<ResourceModel> {
 }
 
 /// It has a state, but only the verbs are events.
-pub fn plan() -> Result<ResourceModel> {
+pub(crate) fn plan() -> Result<ResourceModel> {
     ResourceModel::builder("plan").build()
 }
 
 /// All of them.
-pub fn all() -> Result<Vec<ResourceModel>> {
+pub(crate) fn all() -> Result<Vec<ResourceModel>> {
     Ok(vec![
         order()?,
         refund()?,

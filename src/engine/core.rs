@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::ground::catalogue::Catalogue;
 use crate::ground::error::Result;
 use crate::ground::network::NetworkPolicy;
 use crate::ground::policy::Policy;
@@ -22,6 +23,8 @@ pub(crate) struct Core {
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) policy: Policy,
     pub(crate) network: NetworkPolicy,
+    /// The types that the host supports, where it says so.
+    pub(crate) catalogue: Option<Catalogue>,
     /// Rung when there may be something to do: every dispatcher of this handle hears it, in the
     /// order in which they began to listen, so that a simulation repeats itself.
     pub(crate) bell: Notify,

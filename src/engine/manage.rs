@@ -32,6 +32,7 @@ impl Tidings {
         let prompt = registration.prompts();
         let id = WebhookId::new(now, &self.core.id_bytes()?);
         let webhook = registration.into_webhook(id, self.made_secret()?, now)?;
+        let webhook = self.with_known_types(webhook)?;
         self.check_holder(&webhook)?;
         self.check_addresses(&webhook)?;
         let webhook = self.core.storage.put(&webhook, self.core.shared_now().await?).await?;
@@ -68,7 +69,10 @@ impl Tidings {
     /// [`Refused`](ErrorKind::Refused) as with [`create`](Self::create). Nothing is changed then.
     pub async fn edit(&self, id: WebhookId, version: Option<u64>, edit: Edit) -> Result<Webhook> {
         self.change(id, version, |webhook| {
-            let edited = webhook.edit(edit.clone())?;
+            let mut edited = webhook.edit(edit.clone())?;
+            if edited.types() != webhook.types() {
+                edited = self.with_known_types(edited)?;
+            }
             self.check_holder(&edited)?;
             self.check_addresses(&edited)?;
             Ok(edited)
@@ -170,6 +174,17 @@ impl Tidings {
                         && tries < CHANGE_TRIES => {}
                 result => return result,
             }
+        }
+    }
+
+    /// A webhook asks for types that the catalogue has, under their own names.
+    fn with_known_types(&self, webhook: Webhook) -> Result<Webhook> {
+        match &self.core.catalogue {
+            Some(catalogue) => {
+                let types = catalogue.filters(webhook.types())?;
+                webhook.edit(Edit::new().types(types))
+            }
+            None => Ok(webhook),
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::core::Core;
 use super::dispatcher::Dispatcher;
 use super::options::DispatcherOptions;
+use crate::ground::catalogue::Catalogue;
 use crate::ground::change::Change;
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::event::Event;
@@ -65,6 +66,13 @@ impl Builder {
     /// Sets which addresses webhooks may have. Give the transport the same.
     pub fn network(mut self, network: NetworkPolicy) -> Self {
         self.core.network = network;
+        self
+    }
+
+    /// Sets the event types that the host supports. They are checked when events are published, and
+    /// when webhooks ask for them.
+    pub fn catalogue(mut self, catalogue: Catalogue) -> Self {
+        self.core.catalogue = Some(catalogue);
         self
     }
 
@@ -125,6 +133,7 @@ impl Tidings {
                 observer: Arc::new(NoObserver),
                 policy: Policy::default(),
                 network: NetworkPolicy::public_only(),
+                catalogue: None,
                 bell: Notify::new(),
             },
         }
@@ -148,6 +157,13 @@ impl Tidings {
         &self.core.network
     }
 
+    /// The event types that the host supports, where it says so. What a webhook's details show is
+    /// their [`selection`](Catalogue::selection) (seed row E7).
+    #[must_use]
+    pub fn catalogue(&self) -> Option<&Catalogue> {
+        self.core.catalogue.as_ref()
+    }
+
     /// The event of a change: it gets its id and its time now, unless the change brings its own.
     ///
     /// Keep the event and publish it again after an error: the id tells the repetition.
@@ -163,6 +179,16 @@ impl Tidings {
         change.into_event(id, now)
     }
 
+    /// The events of several changes, each with an id of its own: what a
+    /// [`ResourceModel`](crate::ResourceModel) says of one operation, to be
+    /// [published together](Self::publish_all).
+    ///
+    /// # Errors
+    /// As [`event`](Self::event), for the first that breaks a limit.
+    pub fn events_of(&self, changes: impl IntoIterator<Item = Change>) -> Result<Vec<Event>> {
+        changes.into_iter().map(|change| self.event(change)).collect()
+    }
+
     /// Publishes an event: `Ok` means that it is kept durably and will be delivered to every
     /// webhook that is enabled for it now.
     ///
@@ -170,6 +196,7 @@ impl Tidings {
     /// account, mode, type and data, changes nothing and says so.
     ///
     /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) when the [catalogue](Catalogue::check) refuses it;
     /// [`Conflict`](ErrorKind::Conflict) when the id is taken by an event with other content; a
     /// [retryable](Error::is_retryable) kind when the storage failed, after which the event may or
     /// may not be kept: publish it again.
@@ -197,6 +224,9 @@ impl Tidings {
             let message =
                 format!("{} events in one publish; {PUBLISH_EVENTS_MAX} are allowed", events.len());
             return Err(Error::new(ErrorKind::Limit, message));
+        }
+        if let Some(catalogue) = &self.core.catalogue {
+            events.iter().try_for_each(|event| catalogue.check(event))?;
         }
         let new: Vec<NewEvent> =
             events.iter().map(|event| NewEvent { event: event.clone(), only: None }).collect();

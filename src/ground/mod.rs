@@ -5,6 +5,7 @@ pub(crate) mod address;
 pub(crate) mod advance;
 pub(crate) mod authentication;
 
+pub(crate) mod catalogue;
 pub(crate) mod change;
 pub(crate) mod delivery;
 pub mod diff;

@@ -200,7 +200,7 @@ impl Several {
     /// [`Invalid`](crate::ErrorKind::Invalid) for the field `data.object` when it cannot be written as a
     /// JSON object, or a resource of its name is there.
     pub fn and<R: Resource>(self, resource: &R) -> Result<Self> {
-        self.add(R::NAME, resource.id(), written_object("data.object", resource)?, None)
+        self.add(R::NAME, resource.id(), &written_object("data.object", resource)?, None)
     }
 
     /// Adds a resource, and says what it was before.
@@ -211,18 +211,18 @@ impl Several {
         let former = written_object("previousAttributes", before)?;
         let object = written_object("data.object", after)?;
         let previous = diff::diff(&former, &object)?;
-        self.add(R::NAME, after.id(), object, previous)
+        self.add(R::NAME, after.id(), &object, previous.as_deref())
     }
 
     fn add(
         mut self,
         name: &str,
         id: Cow<'_, str>,
-        object: Box<RawValue>,
-        previous: Option<Box<RawValue>>,
+        object: &RawValue,
+        previous: Option<&RawValue>,
     ) -> Result<Self> {
         self.key.get_or_insert_with(|| id.into_owned());
-        self.parts.add(name, object.get(), previous.as_deref().map(RawValue::get))?;
+        self.parts.add(name, object.get(), previous.map(RawValue::get))?;
         Ok(self)
     }
 

@@ -11,6 +11,7 @@ mod postgres;
 mod rusqlite;
 
 use crate::adapters::schema_name::check_name;
+use crate::ground::catalogue::Catalogue;
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::event::Event;
 use crate::ground::policy::{OUTBOX_BYTES_MAX, PUBLISH_EVENTS_MAX};
@@ -48,9 +49,10 @@ use exchange::Exchange;
 /// ```
 ///
 /// The text [`docs::outbox`](crate::docs::outbox) has what `Tx` is for the common drivers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Outbox {
     dialect: Dialect,
+    catalogue: Option<Catalogue>,
 }
 
 /// What the statements are written in.
@@ -69,7 +71,7 @@ impl Outbox {
     /// transaction each statement would be one of its own.
     #[must_use]
     pub const fn sqlite() -> Self {
-        Self { dialect: Dialect::Sqlite }
+        Self { dialect: Dialect::Sqlite, catalogue: None }
     }
 
     /// For PostgreSQL, where the storage is in the schema `tidings`, as it is by default.
@@ -79,7 +81,7 @@ impl Outbox {
     #[must_use]
     pub const fn postgres() -> Self {
         let publish = "SELECT answer FROM tidings.publish($1::text) AS answer";
-        Self { dialect: Dialect::Postgres(publish) }
+        Self { dialect: Dialect::Postgres(publish), catalogue: None }
     }
 
     /// For PostgreSQL, where the storage is in another schema.
@@ -93,7 +95,14 @@ impl Outbox {
     pub fn postgres_in(schema: &str) -> Result<Self> {
         check_name(schema)?;
         let publish = format!("SELECT answer FROM \"{schema}\".publish($1::text) AS answer");
-        Ok(Self { dialect: Dialect::Postgres(publish.leak()) })
+        Ok(Self { dialect: Dialect::Postgres(publish.leak()), catalogue: None })
+    }
+
+    /// Has events checked against the host's [`Catalogue`] before they are published.
+    #[must_use]
+    pub fn catalogue(mut self, catalogue: Catalogue) -> Self {
+        self.catalogue = Some(catalogue);
+        self
     }
 
     /// Publishes events, all or none, in the transaction of `executor`. The answers, in the order of
@@ -104,6 +113,7 @@ impl Outbox {
     ///
     /// # Errors
     /// After these nothing of the call is kept and the transaction goes on:
+    /// [`Invalid`](ErrorKind::Invalid) when the [catalogue](Catalogue::check) refuses an event;
     /// [`Conflict`](ErrorKind::Conflict) when an id is taken by an event with other content;
     /// [`Limit`](ErrorKind::Limit) for more than 10,000 events or 64 MiB of payload.
     ///
@@ -149,6 +159,9 @@ impl Outbox {
             let message =
                 format!("{} events in one publish; {PUBLISH_EVENTS_MAX} are allowed", events.len());
             return Err(Error::new(ErrorKind::Limit, message));
+        }
+        if let Some(catalogue) = &self.catalogue {
+            events.iter().try_for_each(|event| catalogue.check(event))?;
         }
         let bytes: usize = events.iter().map(|event| event.payload().len()).sum();
         if bytes > OUTBOX_BYTES_MAX {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::compare::Except;
 use super::path::Path;
-use super::{Model, ResourceModel, Rule, Source};
+use super::{Model, ResourceModel, Rule, Source, Transitions};
 use crate::ground::error::{Error, Result};
 use crate::ground::event_type::EventType;
 use crate::policy::{MODEL_PARTS_MAX, MODEL_TYPES_MAX};
@@ -101,7 +101,7 @@ pub enum DataObject {
     /// A resource that the host hands over by this name ([`related`](super::ModelChange::related)).
     Related(String),
     /// Several of these, each under a key.
-    Several(Vec<(String, DataObject)>),
+    Several(Vec<(String, Self)>),
 }
 
 impl ModelBuilder {
@@ -320,9 +320,7 @@ impl ModelBuilder {
         })
     }
 
-    fn transitions(
-        &self,
-    ) -> Result<HashMap<(Option<String>, Option<String>), Vec<EventType>>, String> {
+    fn transitions(&self) -> Result<Transitions, String> {
         if self.state.is_none()
             && !(self.states.is_empty()
                 && self.on_state.is_empty()

@@ -10,8 +10,8 @@ use super::path::Path;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Except {
     all: bool,
-    keys: BTreeMap<Vec<u8>, Except>,
-    each: Option<Box<Except>>,
+    keys: BTreeMap<Vec<u8>, Self>,
+    each: Option<Box<Self>>,
 }
 
 impl Except {

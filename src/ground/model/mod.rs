@@ -89,8 +89,7 @@ struct Model {
     created: Option<Vec<EventType>>,
     updated: Vec<EventType>,
     deleted: Vec<EventType>,
-    /// By the state that is left and the one that is entered; none stands for any.
-    transitions: HashMap<(Option<String>, Option<String>), Vec<EventType>>,
+    transitions: Transitions,
     updated_with_state: bool,
     rules: Vec<Rule>,
     object: Source,
@@ -99,6 +98,9 @@ struct Model {
     except: Except,
     parts: Vec<Self>,
 }
+
+/// Types by the state that is left and the one that is entered; none stands for any.
+type Transitions = HashMap<(Option<String>, Option<String>), Vec<EventType>>;
 
 /// What to say when an attribute changes.
 #[derive(Debug)]

@@ -32,7 +32,7 @@ struct Node<'n> {
     model: &'n Model,
     before: Option<&'n str>,
     after: Option<&'n str>,
-    parent: Option<&'n Node<'n>>,
+    parent: Option<&'n Self>,
 }
 
 impl<'n> Node<'n> {

@@ -1,10 +1,9 @@
 //! Models: the shop's resources, their states, and every kind of exception to `resource.state`.
 
-#[path = "../examples/commerce/models.rs"]
-mod models;
-
 use serde_json::{Value, json};
 use tidings::{Change, DataObject, ErrorKind, ModelBuilder, ResourceModel};
+
+use crate::models;
 
 fn types(changes: &[Change]) -> Vec<&str> {
     changes.iter().map(|change| change.event_type().as_str()).collect()
