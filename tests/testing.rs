@@ -359,6 +359,25 @@ fn a_kit_ends_when_it_is_dropped() {
     assert!(begun.elapsed() < seconds(30), "{:?}", begun.elapsed());
 }
 
+/// Leaves the last handle of a kit to a script, which drops it on the kit's own thread.
+#[test]
+fn a_script_may_drop_the_kit() {
+    let kit = Arc::new(Kit::new());
+    let shop = kit.webhook(["order.*"]);
+    let (last, dropped) = (Mutex::new(None), Arc::new(Mutex::new(false)));
+    let (last, tell) = (Arc::new(last), dropped.clone());
+    let held = last.clone();
+    shop.then(Answer::by(move |_| {
+        drop(held.lock().unwrap().take());
+        *tell.lock().unwrap() = true;
+        204
+    }));
+    kit.publish(change(7));
+    *last.lock().unwrap() = Some(kit);
+    assert_eq!(shop.requests()[0].status(), Some(204));
+    assert!(*dropped.lock().unwrap());
+}
+
 /// Everything that a story left behind.
 fn story(seed: u64) -> String {
     let kit = Kit::builder().seed(seed).policy(Policy::default()).build();

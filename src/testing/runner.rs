@@ -97,7 +97,9 @@ impl Runner {
     /// Shuts the dispatcher down and waits for the thread's end.
     pub(super) fn stop(&self) {
         lock(&self.commands).take();
-        if let Some(thread) = lock(&self.thread).take() {
+        // A script that held the kit's last handle cannot wait for its own thread.
+        let elsewhere = thread::current().id() != self.id;
+        if let Some(thread) = lock(&self.thread).take().filter(|_| elsewhere) {
             // Its panic was seen by whoever asked it for something last.
             let _ = thread.join();
         }
