@@ -157,6 +157,7 @@
 //! | `hyper` | yes | the HTTP transport over hyper and rustls |
 //! | `native-roots` | no | trust in the operating system's root certificates |
 //! | `conformance` | no | the suite for implementers of the storage ports |
+//! | `testing` | no | the test kit for hosts: scripted receivers, virtual time, expectations |
 //!
 //! Without any feature the crate is its ground floor: events, webhooks, signatures and the verifier,
 //! with no async runtime. It needs Rust 1.89.
@@ -178,6 +179,9 @@ mod adapters;
 mod engine;
 #[cfg(feature = "engine")]
 mod ports;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
 
 pub use ground::account::{Account, Mode};
 pub use ground::address::EndpointUrl;

@@ -1,5 +1,5 @@
 //! Longer texts: why, what becomes of an event, how to publish in a transaction of your own, what to
-//! set before production, and what comes after one database.
+//! set before production, what comes after one database, and how to test a host.
 
 #[doc = include_str!("design.md")]
 pub mod design {}
@@ -15,3 +15,7 @@ pub mod production {}
 
 #[doc = include_str!("scale.md")]
 pub mod scale {}
+
+#[cfg(feature = "testing")]
+#[doc = include_str!("testing.md")]
+pub mod testing {}

@@ -1,0 +1,355 @@
+//! All receivers behind one transport: what they are told to do, and the log of what they got.
+
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, Uri};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::answer::{Answer, Deed};
+use super::clock::KitClock;
+use super::request::{Reply, Request};
+use crate::ground::account::Account;
+use crate::ground::address::EndpointUrl;
+use crate::ground::event::Event;
+use crate::ground::failure::FailureKind;
+use crate::ground::id::{EventId, WebhookId};
+use crate::ground::page::PageRequest;
+use crate::ground::policy::PAGE_ITEMS_MAX;
+use crate::ground::query::WebhookQuery;
+use crate::ground::signature::{Verifier, VerifyError};
+use crate::ground::time::Timestamp;
+use crate::ground::webhook::Webhook;
+use crate::ports::storage::Storage;
+use crate::ports::transport::{self, Response, Transport, TransportError};
+
+/// What a receiver answers when nobody says.
+const DEFAULT_STATUS: u16 = 204;
+
+pub(super) struct Receivers {
+    clock: Arc<KitClock>,
+    storage: Arc<dyn Storage>,
+    state: Mutex<State>,
+    /// Rung when a request ends.
+    ended: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// What each receiver does, by the host and port of its address.
+    scripts: BTreeMap<Arc<str>, Script>,
+    /// Whose requests came to an address before.
+    known: HashMap<Uri, Vec<WebhookId>>,
+    log: Vec<Entry>,
+    /// Where in the log the requests are that brought an event to a webhook.
+    sent: HashMap<(WebhookId, EventId), Vec<usize>>,
+    open: usize,
+    faults: Vec<String>,
+}
+
+/// What a receiver does.
+struct Script {
+    next: VecDeque<Answer>,
+    always: Answer,
+}
+
+/// A request that was sent.
+pub(super) struct Entry {
+    pub(super) request: Request,
+    /// The host and port of its address.
+    pub(super) place: Arc<str>,
+    /// Whether there is a receiver, and it got the request.
+    pub(super) arrived: bool,
+    /// Whether an expectation was met by it.
+    pub(super) expected: bool,
+}
+
+impl fmt::Debug for Receivers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("Receivers")
+            .field("places", &state.scripts.keys())
+            .field("requests", &state.log.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Receivers {
+    pub(super) fn new(clock: Arc<KitClock>, storage: Arc<dyn Storage>) -> Self {
+        Self { clock, storage, state: Mutex::default(), ended: Notify::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a receiver at this host and port, unless there is one.
+    pub(super) fn add(&self, place: &Arc<str>) {
+        let script = || Script { next: VecDeque::new(), always: DEFAULT_STATUS.into() };
+        self.state().scripts.entry(Arc::clone(place)).or_insert_with(script);
+    }
+
+    /// From now on the receiver at `place` always does this.
+    pub(super) fn always(&self, place: &str, answer: Answer) {
+        if let Some(script) = self.state().scripts.get_mut(place) {
+            *script = Script { next: VecDeque::new(), always: answer };
+        }
+    }
+
+    /// After what it was told before, the receiver at `place` does this.
+    pub(super) fn then(&self, place: &str, answer: Answer) {
+        let mut state = self.state();
+        let script = state.scripts.get_mut(place).filter(|_| !answer.is_empty());
+        if let Some(script) = script {
+            script.next.push_back(answer);
+        }
+    }
+
+    /// Looks at the log.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&mut [Entry]) -> T) -> T {
+        look(&mut self.state().log)
+    }
+
+    /// What broke a rule that has nothing to do with an expectation.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.state().faults.first().cloned()
+    }
+
+    /// How many requests there have been, and how many of them are open.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.log.len(), state.open)
+    }
+
+    /// Waits for the end of a request.
+    pub(super) async fn end(&self) {
+        self.ended.notified().await;
+    }
+
+    /// The webhooks whose addresses have this host and port, in the order of their creation.
+    pub(super) async fn webhooks(&self, place: &str) -> Vec<Webhook> {
+        let mut found = Vec::new();
+        let mut request = PageRequest::first(PAGE_ITEMS_MAX).expect("a whole page is allowed");
+        loop {
+            let page = self.storage.webhooks(&WebhookQuery::default(), &request).await;
+            let page = page.expect("the storage in memory never fails");
+            let here = |webhook: &Webhook| *place_of(webhook.address()) == *place;
+            found.extend(page.items.into_iter().filter(here));
+            match page.next {
+                Some(cursor) => request = request.after(cursor),
+                None => break,
+            }
+        }
+        found.reverse();
+        found
+    }
+
+    /// The webhook with this id, as it is now.
+    pub(super) async fn webhook(&self, id: WebhookId) -> Option<Webhook> {
+        let query = WebhookQuery { id: Some(id), ..WebhookQuery::default() };
+        let page = self.storage.webhooks(&query, &PageRequest::default()).await;
+        page.expect("the storage in memory never fails").items.into_iter().next()
+    }
+
+    /// The webhook that this request is for; `None` when the address is no webhook's.
+    ///
+    /// # Errors
+    /// When no webhook at this address has signed it.
+    async fn sender(
+        &self,
+        http: &http::Request<Bytes>,
+        now: Timestamp,
+    ) -> Result<Option<Webhook>, VerifyError> {
+        let known = self.state().known.get(http.uri()).cloned().unwrap_or_default();
+        for id in known {
+            if let Some(webhook) = self.webhook(id).await
+                && verify(&webhook, http, now).is_ok()
+            {
+                return Ok(Some(webhook));
+            }
+        }
+        let place = http.uri().authority().map_or("", |authority| authority.as_str());
+        let mut found = self.webhooks(place).await;
+        found.retain(|webhook| uri(webhook.address()) == *http.uri());
+        let ids = found.iter().map(Webhook::id).collect();
+        self.state().known.insert(http.uri().clone(), ids);
+        let mut wrong = None;
+        for webhook in found {
+            match verify(&webhook, http, now) {
+                Ok(()) => return Ok(Some(webhook)),
+                Err(error) => wrong = Some(error),
+            }
+        }
+        wrong.map_or(Ok(None), Err)
+    }
+
+    /// Notes a request that came; says at which place of the log, and what to do with it.
+    fn arrive(&self, mut request: Request) -> (usize, Request, Option<Answer>) {
+        let place = request.uri.authority().map_or("", |authority| authority.as_str());
+        let place: Arc<str> = place.into();
+        let mut state = self.state();
+        let at = state.log.len();
+        if let (Some(webhook), Some(event)) = (request.webhook(), &request.event) {
+            let State { sent, log, .. } = &mut *state;
+            let before = sent.entry((webhook, event.id())).or_default();
+            let arrived = before.iter().map(|at| &log[*at]).filter(|entry| entry.arrived);
+            request.number = 1 + arrived.clone().count();
+            request.again = arrived.clone().any(|entry| entry.request.is_acknowledged());
+            before.push(at);
+        }
+        let answer = state.scripts.get_mut(&place).map(|script| match script.next.front_mut() {
+            Some(answer) => {
+                let now = answer.clone();
+                if answer.is_used_up() {
+                    script.next.pop_front();
+                }
+                now
+            }
+            None => script.always.clone(),
+        });
+        let arrived = answer.is_some();
+        let shown = request.clone();
+        state.log.push(Entry { request, place, arrived, expected: false });
+        state.open += 1;
+        (at, shown, answer)
+    }
+
+    /// Carries out what is to be done.
+    async fn act(
+        &self,
+        delay: Duration,
+        deed: Deed,
+        deadline: Duration,
+        keep: usize,
+    ) -> Result<Response, TransportError> {
+        if delay >= deadline || matches!(deed, Deed::Hang) {
+            sleep(deadline).await;
+            let text = "the receiver did not answer in time";
+            return Err(TransportError::new(FailureKind::Timeout, text));
+        }
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+        match deed {
+            Deed::Response { status, headers, body } => {
+                let mut response = Response::new(status);
+                response.truncated = body.len() > keep;
+                response.body = body.slice(..body.len().min(keep));
+                response.headers = headers;
+                Ok(response)
+            }
+            Deed::Fail(error) => Err(error),
+            Deed::Hang => Err(TransportError::new(FailureKind::Timeout, "no answer")),
+        }
+    }
+
+    fn blame(&self, fault: String) {
+        self.state().faults.push(fault);
+    }
+}
+
+#[async_trait]
+impl Transport for Receivers {
+    async fn send(&self, request: transport::Request) -> Result<Response, TransportError> {
+        let transport::Request { http, deadline, keep } = request;
+        let now = self.clock.now();
+        let sender = self.sender(&http, now).await;
+        let (parts, body) = http.into_parts();
+        if let Err(error) = &sender {
+            let host = parts.uri.host().unwrap_or_default();
+            self.blame(format!("a request to {host} has no valid signature: {error}"));
+        }
+        let sender: Option<(WebhookId, Account)> =
+            sender.ok().flatten().map(|webhook| (webhook.id(), webhook.account().clone()));
+        let event = sender.as_ref().and_then(|(_, account)| {
+            Event::parse(std::str::from_utf8(&body).ok()?, account.clone(), now).ok()
+        });
+        let (at, request, answer) = self.arrive(Request {
+            at: now,
+            uri: parts.uri,
+            headers: parts.headers,
+            body,
+            deadline,
+            webhook: sender,
+            event,
+            number: 1,
+            again: false,
+            reply: None,
+        });
+        let _open = Open(self);
+        let decided = match answer {
+            Some(answer) => catch_unwind(AssertUnwindSafe(|| answer.decide(&request))),
+            None => {
+                let text = "no receiver of the kit has this address";
+                let error = TransportError::new(FailureKind::Dns, text);
+                Ok((Duration::ZERO, Deed::Fail(error)))
+            }
+        };
+        let (delay, deed) = decided.unwrap_or_else(|panic| {
+            self.blame(format!("a receiver's script panicked: {}", said(&*panic)));
+            let error = TransportError::new(FailureKind::Panic, "the receiver's script panicked");
+            (Duration::ZERO, Deed::Fail(error))
+        });
+        if !deed.arrives() {
+            self.look(|log| log[at].arrived = false);
+        }
+        let result = self.act(delay, deed, deadline, keep).await;
+        let reply = match &result {
+            Ok(response) => Reply::Status(response.status),
+            Err(error) => Reply::Failed(error.kind()),
+        };
+        self.look(|log| log[at].request.reply = Some(reply));
+        result
+    }
+}
+
+/// Counts a request as open until it is dropped.
+struct Open<'a>(&'a Receivers);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.state().open -= 1;
+        self.0.ended.notify_waiters();
+    }
+}
+
+/// Verifies every signature of a request.
+fn verify(
+    webhook: &Webhook,
+    http: &http::Request<Bytes>,
+    now: Timestamp,
+) -> Result<(), VerifyError> {
+    for scheme in webhook.schemes() {
+        let secrets = webhook.secrets().active(now).cloned();
+        let verifier =
+            Verifier::new(scheme.clone(), secrets).expect("a webhook has 1 to 5 secrets");
+        verifier.verify(named(http.headers()), http.body(), now)?;
+    }
+    Ok(())
+}
+
+fn named(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
+    headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
+}
+
+fn uri(address: &EndpointUrl) -> Uri {
+    address.url().as_str().parse().expect("an endpoint's URL is a URI")
+}
+
+/// The host and port that an address names.
+pub(super) fn place_of(address: &EndpointUrl) -> Arc<str> {
+    uri(address).authority().map_or("", |authority| authority.as_str()).into()
+}
+
+/// The text of a panic.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a text")
+}
