@@ -121,20 +121,6 @@ fn main() {
             Box::new(|| drop(black_box(model.events(black_box(&before), black_box(&after))))),
         ),
     ];
-    if std::env::var_os("PARTS").is_some() {
-        runs.push((
-            "to_string",
-            Box::new(|| drop(black_box(serde_json::to_string(black_box(&before))))),
-        ));
-        runs.push((
-            "to_raw_value",
-            Box::new(|| drop(black_box(serde_json::value::to_raw_value(black_box(&before))))),
-        ));
-        runs.push((
-            "value to_string",
-            Box::new(|| drop(black_box(serde_json::to_string(black_box(&value_before))))),
-        ));
-    }
     let times = race(&mut runs);
     println!("{} bytes, one attribute changed\n", text.len());
     println!("{:34} {:>9} {:>12} {:>12}", "", "µs", "of a struct", "of a Value");

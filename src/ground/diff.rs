@@ -17,15 +17,15 @@
 //!
 //! A resource is a JSON object. `null` stands for one that does not exist, and has no attributes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
-use super::digest::same_value;
 use super::error::{Error, Result};
-use super::json;
+use super::json::{self, Walk, common_prefix, common_suffix};
+use super::same::same_value;
 use crate::policy::PAYLOAD_DEPTH_MAX;
 
 /// The attributes of `before` that differ in `after`, with their values in `before`; `None` when
@@ -45,12 +45,18 @@ use crate::policy::PAYLOAD_DEPTH_MAX;
 ///
 /// # Errors
 /// [`Invalid`](crate::ErrorKind::Invalid) for the field `previousAttributes` when a side is neither
-/// an object nor `null`, or is nested deeper than 100 levels.
+/// an object nor `null`, or what changed is nested deeper than 100 levels.
 pub fn diff(before: &RawValue, after: &RawValue) -> Result<Option<Box<RawValue>>> {
     let before = resource(before, "the former resource")?;
     let after = resource(after, "the changed resource")?;
-    between(before, after)
-        .map(RawValue::from_string)
+    let mut changes = Changes::default();
+    let changed = changes.add(before, after, 1);
+    if changes.too_deep {
+        let message = format!("what changed is nested deeper than {PAYLOAD_DEPTH_MAX} levels");
+        return Err(invalid(message));
+    }
+    changed
+        .then(|| RawValue::from_string(changes.out))
         .transpose()
         .map_err(|error| invalid("cannot be written as JSON").with_source(error))
 }
@@ -105,62 +111,147 @@ fn resource<'a>(value: &'a RawValue, name: &str) -> Result<&'a str> {
     match value.get() {
         "null" => Ok("{}"),
         text if !json::is_object(text) => Err(invalid(format!("{name} is not a JSON object"))),
-        text if json::depth(text) > PAYLOAD_DEPTH_MAX => {
-            Err(invalid(format!("{name} is nested deeper than {PAYLOAD_DEPTH_MAX} levels")))
-        }
         text => Ok(text),
     }
 }
 
 /// [`diff`] of the texts of two objects that are known to be such, and of bounded depth.
 pub(crate) fn between(before: &str, after: &str) -> Option<String> {
-    let mut out = String::new();
-    changes(before, after, &mut out).then_some(out)
+    let mut changes = Changes::default();
+    changes.add(before, after, 1).then_some(changes.out)
 }
 
-/// Adds the object of what changed between two objects, or nothing; whether anything did.
-fn changes(before: &str, after: &str, out: &mut String) -> bool {
-    if before == after {
-        return false;
+/// The changes between two resources, as they are written down.
+#[derive(Default)]
+struct Changes {
+    out: String,
+    /// Something that had to be compared is nested deeper than allowed; what is written counts for
+    /// nothing then.
+    too_deep: bool,
+}
+
+impl Changes {
+    /// Adds the object of what changed between two objects, the braces of which are the `level`th, or
+    /// nothing; whether anything did.
+    fn add(&mut self, before: &str, after: &str, level: usize) -> bool {
+        if before == after {
+            return false;
+        }
+        let start = self.out.len();
+        if self.side_by_side(before, after, level).is_none() {
+            self.out.truncate(start);
+            self.by_key(before, after, level);
+        }
+        let changed = self.out.len() > start;
+        if changed {
+            self.out.push('}');
+        }
+        changed
     }
-    let before = Attributes::of(before);
-    let after = Attributes::of(after);
-    let start = out.len();
-    for member in before.iter() {
-        let undo = out.len();
-        push_key(member.spelled, start, out);
-        let changed = match after.get(&member.key) {
-            Some(value) if json::is_object(member.value) && json::is_object(value) => {
-                changes(member.value, value, out)
+
+    /// As [`add`](Self::add), without the last brace, of objects that have the same keys in the same
+    /// order, each once as far as it matters. `None`: these are others.
+    fn side_by_side(&mut self, before: &str, after: &str, level: usize) -> Option<()> {
+        let start = self.out.len();
+        let (same, same_end) = (common_prefix(before, after), common_suffix(before, after));
+        let (mut was, mut is) = (Walk::new(before), Walk::new(after));
+        let mut changed = HashSet::new();
+        let _ = (was.eat(b'{'), is.eat(b'{'));
+        loop {
+            let rest = was.rest();
+            if !changed.is_empty()
+                && rest.len() == is.rest().len()
+                && rest.len() <= same_end
+                && are_not_in(&changed, rest)
+            {
+                return Some(());
             }
-            Some(value) if same_value(member.value, value) => false,
+            let key = match (was.key(), is.key()) {
+                (Some(key), Some(other)) if key == other && !key.contains('\\') => key,
+                (None, None) => return Some(()),
+                _ => return None,
+            };
+            if changed.contains(key) {
+                // This value counts, and not the one that was compared.
+                return None;
+            }
+            if !was.value_within(&mut is, same) {
+                let (value, now) = (was.value()?, is.value()?);
+                if level + was.deepest().max(is.deepest()) > PAYLOAD_DEPTH_MAX {
+                    self.too_deep = true;
+                    return Some(());
+                }
+                if self.member(key, start, value, Some(now), level) {
+                    changed.insert(key);
+                }
+            }
+            let _ = (was.eat(b','), is.eat(b','));
+        }
+    }
+
+    /// As [`side_by_side`](Self::side_by_side), of any objects.
+    fn by_key(&mut self, before: &str, after: &str, level: usize) {
+        if level - 1 + json::depth(before).max(json::depth(after)) > PAYLOAD_DEPTH_MAX {
+            self.too_deep = true;
+            return;
+        }
+        let before = Attributes::of(before);
+        let after = Attributes::of(after);
+        let start = self.out.len();
+        for member in before.iter() {
+            let now = after.get(&member.key);
+            self.member(member.spelled, start, member.value, now, level);
+        }
+        for member in after.iter() {
+            if before.get(&member.key).is_none() {
+                self.key(member.spelled, start);
+                self.out.push_str("null");
+            }
+        }
+    }
+
+    /// Adds what an attribute was, or what inside it was, if it is another now; whether it is.
+    fn member(
+        &mut self,
+        spelled: &str,
+        start: usize,
+        before: &str,
+        after: Option<&str>,
+        level: usize,
+    ) -> bool {
+        let undo = self.out.len();
+        self.key(spelled, start);
+        let changed = match after {
+            Some(after) if json::is_object(before) && json::is_object(after) => {
+                self.add(before, after, level + 1)
+            }
+            Some(after) if same_value(before, after) => false,
             _ => {
-                out.push_str(member.value);
+                self.out.push_str(before);
                 true
             }
         };
         if !changed {
-            out.truncate(undo);
+            self.out.truncate(undo);
         }
+        changed
     }
-    for member in after.iter() {
-        if before.get(&member.key).is_none() {
-            push_key(member.spelled, start, out);
-            out.push_str("null");
-        }
+
+    /// Adds a key of the object that begins at `start`.
+    fn key(&mut self, spelled: &str, start: usize) {
+        self.out.push(if self.out.len() == start { '{' } else { ',' });
+        self.out.push('"');
+        self.out.push_str(spelled);
+        self.out.push_str("\":");
     }
-    let changed = out.len() > start;
-    if changed {
-        out.push('}');
-    }
-    changed
 }
 
-fn push_key(spelled: &str, start: usize, out: &mut String) {
-    out.push(if out.len() == start { '{' } else { ',' });
-    out.push('"');
-    out.push_str(spelled);
-    out.push_str("\":");
+/// Whether none of these few keys, in no spelling, is in the rest of an object.
+fn are_not_in(keys: &HashSet<&str>, rest: &str) -> bool {
+    const FEW: usize = 4;
+    keys.len() <= FEW
+        && !rest.contains("\\u")
+        && keys.iter().all(|key| !key.contains('/') && !rest.contains(&format!("\"{key}\"")))
 }
 
 /// The members of an object, each key once.

@@ -58,17 +58,11 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Whether two valid JSON texts of bounded depth mean the same value.
-pub(crate) fn same_value(one: &str, other: &str) -> bool {
-    if one == other {
-        return true;
-    }
-    let encode = |text| {
-        let mut out = Vec::new();
-        Encoder::new(&mut out).value(&mut Walk::new(text));
-        out
-    };
-    encode(one) == encode(other)
+/// The bytes that stand for a value: the same for the same value, however it is spelled.
+pub(crate) fn encoded(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    Encoder::new(&mut out).value(&mut Walk::new(text));
+    out
 }
 
 /// Writes JSON values so that the same value is always the same bytes, and no two values share
@@ -239,6 +233,7 @@ fn push_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ground::same::same_value;
 
     fn digest(data: &str) -> Digest {
         let event_type = EventType::parse("order.accepted").unwrap();

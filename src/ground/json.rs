@@ -98,14 +98,16 @@ pub(crate) fn depth(text: &str) -> usize {
 }
 
 /// A place in a JSON text.
+#[derive(Clone)]
 pub(crate) struct Walk<'a> {
     text: &'a str,
     at: usize,
+    deepest: usize,
 }
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+        Self { text, at: 0, deepest: 0 }
     }
 
     /// The next byte that is not white space.
@@ -154,6 +156,33 @@ impl<'a> Walk<'a> {
         (length > 0).then(|| &rest[..length])
     }
 
+    /// How many brackets and braces were open at once in any value that [`value`](Self::value) stepped
+    /// over.
+    pub(crate) fn deepest(&self) -> usize {
+        self.deepest
+    }
+
+    /// What is left of the text.
+    pub(crate) fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// Steps over a value of any kind, in two texts that are equal up to `same` (behind which both may
+    /// be anything): whether it ends there, and so is equal in both. Else neither has moved.
+    pub(crate) fn value_within(&mut self, other: &mut Self, same: usize) -> bool {
+        if self.at != other.at || self.at >= same {
+            return false;
+        }
+        let text = self.text.get(..same).unwrap_or_default();
+        let mut common = Walk { text, at: self.at, deepest: 0 };
+        // A scalar that touches the end may go on behind it.
+        if common.value().is_none() || common.at >= same {
+            return false;
+        }
+        (self.at, other.at) = (common.at, common.at);
+        true
+    }
+
     /// Steps over a value of any kind.
     pub(crate) fn value(&mut self) -> Option<&'a str> {
         let first = self.peek()?;
@@ -162,13 +191,40 @@ impl<'a> Walk<'a> {
             b'"' => {
                 self.string()?;
             }
-            b'{' | b'[' => self.at = bracket_end(self.text.as_bytes(), start)?,
+            b'{' | b'[' => {
+                let depth;
+                (self.at, depth) = bracket_end(self.text.as_bytes(), start)?;
+                self.deepest = self.deepest.max(depth);
+            }
             _ => {
                 self.scalar()?;
             }
         }
         self.text.get(start..self.at)
     }
+}
+
+/// What is compared at once where two texts are expected to be equal for long.
+const CHUNK: usize = 64;
+
+/// How many bytes two texts begin with in common, cut to whole characters.
+pub(crate) fn common_prefix(one: &str, other: &str) -> usize {
+    let (left, right) = (one.as_bytes(), other.as_bytes());
+    let chunks = left.chunks_exact(CHUNK).zip(right.chunks_exact(CHUNK));
+    let whole = chunks.take_while(|(left, right)| left == right).count() * CHUNK;
+    let bytes = left[whole..].iter().zip(&right[whole..]);
+    let length = whole + bytes.take_while(|(left, right)| left == right).count();
+    (0..=length).rfind(|at| one.is_char_boundary(*at)).unwrap_or_default()
+}
+
+/// How many bytes two texts end with in common.
+pub(crate) fn common_suffix(one: &str, other: &str) -> usize {
+    let (left, right) = (one.as_bytes(), other.as_bytes());
+    let chunks = left.rchunks_exact(CHUNK).zip(right.rchunks_exact(CHUNK));
+    let whole = chunks.take_while(|(left, right)| left == right).count() * CHUNK;
+    let (left, right) = (&left[..left.len() - whole], &right[..right.len() - whole]);
+    let bytes = left.iter().rev().zip(right.iter().rev());
+    whole + bytes.take_while(|(left, right)| left == right).count()
 }
 
 /// Where the string whose first quote stands before `start` has its last one.
@@ -204,17 +260,20 @@ fn special(bytes: &[u8]) -> Option<usize> {
     bytes[at..].iter().position(is_special).map(|rest| at + rest)
 }
 
-/// The place after the bracket that closes the one at `start`.
-fn bracket_end(bytes: &[u8], start: usize) -> Option<usize> {
-    let (mut at, mut open) = (start, 0_usize);
+/// The place after the bracket that closes the one at `start`, and how many were open at once.
+fn bracket_end(bytes: &[u8], start: usize) -> Option<(usize, usize)> {
+    let (mut at, mut open, mut deepest) = (start, 0_usize, 0);
     loop {
         match bytes.get(at)? {
             b'"' => at = string_end(bytes, at + 1)?,
-            b'{' | b'[' => open += 1,
+            b'{' | b'[' => {
+                open += 1;
+                deepest = deepest.max(open);
+            }
             b'}' | b']' => {
                 open = open.checked_sub(1)?;
                 if open == 0 {
-                    return Some(at + 1);
+                    return Some((at + 1, deepest));
                 }
             }
             _ => {}
@@ -361,6 +420,22 @@ mod tests {
             ("{}", None),
         ] {
             assert_eq!(member(text, "a"), value, "{text}");
+        }
+    }
+
+    /// Compares texts that are equal up to some byte, also one in the middle of a character.
+    #[test]
+    fn the_common_beginning_ends_between_characters() {
+        for (one, other, common) in
+            [("", "a", 0), ("abc", "abd", 2), ("é", "è", 0), ("xé", "xè", 1), ("same", "same", 4)]
+        {
+            for padding in [0, 63, 64, 65, 200] {
+                let pad = "p".repeat(padding);
+                let found = common_prefix(&format!("{pad}{one}"), &format!("{pad}{other}"));
+                assert_eq!(found, padding + common, "{one} and {other} behind {padding}");
+                let (one, other) = (format!("1{pad}"), format!("2{pad}"));
+                assert_eq!(common_suffix(&one, &other), padding);
+            }
         }
     }
 

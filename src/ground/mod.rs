@@ -29,6 +29,7 @@ pub(crate) mod query;
 pub(crate) mod rate_limit;
 pub mod resource;
 pub(crate) mod retry_after;
+mod same;
 pub(crate) mod secret;
 pub(crate) mod secrets;
 pub(crate) mod signature;

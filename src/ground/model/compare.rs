@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::super::digest::same_value;
 use super::super::json;
+use super::super::same::same_value;
 use super::path::Path;
 
 /// What a comparison leaves out: the parts that have events of their own, and bookkeeping.

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::super::digest::same_value;
 use super::super::resource::Parts;
+use super::super::same::same_value;
 use super::super::{diff, json};
 use super::pairs::{identity, pairs};
 use super::path::{Path, word};
@@ -49,6 +49,7 @@ impl<'n> Node<'n> {
                 self.say(&self.creation(after)?, out)?;
                 self.parts("null", after, out)
             }
+            (Some(before), Some(after)) if before == after => Ok(()),
             (Some(before), Some(after)) => {
                 self.parts(before, after, out)?;
                 self.say(&self.alteration(before, after)?, out)
