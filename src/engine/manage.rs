@@ -33,6 +33,7 @@ impl Tidings {
         let id = WebhookId::new(now, &self.core.id_bytes()?);
         let webhook = registration.into_webhook(id, self.made_secret()?, now)?;
         self.check_holder(&webhook)?;
+        self.check_version(&webhook)?;
         self.check_addresses(&webhook)?;
         let webhook = self.core.storage.put(&webhook, self.core.shared_now().await?).await?;
         Ok(Created { webhook, prompt })
@@ -70,6 +71,10 @@ impl Tidings {
         self.change(id, version, |webhook| {
             let edited = webhook.edit(edit.clone())?;
             self.check_holder(&edited)?;
+            // A pin from before stays, also to a version that the host has no more.
+            if edited.api_version() != webhook.api_version() {
+                self.check_version(&edited)?;
+            }
             self.check_addresses(&edited)?;
             Ok(edited)
         })
@@ -176,6 +181,12 @@ impl Tidings {
     /// A webhook that needs a holder needs a storage that has some.
     fn check_holder(&self, webhook: &Webhook) -> Result<()> {
         if self.core.storage.exclusive() { Ok(()) } else { refuse_holder(webhook) }
+    }
+
+    /// A webhook is pinned to what the host has, if the host says what that is.
+    fn check_version(&self, webhook: &Webhook) -> Result<()> {
+        let versions = self.core.versions.as_ref();
+        versions.map_or(Ok(()), |versions| versions.check_pin(webhook.api_version()))
     }
 
     /// Judges every URL that the webhook makes the sender call.

@@ -15,6 +15,7 @@ use crate::ground::event::Event;
 use crate::ground::id::{DispatcherId, EventId};
 use crate::ground::network::NetworkPolicy;
 use crate::ground::policy::{PUBLISH_EVENTS_MAX, Policy};
+use crate::ground::versions::Versions;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::entropy::{Entropy, OsEntropy};
 use crate::ports::observer::{NoObserver, Observer};
@@ -65,6 +66,12 @@ impl Builder {
     /// Sets which addresses webhooks may have. Give the transport the same.
     pub fn network(mut self, network: NetworkPolicy) -> Self {
         self.core.network = network;
+        self
+    }
+
+    /// Sets the versions that webhooks may be pinned to. Without them a pin changes nothing.
+    pub fn versions(mut self, versions: Versions) -> Self {
+        self.core.versions = Some(versions);
         self
     }
 
@@ -125,6 +132,7 @@ impl Tidings {
                 observer: Arc::new(NoObserver),
                 policy: Policy::default(),
                 network: NetworkPolicy::public_only(),
+                versions: None,
                 bell: Notify::new(),
             },
         }
@@ -142,6 +150,12 @@ impl Tidings {
         &self.core.policy
     }
 
+    /// The versions that webhooks may be pinned to, where the host has some.
+    #[must_use]
+    pub fn versions(&self) -> Option<&Versions> {
+        self.core.versions.as_ref()
+    }
+
     /// Which addresses webhooks may have.
     #[must_use]
     pub fn network(&self) -> &NetworkPolicy {
@@ -150,17 +164,16 @@ impl Tidings {
 
     /// The event of a change: it gets its id and its time now, unless the change brings its own.
     ///
+    /// Where the host has [`Versions`], the event is of the newest unless the change says otherwise, and
+    /// it is rendered for the older ones here, once and for all.
+    ///
     /// Keep the event and publish it again after an error: the id tells the repetition.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when the payload breaks a limit.
+    /// [`Invalid`](ErrorKind::Invalid) when the payload breaks a limit; for the field `apiVersion` as
+    /// with [`Versions::render`].
     pub fn event(&self, change: Change) -> Result<Event> {
-        let now = self.core.now();
-        let id = match change.id_given() {
-            Some(id) => id,
-            None => EventId::new(now, &self.core.id_bytes()?),
-        };
-        change.into_event(id, now)
+        self.core.event(change, Versions::render)
     }
 
     /// Publishes an event: `Ok` means that it is kept durably and will be delivered to every

@@ -140,6 +140,13 @@ impl Change {
         Ok(self)
     }
 
+    /// The change, of the version `newest` unless it names one.
+    #[cfg(feature = "engine")]
+    pub(crate) fn api_version_or(mut self, newest: &str) -> Self {
+        self.api_version.get_or_insert_with(|| newest.into());
+        self
+    }
+
     /// Says what the event is about, for webhooks that get their events
     /// [in order](crate::Ordering::PerObject): events with one key are sent one after the other. It
     /// is stored with the event and is not part of the payload. Without it the object's `id` counts,
@@ -288,7 +295,10 @@ fn written(field: &str, value: &(impl Serialize + ?Sized)) -> Result<Box<RawValu
     })
 }
 
-fn written_object(field: &'static str, value: &(impl Serialize + ?Sized)) -> Result<Box<RawValue>> {
+pub(super) fn written_object(
+    field: &'static str,
+    value: &(impl Serialize + ?Sized),
+) -> Result<Box<RawValue>> {
     let written = written(field, value)?;
     if !json::is_object(written.get()) {
         return Err(Error::invalid(field, "is not a JSON object"));

@@ -150,7 +150,7 @@ impl Outbox {
                 format!("{} events in one publish; {PUBLISH_EVENTS_MAX} are allowed", events.len());
             return Err(Error::new(ErrorKind::Limit, message));
         }
-        let bytes: usize = events.iter().map(|event| event.payload().len()).sum();
+        let bytes: usize = events.iter().map(Event::bytes).sum();
         if bytes > OUTBOX_BYTES_MAX {
             let message =
                 format!("{bytes} bytes of payload in one publish; {OUTBOX_BYTES_MAX} are allowed");

@@ -15,7 +15,7 @@ use super::append;
 use super::fault::{Fault, Step};
 use super::tx::retried;
 use crate::ground::error::{Error, ErrorKind, Result};
-use crate::ground::policy::{POSTGRES_GROUP_EVENTS, POSTGRES_GROUPS};
+use crate::ground::policy::{POSTGRES_GROUP_BYTES, POSTGRES_GROUP_EVENTS, POSTGRES_GROUPS};
 use crate::ground::time::Timestamp;
 use crate::ports::storage::{Appended, NewEvent};
 
@@ -83,7 +83,13 @@ impl Publisher {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         // Who has gone away does not want it any more, and was told nothing.
         waiting.retain(|job| !job.reply.is_closed());
-        let count = waiting.len().min(POSTGRES_GROUP_EVENTS);
+        let mut bytes = 0;
+        let fits = waiting.iter().take(POSTGRES_GROUP_EVENTS).take_while(|job| {
+            let first = bytes == 0;
+            bytes += job.event.event.bytes();
+            first || bytes <= POSTGRES_GROUP_BYTES
+        });
+        let count = fits.count();
         (count > 0).then(|| waiting.drain(..count).collect())
     }
 }
