@@ -1,5 +1,5 @@
-//! Longer texts: why, what becomes of an event, how to publish in a transaction of your own, what to
-//! set before production, and what comes after one database.
+//! Longer texts: why, what becomes of an event, how to publish in a transaction of your own, how to serve
+//! receivers of older versions, what to set before production, and what comes after one database.
 
 #[doc = include_str!("design.md")]
 pub mod design {}
@@ -15,3 +15,6 @@ pub mod production {}
 
 #[doc = include_str!("scale.md")]
 pub mod scale {}
+
+#[doc = include_str!("versions.md")]
+pub mod versions {}

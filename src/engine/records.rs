@@ -81,7 +81,8 @@ impl Tidings {
     }
 
     /// Sends a test event to one webhook, whatever types it wants, and says which delivery tells
-    /// of it. Its type is [`TEST_EVENT_TYPE`]; its object names the webhook.
+    /// of it. Its type is [`TEST_EVENT_TYPE`]; its object names the webhook, and is the same in all
+    /// [`Versions`].
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) when the webhook is disabled: nothing would be sent (seed

@@ -69,7 +69,8 @@ impl Builder {
         self
     }
 
-    /// Sets the versions that webhooks may be pinned to. Without them a pin changes nothing.
+    /// Sets the versions that webhooks may be pinned to, and that events are rendered for. Without them
+    /// a webhook may be pinned to anything, and gets what all get.
     pub fn versions(mut self, versions: Versions) -> Self {
         self.core.versions = Some(versions);
         self

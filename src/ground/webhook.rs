@@ -499,7 +499,8 @@ impl Edit {
     }
 
     /// Pins the payload's shape: `YYYY-MM-DD`, `latest`, or the host's own names; `None` and
-    /// `default` unpin (domain 8, row 11).
+    /// `default` unpin (domain 8, row 11). What the host has is said by its
+    /// [`Versions`](crate::Versions).
     pub fn api_version(mut self, version: Option<String>) -> Self {
         self.api_version = Some(version.filter(|version| version != API_VERSION_DEFAULT));
         self
