@@ -87,7 +87,8 @@ impl Versions {
     }
 
     /// Adds an older version. `render` makes its `data` of an event of the newest version; it gets
-    /// every event, whatever its type ([`VersionedData::unchanged`] serves those that were the same).
+    /// every event, whatever its type ([`VersionedData::unchanged`] serves those that were the same). It
+    /// runs in the call that builds the event, and a panic of it is that caller's.
     ///
     /// # Errors
     /// As [`new`](Self::new), and for a version that is there already; [`Limit`](ErrorKind::Limit) for

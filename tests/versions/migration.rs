@@ -96,7 +96,7 @@ END $$";
 /// Opens a database of the first schema.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: tests/run"]
-async fn a_database_of_the_first_schema_goes_on() {
+async fn a_schema_of_the_first_kind_goes_on_in_postgresql() {
     let cluster = Cluster::shared();
     let url = cluster.new_database();
     let database = url.rsplit('/').next().unwrap();
