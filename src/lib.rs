@@ -216,6 +216,7 @@ pub use ground::secret::Secret;
 pub use ground::secrets::{Overlap, SecretRecord, Secrets};
 pub use ground::signature::{SignatureScheme, Verified, Verifier, VerifyError};
 pub use ground::time::{self, Timestamp};
+pub use ground::versions::{VersionedData, Versions};
 pub use ground::view::{
     AttemptJson, DeliveryJson, OAuthView, TransportType, UserView, WebhookView,
 };

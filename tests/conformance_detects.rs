@@ -59,6 +59,8 @@ enum Fault {
     KeepsHalfOfACall,
     /// Payloads are kept as values, not as bytes.
     RewritesPayloads,
+    /// What an event is for older versions is not kept.
+    DropsRenderings,
     /// Who gets an event is decided when it is routed.
     RoutesByPresentFilters,
     /// Marks that are left are not told of.
@@ -141,6 +143,9 @@ impl Broken {
             let value: serde_json::Value = serde_json::from_str(&stored.payload).expect("JSON");
             stored.payload = value.to_string().into();
         }
+        if self.has(Fault::DropsRenderings) {
+            stored.renderings = None;
+        }
         Event::from_stored(stored)
     }
 }
@@ -192,7 +197,7 @@ impl WebhookStore for Broken {
 impl EventStore for Broken {
     async fn append(&self, events: &[NewEvent], now: Timestamp) -> Result<Vec<Appended>> {
         match self.fault {
-            Fault::RewritesPayloads => {
+            Fault::RewritesPayloads | Fault::DropsRenderings => {
                 let rewrite =
                     |new: &NewEvent| NewEvent { event: self.rewrite(&new.event), only: new.only };
                 let events: Vec<_> = events.iter().map(rewrite).collect();
@@ -405,7 +410,7 @@ fn complaint(case: Case, fault: Fault) -> Option<String> {
 }
 
 /// Which case claims the contrary of which fault.
-const CAUGHT: [(Fault, &str); 30] = [
+const CAUGHT: [(Fault, &str); 31] = [
     (Fault::IgnoresTheFence, "a_late_settlement_is_lost"),
     (Fault::ForgetsLostAttempts, "a_settlement_after_a_reap_is_lost"),
     (Fault::RecordsRepetitions, "a_repeated_settlement_changes_nothing"),
@@ -423,6 +428,7 @@ const CAUGHT: [(Fault, &str); 30] = [
     (Fault::TakesConflictsForDuplicates, "of_concurrent_contents_one_is_stored"),
     (Fault::KeepsHalfOfACall, "a_conflict_keeps_nothing_of_its_call"),
     (Fault::RewritesPayloads, "payloads_are_kept_byte_for_byte"),
+    (Fault::DropsRenderings, "renderings_are_kept_byte_for_byte"),
     (Fault::RoutesByPresentFilters, "a_disabled_webhook_gets_nothing_published_meanwhile"),
     (Fault::SaysThatNothingIsLeft, "a_wide_event_is_routed_over_several_turns"),
     (Fault::IgnoresTheRouteBounds, "no_more_marks_are_looked_at_than_asked"),

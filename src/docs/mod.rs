@@ -1,5 +1,6 @@
-//! Longer texts: why, what becomes of an event, how to publish in a transaction of your own, what to
-//! set before production, what comes after one database, and how to test a host.
+//! Longer texts: why, what becomes of an event, how to publish in a transaction of your own, how to serve
+//! receivers of older versions, what to set before production, what comes after one database, and how to
+//! test a host.
 
 #[doc = include_str!("design.md")]
 pub mod design {}
@@ -19,3 +20,6 @@ pub mod scale {}
 #[cfg(feature = "testing")]
 #[doc = include_str!("testing.md")]
 pub mod testing {}
+
+#[doc = include_str!("versions.md")]
+pub mod versions {}

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::ground::catalogue::Catalogue;
+use crate::ground::change::Change;
 use crate::ground::error::Result;
+use crate::ground::event::Event;
+use crate::ground::id::EventId;
 use crate::ground::network::NetworkPolicy;
 use crate::ground::policy::Policy;
 use crate::ground::time::{Timestamp, to_millis};
+use crate::ground::versions::Versions;
 use crate::ports::clock::Clock;
 use crate::ports::entropy::Entropy;
 use crate::ports::observer::Observer;
@@ -25,6 +29,7 @@ pub(crate) struct Core {
     pub(crate) network: NetworkPolicy,
     /// The types that the host supports, where it says so.
     pub(crate) catalogue: Option<Catalogue>,
+    pub(crate) versions: Option<Versions>,
     /// Rung when there may be something to do: every dispatcher of this handle hears it, in the
     /// order in which they began to listen, so that a simulation repeats itself.
     pub(crate) bell: Notify,
@@ -41,6 +46,23 @@ impl Core {
         let mut bytes = [0; 10];
         self.entropy.fill(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// The event of a change, rendered for older versions by `render`.
+    pub(crate) fn event(
+        &self,
+        change: Change,
+        render: impl FnOnce(&Versions, Event) -> Result<Event>,
+    ) -> Result<Event> {
+        let now = self.now();
+        let id = match change.id_given() {
+            Some(id) => id,
+            None => EventId::new(now, &self.id_bytes()?),
+        };
+        let Some(versions) = &self.versions else {
+            return change.into_event(id, now);
+        };
+        render(versions, change.api_version_or(versions.newest()).into_event(id, now)?)
     }
 
     /// The time by the storage's own clock, where several machines share it.

@@ -34,6 +34,7 @@ impl Tidings {
         let webhook = registration.into_webhook(id, self.made_secret()?, now)?;
         let webhook = self.with_known_types(webhook)?;
         self.check_holder(&webhook)?;
+        self.check_version(&webhook)?;
         self.check_addresses(&webhook)?;
         let webhook = self.core.storage.put(&webhook, self.core.shared_now().await?).await?;
         Ok(Created { webhook, prompt })
@@ -74,6 +75,10 @@ impl Tidings {
                 edited = self.with_known_types(edited)?;
             }
             self.check_holder(&edited)?;
+            // A pin from before stays, also to a version that the host has no more.
+            if edited.api_version() != webhook.api_version() {
+                self.check_version(&edited)?;
+            }
             self.check_addresses(&edited)?;
             Ok(edited)
         })
@@ -191,6 +196,12 @@ impl Tidings {
     /// A webhook that needs a holder needs a storage that has some.
     fn check_holder(&self, webhook: &Webhook) -> Result<()> {
         if self.core.storage.exclusive() { Ok(()) } else { refuse_holder(webhook) }
+    }
+
+    /// A webhook is pinned to what the host has, if the host says what that is.
+    fn check_version(&self, webhook: &Webhook) -> Result<()> {
+        let versions = self.core.versions.as_ref();
+        versions.map_or(Ok(()), |versions| versions.check_pin(webhook.api_version()))
     }
 
     /// Judges every URL that the webhook makes the sender call.

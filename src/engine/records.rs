@@ -10,6 +10,7 @@ use crate::ground::id::{Cause, DeliveryId, EventId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::{DeliveryQuery, EventQuery};
 use crate::ground::time::format_time;
+use crate::ground::versions::Versions;
 use crate::ports::storage::{Appended, Enqueued, NewEvent, Owed};
 
 /// The type of the events that [`Tidings::send_test`] makes.
@@ -80,7 +81,8 @@ impl Tidings {
     }
 
     /// Sends a test event to one webhook, whatever types it wants, and says which delivery tells
-    /// of it. Its type is [`TEST_EVENT_TYPE`]; its object names the webhook.
+    /// of it. Its type is [`TEST_EVENT_TYPE`]; its object names the webhook, and is the same in all
+    /// [`Versions`].
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) when the webhook is disabled: nothing would be sent (seed
@@ -99,7 +101,7 @@ impl Tidings {
         let change = Change::of(TEST_EVENT_TYPE, &object)?
             .account(webhook.account().clone())
             .mode(webhook.mode());
-        let event = self.event(change)?;
+        let event = self.core.event(change, Versions::render_own)?;
         let new = NewEvent { event: event.clone(), only: Some(id) };
         match self.core.storage.append(&[new], self.core.shared_now().await?).await?.first() {
             Some(Appended::Stored | Appended::Duplicate) => {

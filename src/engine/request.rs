@@ -22,6 +22,7 @@ use crate::ground::address::EndpointUrl;
 use crate::ground::authentication::Authentication;
 use crate::ground::delivery::{Attempt, Outcome};
 use crate::ground::error::{Error, Result};
+use crate::ground::event::Event;
 use crate::ground::failure::FailureKind;
 use crate::ground::id::WebhookId;
 use crate::ground::policy::{DEADLINE_SLACK, ERROR_BYTES_KEPT, RATE_LATE, RESPONSE_BYTES_KEPT};
@@ -89,31 +90,30 @@ impl Prepared {
 
     /// The whole request: the event's bytes, with a timestamp and signatures of `now`.
     fn request(&self, leased: &Leased, now: Timestamp) -> Result<http::Request<Bytes>> {
-        let body = Bytes::from_owner(Payload(leased.event.payload_arc()));
+        let webhook = &leased.webhook;
+        let payload = Payload { event: leased.event.clone(), webhook: webhook.clone() };
+        let body = Bytes::from_owner(payload);
+        let signed = sign(webhook.schemes(), webhook.secrets(), leased.event.id(), &body, now);
         let mut request = http::Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
-        let webhook = &leased.webhook;
-        for (name, value) in sign(
-            webhook.schemes(),
-            webhook.secrets(),
-            leased.event.id(),
-            leased.event.payload().as_bytes(),
-            now,
-        ) {
+        for (name, value) in signed {
             request.headers_mut().insert(header_name(name)?, header_value(&value)?);
         }
         Ok(request)
     }
 }
 
-/// The event's bytes, shared by all requests that carry them.
-struct Payload(Arc<str>);
+/// The event's bytes in the webhook's version, shared by all requests that carry them.
+struct Payload {
+    event: Event,
+    webhook: Arc<Webhook>,
+}
 
 impl AsRef<[u8]> for Payload {
     fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.event.rendered(self.webhook.api_version()).as_bytes()
     }
 }
 

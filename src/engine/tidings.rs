@@ -16,6 +16,7 @@ use crate::ground::event::Event;
 use crate::ground::id::{DispatcherId, EventId};
 use crate::ground::network::NetworkPolicy;
 use crate::ground::policy::{PUBLISH_EVENTS_MAX, Policy};
+use crate::ground::versions::Versions;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::entropy::{Entropy, OsEntropy};
 use crate::ports::observer::{NoObserver, Observer};
@@ -73,6 +74,13 @@ impl Builder {
     /// when webhooks ask for them.
     pub fn catalogue(mut self, catalogue: Catalogue) -> Self {
         self.core.catalogue = Some(catalogue);
+        self
+    }
+
+    /// Sets the versions that webhooks may be pinned to, and that events are rendered for. Without them
+    /// a webhook may be pinned to anything, and gets what all get.
+    pub fn versions(mut self, versions: Versions) -> Self {
+        self.core.versions = Some(versions);
         self
     }
 
@@ -134,6 +142,7 @@ impl Tidings {
                 policy: Policy::default(),
                 network: NetworkPolicy::public_only(),
                 catalogue: None,
+                versions: None,
                 bell: Notify::new(),
             },
         }
@@ -151,6 +160,12 @@ impl Tidings {
         &self.core.policy
     }
 
+    /// The versions that webhooks may be pinned to, where the host has some.
+    #[must_use]
+    pub fn versions(&self) -> Option<&Versions> {
+        self.core.versions.as_ref()
+    }
+
     /// Which addresses webhooks may have.
     #[must_use]
     pub fn network(&self) -> &NetworkPolicy {
@@ -166,17 +181,16 @@ impl Tidings {
 
     /// The event of a change: it gets its id and its time now, unless the change brings its own.
     ///
+    /// Where the host has [`Versions`], the event is of the newest unless the change says otherwise, and
+    /// it is rendered for the older ones here, once and for all.
+    ///
     /// Keep the event and publish it again after an error: the id tells the repetition.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when the payload breaks a limit.
+    /// [`Invalid`](ErrorKind::Invalid) when the payload breaks a limit; for the field `apiVersion` as
+    /// with [`Versions::render`].
     pub fn event(&self, change: Change) -> Result<Event> {
-        let now = self.core.now();
-        let id = match change.id_given() {
-            Some(id) => id,
-            None => EventId::new(now, &self.core.id_bytes()?),
-        };
-        change.into_event(id, now)
+        self.core.event(change, Versions::render)
     }
 
     /// The events of several changes, each with an id of its own: what a

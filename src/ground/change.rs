@@ -158,6 +158,13 @@ impl Change {
         Ok(self)
     }
 
+    /// The change, of the version `newest` unless it names one.
+    #[cfg(feature = "engine")]
+    pub(crate) fn api_version_or(mut self, newest: &str) -> Self {
+        self.api_version.get_or_insert_with(|| newest.into());
+        self
+    }
+
     /// Says what the event is about, for webhooks that get their events
     /// [in order](crate::Ordering::PerObject): events with one key are sent one after the other. It
     /// is stored with the event and is not part of the payload. Without it the object's `id` counts,

@@ -13,11 +13,17 @@ use super::id::EventId;
 use super::json::{self, Member, unescape};
 use super::order::OrderKey;
 use super::time::{Timestamp, parse_time, to_millis};
+use super::versions::{self, Rendering};
 use crate::policy::{API_VERSION_BYTES_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX};
 
 /// The keys under which a payload may carry the version of the resource's shape: the crate's own,
 /// then the two spellings that are known from elsewhere (domain 8, row 9).
 const VERSION_KEYS: [&str; 3] = ["apiVersion", "digitalriverVersion", "digitalRiverVersion"];
+
+/// Whether the version of the resource's shape may stand under this key.
+pub(super) fn names_version(key: &[u8]) -> bool {
+    VERSION_KEYS.iter().any(|known| known.as_bytes() == key)
+}
 
 /// Top-level keys with a meaning of their own.
 pub(crate) fn is_reserved(key: &str) -> bool {
@@ -35,6 +41,8 @@ struct Inner {
     columns: StoredEvent,
     /// Found in the payload when first asked for.
     api_version: OnceLock<Option<Box<str>>>,
+    /// Found in the column of renderings when first asked for.
+    rendered: OnceLock<Vec<Rendering>>,
 }
 
 impl PartialEq for Inner {
@@ -66,6 +74,9 @@ pub struct StoredEvent {
     pub digest: Digest,
     /// The [key](crate::Change::key) that the host gave with the change.
     pub key: Option<Arc<str>>,
+    /// The payloads of older [`Versions`](crate::Versions), if there are any, in one text. To be kept
+    /// byte for byte, like the payload.
+    pub renderings: Option<Arc<str>>,
 }
 
 impl Event {
@@ -140,6 +151,7 @@ impl Event {
             payload: payload.into(),
             digest,
             key: None,
+            renderings: None,
         });
         let _ = event.0.api_version.set(api_version.map(Into::into));
         Ok(event)
@@ -147,7 +159,8 @@ impl Event {
 
     /// The event that a storage kept. Its columns are trusted: nothing is read again.
     pub fn from_stored(stored: StoredEvent) -> Self {
-        Self(Arc::new(Inner { columns: stored, api_version: OnceLock::new() }))
+        let (api_version, rendered) = (OnceLock::new(), OnceLock::new());
+        Self(Arc::new(Inner { columns: stored, api_version, rendered }))
     }
 
     /// The columns for a storage to keep.
@@ -180,7 +193,7 @@ impl Event {
         self.0.columns.created
     }
 
-    /// The exact text that is signed and sent.
+    /// The exact text that is signed and sent, to webhooks that are not pinned to an older version.
     pub fn payload(&self) -> &str {
         &self.0.columns.payload
     }
@@ -190,7 +203,39 @@ impl Event {
         Arc::clone(&self.0.columns.payload)
     }
 
-    /// What tells a repetition of the publish from other content under the same id.
+    /// The exact text that is signed and sent to a webhook that is pinned to `version`
+    /// ([`Webhook::api_version`](crate::Webhook::api_version)): what was rendered for that version when
+    /// the event was built ([`Versions`](crate::Versions)).
+    ///
+    /// It is the [`payload`](Self::payload) for a webhook that is not pinned, for `latest`, and for a
+    /// version of which the event has no rendering.
+    pub fn rendered(&self, version: Option<&str>) -> &str {
+        let found = version.zip(self.renderings()).and_then(|(version, text)| {
+            let rendered = self.0.rendered.get_or_init(|| versions::read(text));
+            rendered.iter().find(|rendering| rendering.is_for(version))?.of(text)
+        });
+        found.unwrap_or_else(|| self.payload())
+    }
+
+    /// The payloads of older versions, as a storage keeps them: one column.
+    pub fn renderings(&self) -> Option<&str> {
+        self.0.columns.renderings.as_deref()
+    }
+
+    /// How many bytes of payload there are to keep, in all versions.
+    #[cfg(feature = "engine")]
+    pub(crate) fn bytes(&self) -> usize {
+        self.payload().len() + self.renderings().map_or(0, str::len)
+    }
+
+    /// The event with these renderings.
+    pub(super) fn with_renderings(&self, renderings: String) -> Self {
+        let renderings = Some(renderings.into());
+        Self::from_stored(StoredEvent { renderings, ..self.to_stored() })
+    }
+
+    /// What tells a repetition of the publish from other content under the same id. It is taken of
+    /// the payload alone.
     pub fn digest(&self) -> Digest {
         self.0.columns.digest
     }
@@ -291,6 +336,7 @@ impl Event {
             payload: payload.into(),
             digest,
             key: parts.key,
+            renderings: None,
         });
         let _ = event.0.api_version.set(parts.api_version);
         Ok(event)

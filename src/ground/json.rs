@@ -110,6 +110,11 @@ impl<'a> Walk<'a> {
         Self { text, at: 0, deepest: 0 }
     }
 
+    /// How many bytes were stepped over.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
     /// The next byte that is not white space.
     pub(crate) fn peek(&mut self) -> Option<u8> {
         loop {

@@ -34,6 +34,7 @@ pub(crate) mod secret;
 pub(crate) mod secrets;
 pub(crate) mod signature;
 pub mod time;
+pub(crate) mod versions;
 pub(crate) mod view;
 pub(crate) mod webhook;
 mod webhook_record;

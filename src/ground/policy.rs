@@ -24,6 +24,8 @@ pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 pub const PAYLOAD_DEPTH_MAX: usize = 100;
 /// Bytes of an `apiVersion`.
 pub const API_VERSION_BYTES_MAX: usize = 64;
+/// Versions of a host's API beside the newest one: each event is rendered and kept for all of them.
+pub const VERSIONS_OLDER_MAX: usize = 16;
 /// Events in one publish.
 pub const PUBLISH_EVENTS_MAX: usize = 10_000;
 /// Bytes of payload in one publish in the host's transaction: they travel as one value.
@@ -193,6 +195,8 @@ pub const POSTGRES_STALL: Duration = Duration::from_secs(10);
 pub const POSTGRES_SILENCE: Duration = Duration::from_secs(20);
 /// Publishes of single events that share one transaction, and such transactions at once.
 pub const POSTGRES_GROUP_EVENTS: usize = 256;
+/// Bytes of payload in one such transaction, if it has more than one event: they travel in one message.
+pub const POSTGRES_GROUP_BYTES: usize = 64 * 1024 * 1024;
 /// See [`POSTGRES_GROUP_EVENTS`].
 pub const POSTGRES_GROUPS: usize = 2;
 /// How often a transaction is tried that PostgreSQL took back because of others.

@@ -30,6 +30,8 @@ use super::time::{Timestamp, to_millis};
 
 /// What the API says for a webhook that is pinned to no version.
 pub(super) const API_VERSION_DEFAULT: &str = "default";
+/// How a webhook says that it goes with the newest version.
+pub(super) const API_VERSION_LATEST: &str = "latest";
 
 /// Whether a webhook is delivered to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -497,7 +499,8 @@ impl Edit {
     }
 
     /// Pins the payload's shape: `YYYY-MM-DD`, `latest`, or the host's own names; `None` and
-    /// `default` unpin (domain 8, row 11).
+    /// `default` unpin (domain 8, row 11). What the host has is said by its
+    /// [`Versions`](crate::Versions).
     pub fn api_version(mut self, version: Option<String>) -> Self {
         self.api_version = Some(version.filter(|version| version != API_VERSION_DEFAULT));
         self
@@ -583,13 +586,7 @@ impl Settings {
             bounded("metadata", value, METADATA_VALUE_BYTES_MAX)?;
         }
         if let Some(version) = &self.api_version {
-            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-            if version.is_empty() || !version.chars().all(plain) {
-                let message =
-                    "must be letters, digits, '-', '_' and '.', such as 2026-01-31 or latest";
-                return Err(Error::invalid("apiVersion", message));
-            }
-            bounded("apiVersion", version, API_VERSION_BYTES_MAX)?;
+            check_version_name(version)?;
         }
         if let Some(timeout) = self.timeout
             && !TIMEOUT_RANGE.contains(&timeout)
@@ -609,6 +606,16 @@ impl Settings {
         signature::check(&self.schemes, &self.headers)?;
         self.authentication.check(&self.address, &self.headers, &self.schemes)
     }
+}
+
+/// Checks what a version may be called that a webhook is to be pinned to.
+pub(super) fn check_version_name(version: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if version.is_empty() || !version.chars().all(plain) {
+        let message = "must be letters, digits, '-', '_' and '.', such as 2026-01-31 or latest";
+        return Err(Error::invalid("apiVersion", message));
+    }
+    bounded("apiVersion", version, API_VERSION_BYTES_MAX)
 }
 
 fn bounded(field: &'static str, text: &str, max: usize) -> Result<()> {

@@ -133,6 +133,8 @@ pub trait EventStore: Debug + Send + Sync + 'static {
     /// same call. If any event conflicts, nothing of the call is kept, and the answer still tells
     /// of each event. Answers are in the order of the events.
     ///
+    /// An event is kept whole, all fields of [`StoredEvent`](crate::StoredEvent), its texts byte for byte.
+    ///
     /// An event with `only` gets no mark, but one delivery to that webhook, with
     /// [`Cause::ROUTED`], due at `now`.
     ///

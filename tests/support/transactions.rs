@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use serde_json::json;
+use serde_json::value::RawValue;
 use tidings::outbox::BoxError;
 use tidings::storage::Appended::{self, Duplicate, Stored};
-use tidings::{Account, Change, Event, EventId, Mode, Timestamp};
+use tidings::{Account, Change, Event, EventId, Mode, Timestamp, VersionedData, Versions};
 
 /// A connection of a host, and its driver.
 #[async_trait]
@@ -41,7 +42,8 @@ pub(crate) const SQLITE: Database = Database {
     counts: "SELECT (SELECT count(*) FROM shop) || ' ' || (SELECT count(*) FROM tidings_event) || ' ' || \
         (SELECT count(*) FROM tidings_mark) AS answer WHERE ?1 = ''",
     events: "SELECT lower(hex(e.id)) || ' ' || e.account || ' ' || e.mode || ' ' || e.type || ' ' || \
-        e.created || ' ' || lower(hex(e.digest)) || ' ' || e.payload AS answer \
+        e.created || ' ' || lower(hex(e.digest)) || ' ' || e.payload || ' ' || \
+        coalesce(e.renderings, '-') AS answer \
         FROM tidings_event e JOIN tidings_mark m ON m.account = e.account AND m.seq = e.seq \
         WHERE abs(e.published - unixepoch() * 1000) < 600000 AND ?1 = '' ORDER BY e.seq",
 };
@@ -52,7 +54,7 @@ pub(crate) const POSTGRES: Database = Database {
     counts: "SELECT concat_ws(' ', (SELECT count(*) FROM shop), (SELECT count(*) FROM tidings.event), \
         (SELECT count(*) FROM tidings.mark)) AS answer WHERE $1 = ''",
     events: "SELECT concat_ws(' ', replace(e.id::text, '-', ''), e.account, e.mode::int, e.type, \
-        e.created, encode(e.digest, 'hex'), e.payload) AS answer \
+        e.created, encode(e.digest, 'hex'), e.payload, coalesce(e.renderings, '-')) AS answer \
         FROM tidings.event e JOIN tidings.mark m ON m.account = e.account AND m.seq = e.seq \
         WHERE abs(e.published - extract(epoch FROM now()) * 1000) < 600000 AND $1 = '' ORDER BY e.seq",
 };
@@ -159,9 +161,16 @@ pub(crate) async fn payloads_survive_byte_for_byte(host: &mut dyn Host, on: Data
         events.push(event);
     }
     let big = json!({ "text": "\"\\é".repeat(100_000) });
-    events.push(
-        Change::of("order.paid", &big).unwrap().into_event(id(9), Timestamp::UNIX_EPOCH).unwrap(),
-    );
+    let big = Change::of("order.paid", &big).unwrap().api_version("2").unwrap();
+    let big = big.into_event(id(9), Timestamp::UNIX_EPOCH).unwrap();
+    // And one with payloads for older versions, which are such texts as well.
+    let mut versions = Versions::new("2").unwrap();
+    for (version, object) in [("1", objects[0]), ("0.9", objects[1]), ("0.8", objects[2])] {
+        let object = RawValue::from_string(object.to_owned()).unwrap();
+        let render = move |_: &Event| VersionedData::of(&object);
+        versions = versions.older(version, render).unwrap();
+    }
+    events.push(versions.render(big).unwrap());
     host.run(on.begin).await.unwrap();
     assert_eq!(host.publish(&events).await.unwrap(), [Stored; 5]);
     host.run("COMMIT").await.unwrap();
@@ -300,13 +309,14 @@ fn line(event: &Event) -> String {
     let digest: String =
         event.digest().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     format!(
-        "{} {} {} {} {} {digest} {}",
+        "{} {} {} {} {} {digest} {} {}",
         event.id().uuid().simple(),
         event.account(),
         u8::from(event.mode().is_live()),
         event.event_type(),
         event.created().timestamp_millis(),
-        event.payload()
+        event.payload(),
+        event.renderings().unwrap_or("-")
     )
 }
 

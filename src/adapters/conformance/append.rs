@@ -1,8 +1,11 @@
 //! [`append`](crate::ports::storage::EventStore::append): all or none, each id once, byte for byte.
 
 use futures_util::future::join_all;
+use serde_json::value::RawValue;
 
 use super::fixtures::*;
+use crate::ground::change::Change;
+use crate::ground::versions::{VersionedData, Versions};
 
 async fn append(store: &dyn Storage, events: &[NewEvent], now: Timestamp) -> Vec<Appended> {
     let answers = store.append(events, now).await.expect("append");
@@ -228,6 +231,53 @@ pub(super) async fn payloads_are_kept_byte_for_byte(store: &dyn Storage) {
     for view in all_deliveries(store).await {
         let event = events.iter().find(|event| event.id() == view.delivery.event);
         assert!(Some(&view.event) == event, "a delivery is listed with another event");
+    }
+}
+
+/// Keeps what events are for older versions, as one version, several or none, and leases and lists it.
+pub(super) async fn renderings_are_kept_byte_for_byte(store: &dyn Storage) {
+    const OLD: &str = "2025-06-01";
+    let raw = |text: &str| RawValue::from_string(text.to_owned()).expect("JSON");
+    let rendered = |number, texts: &[&str]| {
+        let mut versions = Versions::new("2026-01-01").expect("a version");
+        for (text, version) in texts.iter().zip([OLD, "v1_beta.2"]) {
+            let text = raw(text);
+            let render = move |_: &Event| VersionedData::of(&text);
+            versions = versions.older(version, render).expect("a version");
+        }
+        let change = Change::of("a.b", &raw(r#"{"id":1}"#)).expect("a change");
+        let change = change.api_version(versions.newest()).expect("a version");
+        let event = change.into_event(event_id(number), start()).expect("an event");
+        versions.render(event).expect("a rendering")
+    };
+    let long = format!(r#"{{"text":"{}"}}"#, "ü".repeat(524_000));
+    let odd = r#"{"nul":"\u0000","quote":"'\"\\ \ud83d\ude00 🎁","at":"$1 ?1 %s {s}"}"#;
+    let events = [
+        rendered(1, &[]),
+        rendered(2, &[r#"{"total":29.90,"zero":-0.0,"big":12345678901234567890}"#]),
+        rendered(3, &[odd, "{\"z\" : 1 ,\t\"a\":\r\n [ ] , \"a\":2 }"]),
+        rendered(4, &[&long]),
+    ];
+    assert_eq!(events[0].renderings(), None);
+    registered(store, 1, &["*"]).await;
+    publish(store, &events[..2], start()).await;
+    let worker = Worker::start(store, 1, at(1)).await;
+    let mut leased = worker.route(at(1)).await.leased;
+    publish(store, &events[2..], at(2)).await;
+    worker.route_waiting(at(3)).await;
+    leased.extend(worker.claim(at(3)).await.leased);
+    leased.sort_by_key(|leased| leased.event.id());
+    let mut listed = all_events(store, &EventQuery::default()).await;
+    listed.sort_by_key(Event::id);
+    let mut views = all_deliveries(store).await;
+    views.sort_by_key(|view| view.event.id());
+    assert_eq!((leased.len(), listed.len(), views.len()), (4, 4, 4));
+    let of_deliveries = views.iter().map(|view| &view.event);
+    let found = leased.iter().map(|leased| &leased.event).chain(&listed).chain(of_deliveries);
+    for (event, found) in events.iter().cycle().zip(found) {
+        let same = found.rendered(Some(OLD)) == event.rendered(Some(OLD));
+        assert!(same, "{:?} has other bytes for an older version than were published", event.id());
+        assert!(found == event, "{:?} has another column", event.id());
     }
 }
 

@@ -219,6 +219,7 @@ list! {
         batches_that_cross_do_not_fail,
         one_callers_error_is_his_alone,
         payloads_are_kept_byte_for_byte,
+        renderings_are_kept_byte_for_byte,
         every_column_of_an_event_survives,
         a_delivery_knows_when_its_event_was_published,
         an_event_for_one_webhook_reaches_it_alone,

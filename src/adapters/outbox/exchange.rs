@@ -19,10 +19,11 @@ const SQLITE_KNOWN: &str = "UPDATE tidings_event SET digest = digest \
 /// The view gives each event its mark. The time is the database's; in milliseconds, which the day's
 /// fraction can tell apart.
 const SQLITE_INSERT: &str = "INSERT INTO tidings_publish \
-    (id, account, mode, type, created, published, digest, payload, order_key) \
+    (id, account, mode, type, created, published, digest, payload, order_key, renderings) \
     SELECT unhex(value ->> 'id'), value ->> 'account', value ->> 'mode', value ->> 'type', \
         value ->> 'created', CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER), \
-        unhex(value ->> 'digest'), value ->> 'payload', value ->> 'key' \
+        unhex(value ->> 'digest'), value ->> 'payload', value ->> 'key', \
+        value ->> 'renderings' \
     FROM json_each(?1) ORDER BY key";
 
 /// An event as the statements read it.
@@ -37,6 +38,7 @@ struct Row<'a> {
     digest: String,
     payload: &'a str,
     key: Option<&'a str>,
+    renderings: Option<&'a str>,
 }
 
 impl<'a> Row<'a> {
@@ -50,6 +52,7 @@ impl<'a> Row<'a> {
             digest: digest(event),
             payload: event.payload(),
             key: event.key(),
+            renderings: event.renderings(),
         }
     }
 }

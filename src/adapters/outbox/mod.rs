@@ -163,7 +163,7 @@ impl Outbox {
         if let Some(catalogue) = &self.catalogue {
             events.iter().try_for_each(|event| catalogue.check(event))?;
         }
-        let bytes: usize = events.iter().map(|event| event.payload().len()).sum();
+        let bytes: usize = events.iter().map(Event::bytes).sum();
         if bytes > OUTBOX_BYTES_MAX {
             let message =
                 format!("{bytes} bytes of payload in one publish; {OUTBOX_BYTES_MAX} are allowed");

@@ -15,7 +15,7 @@ use super::append;
 use super::fault::{Fault, Step};
 use super::tx::retried;
 use crate::ground::error::{Error, ErrorKind, Result};
-use crate::ground::policy::{POSTGRES_GROUP_EVENTS, POSTGRES_GROUPS};
+use crate::ground::policy::{POSTGRES_GROUP_BYTES, POSTGRES_GROUP_EVENTS, POSTGRES_GROUPS};
 use crate::ground::time::Timestamp;
 use crate::ports::storage::{Appended, NewEvent};
 
@@ -83,7 +83,13 @@ impl Publisher {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         // Who has gone away does not want it any more, and was told nothing.
         waiting.retain(|job| !job.reply.is_closed());
-        let count = waiting.len().min(POSTGRES_GROUP_EVENTS);
+        let mut bytes = 0;
+        let fits = waiting.iter().take(POSTGRES_GROUP_EVENTS).take_while(|job| {
+            let first = bytes == 0;
+            bytes += job.event.event.bytes();
+            first || bytes <= POSTGRES_GROUP_BYTES
+        });
+        let count = fits.count();
         (count > 0).then(|| waiting.drain(..count).collect())
     }
 }
@@ -119,4 +125,41 @@ async fn alone(inner: &Inner, job: &Job) -> Step<Appended> {
     let events = [job.event.clone()];
     let answers = retried(|| append::append_each(inner, &events, job.now)).await?;
     answers.first().copied().ok_or_else(|| Fault::unreadable("an event without an answer"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::account::Account;
+    use crate::ground::event::{Event, StoredEvent};
+
+    /// Queues a hundred events of 1 MiB with as much for older versions, one that is larger than a
+    /// group, and small ones, and takes all groups.
+    #[test]
+    fn a_group_is_bounded_in_events_and_bytes() {
+        let payload =
+            r#"{"id":"0198c4ae-6d0c-7cc1-9d5b-5a1d0a3c9f10","type":"a.b","data":{"object":{}}}"#;
+        let small = Event::parse(payload, Account::default(), Timestamp::UNIX_EPOCH).unwrap();
+        let with = |payload: usize, renderings: usize| {
+            let renderings = Some("x".repeat(renderings).into());
+            let payload = "x".repeat(payload).into();
+            Event::from_stored(StoredEvent { payload, renderings, ..small.to_stored() })
+        };
+        let (large, huge) = (with(1 << 20, 1 << 20), with(1, POSTGRES_GROUP_BYTES));
+        let events = std::iter::repeat_n(&large, 100).chain([&huge]);
+        let events = events.chain(std::iter::repeat_n(&small, POSTGRES_GROUP_EVENTS + 1));
+        let publisher = Publisher::default();
+        let mut answers = Vec::new();
+        for event in events {
+            let (reply, answer) = oneshot::channel();
+            let event = NewEvent { event: event.clone(), only: None };
+            let job = Job { event, now: Timestamp::UNIX_EPOCH, reply };
+            publisher.waiting.lock().unwrap().push_back(job);
+            answers.push(answer);
+        }
+        let groups: Vec<usize> =
+            std::iter::from_fn(|| publisher.group()).map(|group| group.len()).collect();
+        assert_eq!(groups, [32, 32, 32, 4, 1, POSTGRES_GROUP_EVENTS, 1]);
+        assert!(publisher.is_empty());
+    }
 }

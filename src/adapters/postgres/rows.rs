@@ -41,13 +41,13 @@ fn int(count: u32) -> i32 {
 /// The columns that [`event`] reads, of the table or alias `e`.
 macro_rules! event_columns {
     () => {
-        "e.id, e.account, e.mode, e.type, e.created, e.digest, e.payload, e.order_key"
+        "e.id, e.account, e.mode, e.type, e.created, e.digest, e.payload, e.order_key, e.renderings"
     };
 }
 pub(super) use event_columns;
 
 /// How many there are.
-pub(super) const EVENT_COLUMNS: usize = 8;
+pub(super) const EVENT_COLUMNS: usize = 9;
 
 /// Reads an event whose columns begin at `at`.
 pub(super) fn event(row: &Row, at: usize) -> Step<Event> {
@@ -62,6 +62,7 @@ pub(super) fn event(row: &Row, at: usize) -> Step<Event> {
         digest: Digest::from_bytes(digest),
         payload: Arc::from(row.try_get::<_, &str>(at + 6)?),
         key: row.try_get::<_, Option<&str>>(at + 7)?.map(Arc::from),
+        renderings: row.try_get::<_, Option<&str>>(at + 8)?.map(Arc::from),
     }))
 }
 

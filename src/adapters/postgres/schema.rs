@@ -6,8 +6,10 @@ pub(super) use crate::adapters::schema_name::check_name;
 use crate::ground::error::{Error, ErrorKind};
 
 /// Each brings the schema one version further; they are never changed once released.
-const MIGRATIONS: [&str; 1] =
-    [concat!(include_str!("schema/001.sql"), include_str!("schema/publish.sql"))];
+const MIGRATIONS: [&str; 2] = [
+    concat!(include_str!("schema/001.sql"), include_str!("schema/publish.sql")),
+    include_str!("schema/002.sql"),
+];
 
 /// A step that brings a schema one version further, as text for a migration tool of the host's own.
 ///

@@ -35,7 +35,7 @@ fn count(row: &Row<'_>, column: usize) -> Step<u32> {
 /// The columns that [`event`] reads, of the table or alias `e`.
 macro_rules! event_columns {
     () => {
-        "e.id, e.account, e.mode, e.type, e.created, e.digest, e.payload, e.order_key"
+        "e.id, e.account, e.mode, e.type, e.created, e.digest, e.payload, e.order_key, e.renderings"
     };
 }
 pub(super) use event_columns;
@@ -51,6 +51,7 @@ pub(super) fn event(row: &Row<'_>, at: usize) -> Step<Event> {
         digest: Digest::from_bytes(row.get(at + 5)?),
         payload: Arc::from(text(row, at + 6)?),
         key: row.get::<_, Option<String>>(at + 7)?.map(Arc::from),
+        renderings: row.get::<_, Option<String>>(at + 8)?.map(Arc::from),
     }))
 }
 

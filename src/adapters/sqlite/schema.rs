@@ -14,7 +14,7 @@ use crate::ground::policy::{
 };
 
 /// Each brings the schema one version further; they are never changed once released.
-const MIGRATIONS: [&str; 1] = [include_str!("schema/001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema/001.sql"), include_str!("schema/002.sql")];
 
 /// Marks files that are ours alone, for people who look at one (`file`, `PRAGMA application_id`):
 /// "tidi".
