@@ -33,6 +33,40 @@
 //! `Ok` from `publish` means that the event is on the disk. Keep the event and publish it again after
 //! an error: its id tells the repetition.
 //!
+//! # From a change to its events
+//!
+//! An event's type is `resource.state`, nearly always. Rules for the rest are declared once: states that are
+//! called otherwise, parts that have events of their own, changes that say several things. The host hands
+//! over what a resource was and what it is:
+//!
+//! ```
+//! # use serde_json::json;
+//! # use tidings::{Tidings, storage::MemoryStorage};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> tidings::Result<()> {
+//! # let tidings = Tidings::new(MemoryStorage::new());
+//! # let before = json!({ "id": "247468780336", "state": "pending_payment" });
+//! # let after = json!({ "id": "247468780336", "state": "in_review" });
+//! use tidings::{DataObject, ResourceModel};
+//!
+//! let capture = ResourceModel::builder("capture").state("state").object(DataObject::Parent);
+//! let order = ResourceModel::builder("order")
+//!     .state("state")
+//!     .on_state("in_review", ["order.review_opened"])
+//!     .part("captures[]", capture)
+//!     .build()?;
+//!
+//! let events = tidings.events_of(order.events(&before, &after)?)?;
+//! tidings.publish_all(&events).await?;
+//! # assert_eq!(events[0].event_type().as_str(), "order.review_opened");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Catalogue`] says which types there are: it refuses others, checks payloads against
+//! their schemas, and tells people and tools. [`docs::resources`] has all of it, and the example
+//! `commerce` a shop's whole day.
+//!
 //! # Publishing in your own transaction
 //!
 //! Where the change is a row of yours, publish in the transaction that changes it: both are kept, or
@@ -136,7 +170,8 @@
 //! * Speak to databases other than SQLite and PostgreSQL: bring your own [`Storage`](storage::Storage).
 //! * Encrypt what it stores: payloads and secrets lie in the database in clear.
 //! * Listen: it opens no port and has no web page.
-//! * Change payloads on their way: a host has code for that.
+//! * Change payloads on their way: a host has code for that, also for receivers of
+//!   older versions of its API ([`docs::versions`]).
 //!
 //! # Own storage, own transport
 //!
@@ -157,6 +192,8 @@
 //! | `hyper` | yes | the HTTP transport over hyper and rustls |
 //! | `native-roots` | no | trust in the operating system's root certificates |
 //! | `conformance` | no | the suite for implementers of the storage ports |
+//! | `schema` | no | payloads are checked against the JSON Schemas of a catalogue |
+//! | `toml` | no | catalogues can be read from TOML |
 //! | `testing` | no | the test kit for hosts: scripted receivers, virtual time, expectations |
 //!
 //! Without any feature the crate is its ground floor: events, webhooks, signatures and the verifier,
@@ -164,9 +201,10 @@
 //!
 //! # More
 //!
-//! [`docs::design`] says why things are as they are, [`docs::lifecycle`] what becomes of an event,
-//! [`docs::outbox`] how to publish in a transaction of your own, [`docs::production`] what to set
-//! before production, and [`docs::scale`] what one database carries.
+//! [`docs::design`] says why things are as they are, [`docs::resources`] how changes become events,
+//! [`docs::lifecycle`] what becomes of an event, [`docs::outbox`] how to publish in a transaction of your
+//! own, [`docs::versions`] how to serve receivers of older versions, [`docs::production`] what to set
+//! before production, [`docs::scale`] what one database carries, and `docs::testing` how to test a host.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(doc)]

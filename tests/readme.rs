@@ -170,10 +170,14 @@ fn the_readme_says_what_the_manifest_says() {
 fn the_examples_are_those_of_the_folder() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let entries = fs::read_dir(folder).expect("the examples");
-    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string());
-    let names = names.map(|name| name.expect("a name"));
-    let expected: BTreeSet<_> =
-        names.filter_map(|name| name.strip_suffix(".rs").map(str::to_owned)).collect();
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    // A file, or a folder that begins in `main.rs`.
+    let expected: BTreeSet<_> = paths
+        .filter(|path| {
+            path.extension().is_some_and(|end| end == "rs") || path.join("main.rs").exists()
+        })
+        .map(|path| path.file_stem().expect("a name").to_str().expect("text").to_owned())
+        .collect();
     let readme = file("README.md");
     let listed = sections(&readme)["Examples"].clone();
     let rows = listed.lines().filter_map(|line| line.strip_prefix("* `")?.split('`').next());

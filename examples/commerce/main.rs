@@ -1,6 +1,7 @@
 //! A shop's day: resources change, and the right events come out.
 //!
-//! Run it with `cargo run --example commerce`. The rules are in `models.rs`, the changes in `day.rs`,
+//! Run it with `cargo run --example commerce`; with `-- openapi` behind it, it prints the catalogue as
+//! OpenAPI has it. The rules are in `models.rs`, the changes in `day.rs`,
 //! and what the events are called and mean in `catalogue.json`, to which all of them are held.
 
 mod day;
@@ -14,6 +15,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let catalogue =
         models::all()?.iter().fold(Catalogue::builder(), |builder, model| builder.model(model));
     let catalogue = catalogue.json(include_str!("catalogue.json"))?.strict().build()?;
+    if std::env::args().nth(1).as_deref() == Some("openapi") {
+        println!("{:#}", catalogue.openapi("Shop", "2026-01-31"));
+        return Ok(());
+    }
     let tidings = Tidings::builder(MemoryStorage::new()).catalogue(catalogue).build();
 
     for step in day::play()? {
