@@ -138,9 +138,13 @@ impl Changes {
             return false;
         }
         let start = self.out.len();
-        if self.side_by_side(before, after, level).is_none() {
-            self.out.truncate(start);
-            self.by_key(before, after, level);
+        match differing(before, after) {
+            Some(members) => {
+                for Differing { key, before, after, depth } in members {
+                    self.member(key, start, (before, Some(after)), level, depth);
+                }
+            }
+            None => self.by_key(before, after, level),
         }
         let changed = self.out.len() > start;
         if changed {
@@ -149,76 +153,48 @@ impl Changes {
         changed
     }
 
-    /// As [`add`](Self::add), without the last brace, of objects that have the same keys in the same
-    /// order, each once as far as it matters. `None`: these are others.
-    fn side_by_side(&mut self, before: &str, after: &str, level: usize) -> Option<()> {
-        let start = self.out.len();
-        let (same, same_end) = (common_prefix(before, after), common_suffix(before, after));
-        let (mut was, mut is) = (Walk::new(before), Walk::new(after));
-        let mut changed = HashSet::new();
-        let _ = (was.eat(b'{'), is.eat(b'{'));
-        loop {
-            let rest = was.rest();
-            if !changed.is_empty()
-                && rest.len() == is.rest().len()
-                && rest.len() <= same_end
-                && are_not_in(&changed, rest)
-            {
-                return Some(());
-            }
-            let key = match (was.key(), is.key()) {
-                (Some(key), Some(other)) if key == other && !key.contains('\\') => key,
-                (None, None) => return Some(()),
-                _ => return None,
-            };
-            if changed.contains(key) {
-                // This value counts, and not the one that was compared.
-                return None;
-            }
-            if !was.value_within(&mut is, same) {
-                let (value, now) = (was.value()?, is.value()?);
-                if level + was.deepest().max(is.deepest()) > PAYLOAD_DEPTH_MAX {
-                    self.too_deep = true;
-                    return Some(());
-                }
-                if self.member(key, start, value, Some(now), level) {
-                    changed.insert(key);
-                }
-            }
-            let _ = (was.eat(b','), is.eat(b','));
-        }
+    /// Whether `depth` braces and brackets inside the `level`th are too many; then nothing is compared.
+    fn is_too_deep(&mut self, level: usize, depth: usize) -> bool {
+        let is_too_deep = level + depth > PAYLOAD_DEPTH_MAX;
+        self.too_deep |= is_too_deep;
+        is_too_deep
     }
 
-    /// As [`side_by_side`](Self::side_by_side), of any objects.
+    /// As [`add`](Self::add), without the last brace, of any objects.
     fn by_key(&mut self, before: &str, after: &str, level: usize) {
-        if level - 1 + json::depth(before).max(json::depth(after)) > PAYLOAD_DEPTH_MAX {
-            self.too_deep = true;
-            return;
-        }
         let before = Attributes::of(before);
         let after = Attributes::of(after);
         let start = self.out.len();
         for member in before.iter() {
             let now = after.get(&member.key);
-            self.member(member.spelled, start, member.value, now, level);
+            if now == Some(member.value) {
+                continue;
+            }
+            let depth = json::depth(member.value).max(now.map_or(0, json::depth));
+            self.member(member.spelled, start, (member.value, now), level, depth);
         }
         for member in after.iter() {
-            if before.get(&member.key).is_none() {
+            if before.get(&member.key).is_none()
+                && !self.is_too_deep(level, json::depth(member.value))
+            {
                 self.key(member.spelled, start);
                 self.out.push_str("null");
             }
         }
     }
 
-    /// Adds what an attribute was, or what inside it was, if it is another now; whether it is.
+    /// Adds what an attribute was, or what inside it was, if it is another now.
     fn member(
         &mut self,
         spelled: &str,
         start: usize,
-        before: &str,
-        after: Option<&str>,
+        (before, after): (&str, Option<&str>),
         level: usize,
-    ) -> bool {
+        depth: usize,
+    ) {
+        if self.is_too_deep(level, depth) {
+            return;
+        }
         let undo = self.out.len();
         self.key(spelled, start);
         let changed = match after {
@@ -234,7 +210,6 @@ impl Changes {
         if !changed {
             self.out.truncate(undo);
         }
-        changed
     }
 
     /// Adds a key of the object that begins at `start`.
@@ -243,6 +218,58 @@ impl Changes {
         self.out.push('"');
         self.out.push_str(spelled);
         self.out.push_str("\":");
+    }
+}
+
+/// A member that two objects spell differently.
+struct Differing<'a> {
+    key: &'a str,
+    before: &'a str,
+    after: &'a str,
+    depth: usize,
+}
+
+/// The members that differ in spelling between objects that have the same keys in the same order, each
+/// once as far as it matters. `None`: these are other objects.
+///
+/// Nothing is looked into before that is certain: or each level would be looked into twice, and what is
+/// nested in it four times.
+fn differing<'a>(before: &'a str, after: &'a str) -> Option<Vec<Differing<'a>>> {
+    let (same, same_end) = (common_prefix(before, after), common_suffix(before, after));
+    let (mut was, mut is) = (Walk::new(before), Walk::new(after));
+    let (mut differing, mut keys, mut looked) = (Vec::new(), HashSet::new(), 0);
+    let _ = (was.eat(b'{'), is.eat(b'{'));
+    loop {
+        let rest = was.rest();
+        // Looking through the rest is worth it once for each difference.
+        if keys.len() > looked && rest.len() == is.rest().len() && rest.len() <= same_end {
+            looked = keys.len();
+            if are_not_in(&keys, rest) {
+                return Some(differing);
+            }
+        }
+        let key = match (was.key(), is.key()) {
+            (Some(key), Some(other)) if key == other && !key.contains('\\') => key,
+            (None, None) => return Some(differing),
+            _ => return None,
+        };
+        if keys.contains(key) {
+            // This value counts, and not the one that was found to differ.
+            return None;
+        }
+        if !was.value_within(&mut is, same) {
+            let (before, after) = (was.value()?, is.value()?);
+            if before != after {
+                keys.insert(key);
+                differing.push(Differing {
+                    key,
+                    before,
+                    after,
+                    depth: was.depth().max(is.depth()),
+                });
+            }
+        }
+        let _ = (was.eat(b','), is.eat(b','));
     }
 }
 
@@ -405,6 +432,23 @@ mod tests {
                 assert_eq!(error.field(), Some("previousAttributes"));
             }
         }
+    }
+
+    /// Takes the differences of resources that are nested to the limit and have other keys at every
+    /// level, and of ones whose last member speaks against the short way.
+    #[test]
+    fn what_is_nested_or_long_is_compared_in_one_go() {
+        let nested = |leaf: u32, key: &str| {
+            let tail = format!(r#","{key}":1}}"#);
+            format!("{}{leaf}{}", r#"{"a":"#.repeat(90), tail.repeat(90))
+        };
+        let deep = changed(&nested(1, "x"), &nested(2, "y")).unwrap();
+        assert_eq!(deep.matches(r#""y":null"#).count(), 90);
+        let flat = |first: u32| {
+            let members: String = (0..60_000).map(|at| format!(r#","k{at}":0"#)).collect();
+            format!(r#"{{"a":{first}{members},"z":"\u0061"}}"#)
+        };
+        assert_eq!(changed(&flat(1), &flat(2)).as_deref(), Some(r#"{"a":1}"#));
     }
 
     /// Takes the difference of a `Serialize` type and of `Value`s.

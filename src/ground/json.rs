@@ -102,12 +102,13 @@ pub(crate) fn depth(text: &str) -> usize {
 pub(crate) struct Walk<'a> {
     text: &'a str,
     at: usize,
-    deepest: usize,
+    /// How many brackets and braces are open at once in the last value, at most.
+    depth: usize,
 }
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0, deepest: 0 }
+        Self { text, at: 0, depth: 0 }
     }
 
     /// How many bytes were stepped over.
@@ -161,10 +162,10 @@ impl<'a> Walk<'a> {
         (length > 0).then(|| &rest[..length])
     }
 
-    /// How many brackets and braces were open at once in any value that [`value`](Self::value) stepped
-    /// over.
-    pub(crate) fn deepest(&self) -> usize {
-        self.deepest
+    /// How many brackets and braces are open at once, at most, in the value that
+    /// [`value`](Self::value) stepped over.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
     }
 
     /// What is left of the text.
@@ -179,7 +180,7 @@ impl<'a> Walk<'a> {
             return false;
         }
         let text = self.text.get(..same).unwrap_or_default();
-        let mut common = Walk { text, at: self.at, deepest: 0 };
+        let mut common = Walk { text, at: self.at, depth: 0 };
         // A scalar that touches the end may go on behind it.
         if common.value().is_none() || common.at >= same {
             return false;
@@ -192,14 +193,13 @@ impl<'a> Walk<'a> {
     pub(crate) fn value(&mut self) -> Option<&'a str> {
         let first = self.peek()?;
         let start = self.at;
+        self.depth = 0;
         match first {
             b'"' => {
                 self.string()?;
             }
             b'{' | b'[' => {
-                let depth;
-                (self.at, depth) = bracket_end(self.text.as_bytes(), start)?;
-                self.deepest = self.deepest.max(depth);
+                (self.at, self.depth) = bracket_end(self.text.as_bytes(), start)?;
             }
             _ => {
                 self.scalar()?;
