@@ -40,6 +40,8 @@ pub(crate) fn order() -> Result<ResourceModel> {
         .on_state("in_review", ["order.review_opened"])
         .on_state("returned", ["order.refunded"])
         .on_leaving("dispute", ["order.dispute.resolved"])
+        .on_transition("dispute", "returned", ["order.dispute.resolved", "order.refunded"])
+        .on_transition("dispute", "cancelled", ["order.dispute.resolved", "order.cancelled"])
         .on_deleted(NONE)
         .when_becomes("fraudState", "passed", ["order.review_closed"])
         .part("payment.charges[]", charge())

@@ -4,6 +4,7 @@
 use super::tidings::Tidings;
 use crate::ground::authentication::Authentication;
 use crate::ground::error::{Error, ErrorKind, Result};
+use crate::ground::filter::Filters;
 use crate::ground::id::WebhookId;
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::WebhookQuery;
@@ -32,7 +33,7 @@ impl Tidings {
         let prompt = registration.prompts();
         let id = WebhookId::new(now, &self.core.id_bytes()?);
         let webhook = registration.into_webhook(id, self.made_secret()?, now)?;
-        let webhook = self.with_known_types(webhook)?;
+        let webhook = self.with_known_types(webhook, None)?;
         self.check_holder(&webhook)?;
         self.check_version(&webhook)?;
         self.check_addresses(&webhook)?;
@@ -71,8 +72,8 @@ impl Tidings {
     pub async fn edit(&self, id: WebhookId, version: Option<u64>, edit: Edit) -> Result<Webhook> {
         self.change(id, version, |webhook| {
             let mut edited = webhook.edit(edit.clone())?;
-            if edited.types() != webhook.types() {
-                edited = self.with_known_types(edited)?;
+            if edit.has_types() {
+                edited = self.with_known_types(edited, Some(webhook.types()))?;
             }
             self.check_holder(&edited)?;
             // A pin from before stays, also to a version that the host has no more.
@@ -183,10 +184,10 @@ impl Tidings {
     }
 
     /// A webhook asks for types that the catalogue has, under their own names.
-    fn with_known_types(&self, webhook: Webhook) -> Result<Webhook> {
+    fn with_known_types(&self, webhook: Webhook, former: Option<&Filters>) -> Result<Webhook> {
         match &self.core.catalogue {
             Some(catalogue) => {
-                let types = catalogue.filters(webhook.types())?;
+                let types = catalogue.filters(webhook.types(), former)?;
                 webhook.edit(Edit::new().types(types))
             }
             None => Ok(webhook),

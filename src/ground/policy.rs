@@ -174,6 +174,8 @@ pub const SQLITE_PRUNE_STRETCH: i64 = 512;
 pub const MODEL_PATH_STEPS_MAX: usize = 16;
 /// Resources and parts of a model.
 pub const MODEL_PARTS_MAX: usize = 64;
+/// States and transitions of one resource or part in a model.
+pub const MODEL_STATES_MAX: usize = 1_024;
 /// Events that a model declares for one kind of change.
 pub const MODEL_TYPES_MAX: usize = 16;
 /// Event types of a [`Catalogue`](crate::Catalogue).

@@ -541,6 +541,12 @@ impl Edit {
         self
     }
 
+    /// Whether it says which types are wanted.
+    #[cfg(feature = "engine")]
+    pub(crate) fn has_types(&self) -> bool {
+        self.types.is_some()
+    }
+
     fn apply(self, settings: &mut Settings) {
         fn set<T>(place: &mut T, value: Option<T>) {
             if let Some(value) = value {

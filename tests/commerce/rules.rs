@@ -37,6 +37,7 @@ fn states_have_their_events() {
                 (Some("complete"), "returned", &["order.refunded"]),
                 (Some("complete"), "dispute", &["order.dispute"]),
                 (Some("dispute"), "complete", &["order.dispute.resolved"]),
+                (Some("dispute"), "returned", &["order.dispute.resolved", "order.refunded"]),
             ],
         ),
         (
@@ -518,7 +519,7 @@ fn the_most_specific_declaration_counts() {
         (of("x"), json!({}), &["a.from_x"]),
         (of("w"), json!({}), &["a.updated"]),
         (json!({}), of("y"), &["a.to_y"]),
-        (Value::Null, json!({ "s": null }), &["a.created"]),
+        (Value::Null, json!({ "s": null }), &[]),
         (Value::Null, of("y"), &["a.to_y"]),
         (of("1"), json!({ "s": 2 }), &["a.2"]),
     ] {
@@ -557,6 +558,19 @@ fn a_model_knows_its_types() {
             "order.line.deleted of order.line",
         ]
     );
+    let known = |model: ResourceModel, name: &str| {
+        let types = model.event_types();
+        let found = types.into_iter().find(|(event_type, _)| event_type.as_str() == name);
+        found.map(|(_, object)| object)
+    };
+    for (model, name, object) in [
+        (models::order(), "order.accepted", "order"),
+        (models::order(), "order.charge.capture.complete", "order.charge"),
+        (models::order(), "order.charge.refund.failed", "order"),
+        (models::subscription(), "subscription.reminder", "subscription+invoice"),
+    ] {
+        assert_eq!(known(model.unwrap(), name).as_deref(), Some(object), "{name}");
+    }
 }
 
 /// Declares what cannot be (table): the error names the place.
@@ -567,7 +581,8 @@ fn a_bad_declaration_is_refused() {
         .fold(ResourceModel::builder("x"), |model, _| ResourceModel::builder("x").part("x", model));
     let wide = (0..70)
         .fold(order(), |model, at| model.part(&format!("p{at}"), ResourceModel::builder("p")));
-    let several = DataObject::Several(vec![("a".into(), DataObject::Several(vec![]))]);
+    let resource = || ("a".to_owned(), DataObject::Resource);
+    let several = DataObject::Several(vec![("a".into(), DataObject::Several(vec![resource()]))]);
     for (bad, says) in [
         (ResourceModel::builder("or der"), "or der.created"),
         (order().state("a[]"), "many places"),
@@ -577,6 +592,17 @@ fn a_bad_declaration_is_refused() {
         (order().object(DataObject::Parent), "no parent"),
         (order().object_of("x", DataObject::Root), "\"x\" is no event type"),
         (order().object(several), "several within several"),
+        (order().object(DataObject::Several(vec![])), "at least one"),
+        (order().object(DataObject::Several(vec![resource(), resource()])), "a key each"),
+        (order().state("s").states(["In Review"]), "declare another"),
+        (order().state("s").states(["charge.cancelled"]), "declare another"),
+        (order().state("s").states((0..2_000).map(|at| format!("s{at}"))), "more than 1024 states"),
+        (order().state("s").on_state("x", ["a.b"]).on_state("x", ["a.c"]), "on_state x"),
+        (order().state("s").on_leaving("x", ["a.b"]).on_leaving("x", ["a.c"]), "on_leaving x"),
+        (
+            order().object_of("a.b", DataObject::Root).object_of("a.b", DataObject::Root),
+            "object_of a.b",
+        ),
         (order().part("charges[", ResourceModel::builder("charge")), "no path"),
         (order().part("c", ResourceModel::builder("c").state("")), "order.c: "),
         (
@@ -600,9 +626,69 @@ fn a_model_can_be_declared_as_json() {
     assert_eq!(serde_json::to_string(&read).unwrap(), text);
     let (one, other) = (models::charge().build(), read.build());
     // Alone it is no part of an order; what is within it stays.
-    assert_eq!(one.unwrap().event_types(), other.unwrap().event_types());
+    let (one, other) = (one.unwrap(), other.unwrap());
+    assert_eq!(one.event_types(), other.event_types());
+    let charge = |state: &str| json!({ "id": "c1", "state": state, "captures": [{ "id": 1, "state": state }] });
+    let events =
+        [one, other].map(|model| types_of(&model, &charge("pending"), &charge("complete")));
+    assert_eq!(events[0], ["charge.capture.complete", "charge.complete"]);
+    assert_eq!(events[0], events[1]);
     let misspelled = serde_json::from_str::<ModelBuilder>(r#"{"name":"a","onStates":{}}"#);
     assert!(misspelled.unwrap_err().to_string().contains("onStates"));
+}
+
+/// Changes what stands at a part's place and is no object: it is the resource's own.
+#[test]
+fn what_is_no_object_is_no_part() {
+    let source = ResourceModel::builder("source");
+    let model = ResourceModel::builder("order").part("source", source).build().unwrap();
+    let of = |source: Value| json!({ "id": "o1", "source": source });
+    assert_eq!(types_of(&model, &of(json!("s1")), &of(json!("s2"))), ["order.updated"]);
+    let whole = of(json!({ "id": "s2" }));
+    assert_eq!(
+        types_of(&model, &of(json!("s1")), &whole),
+        ["order.source.created", "order.updated"]
+    );
+    assert_eq!(types_of(&model, &whole, &of(Value::Null)), ["order.source.deleted"]);
+}
+
+/// Asks for an event of a part by its name: only a change says of which part.
+#[test]
+fn an_event_of_a_part_cannot_be_named() {
+    let order = json!({ "id": "o1", "state": "accepted" });
+    let model = models::order().unwrap();
+    let change = model.change(&order, &order).unwrap();
+    let error = change.named("order.charge.capture.failed").unwrap_err();
+    assert_eq!((error.kind(), error.field()), (ErrorKind::Invalid, Some("type")));
+    assert_eq!(object(&change.named("order.chargeback").unwrap()), order);
+}
+
+/// Lets 15,000 charges fail at once, each event of which carries the whole order.
+#[test]
+fn what_one_change_says_is_bounded() {
+    let charges = |state: &str| {
+        let charge = |at: u32| json!({ "id": at, "state": state });
+        json!({ "id": "o1", "payment": { "charges": (0..15_000).map(charge).collect::<Vec<_>>() } })
+    };
+    let model = models::order().unwrap();
+    let error = model.events(&charges("pending"), &charges("failed")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    let error = model.events(&charges("pending"), &charges("complete")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit, "more than can be published together");
+}
+
+/// Hands over related resources that are none, and one that is nested too deep.
+#[test]
+fn a_related_resource_is_a_resource() {
+    let model = models::subscription().unwrap();
+    let of = json!({ "id": "s1", "state": "active" });
+    let deep = (0..101).fold(json!(1), |inner, _| json!({ "a": inner }));
+    for bad in [json!(null), json!([]), deep] {
+        let change = || model.change(&of, &of).unwrap();
+        assert_eq!(change().related("invoice", &bad).unwrap_err().field(), Some("data.object"));
+        let former = change().related_changed("invoice", &bad, &of).unwrap_err();
+        assert_eq!(former.field(), Some("previousAttributes"));
+    }
 }
 
 /// Hands over what is no resource, and what is too large.

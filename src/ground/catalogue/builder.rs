@@ -41,7 +41,7 @@ impl CatalogueBuilder {
     /// Adds the event types that a model is known to produce. Where an entry describes one of them, the
     /// entry counts.
     pub fn model(mut self, model: &ResourceModel) -> Self {
-        let entry = |(event_type, resource): (EventType, &str)| {
+        let entry = |(event_type, resource): (EventType, String)| {
             CatalogueEntry::of(event_type).of_resource(resource)
         };
         self.models.extend(model.event_types().into_iter().map(entry));

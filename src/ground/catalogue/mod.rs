@@ -20,6 +20,7 @@ use super::error::{Error, Result};
 use super::event::Event;
 use super::event_type::EventType;
 use super::filter::{Filter, Filters};
+use crate::policy::EVENT_TYPE_BYTES_MAX;
 
 /// The event types that a host supports (seed rows E3, E4 and E7). Cheap to clone.
 ///
@@ -100,8 +101,8 @@ impl Catalogue {
 
     /// All types, each with whether these filters match it (seed row E7).
     pub fn selection(&self, filters: &Filters) -> Vec<Selected<'_>> {
-        let select = |entry: &'_ CatalogueEntry| filters.matches(&entry.event_type);
-        self.entries().map(|entry| Selected { entry, selected: select(entry) }).collect()
+        let is_selected = |entry: &CatalogueEntry| filters.matches(&entry.event_type);
+        self.entries().map(|entry| Selected { entry, selected: is_selected(entry) }).collect()
     }
 
     /// Checks an event before it is published: its type, and what its schema says of its object.
@@ -116,16 +117,16 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Checks a type. Without [`strict`](CatalogueBuilder::strict) all are fine.
+    /// Checks a type. Without [`strict`](CatalogueBuilder::strict) all are fine but aliases: those who ask
+    /// for one have the type's own name.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for the field `type` when the catalogue has it not, with
-    /// the nearest name that it has.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for the field `type` when it is an alias, or the catalogue
+    /// is strict and has it not, with the nearest name that it has.
     pub fn check_type(&self, event_type: &EventType) -> Result<()> {
-        if !self.inner.strict || self.inner.entries.contains_key(event_type) {
-            return Ok(());
-        }
+        let is_known = self.inner.entries.contains_key(event_type);
         let message = match self.inner.aliases.get(event_type) {
+            None if is_known || !self.inner.strict => return Ok(()),
             Some(name) => format!("{event_type} is another name of {name}: publish that"),
             None => {
                 format!("{event_type} is not in the catalogue{}", self.hint(event_type.as_str()))
@@ -136,37 +137,53 @@ impl Catalogue {
 
     /// The filters as they are kept: an alias becomes the type's own name.
     ///
+    /// `former` are those that the webhook had: what was fine then, and has gone from the catalogue since,
+    /// does not stand in the way of an edit.
+    ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for the field `types` when the catalogue is strict and a
     /// filter matches none of its types, with the nearest name.
-    pub fn filters(&self, filters: &Filters) -> Result<Filters> {
-        Filters::new(filters.iter().map(|filter| self.filter(filter)).collect::<Result<Vec<_>>>()?)
+    pub fn filters(&self, filters: &Filters, former: Option<&Filters>) -> Result<Filters> {
+        let check = |filter: &Filter| {
+            let own = self.own_name(filter);
+            let is_known = filter == &Filter::all()
+                || self.inner.entries.keys().any(|event_type| own.matches(event_type))
+                || former.is_some_and(|former| former.iter().any(|former| former == filter));
+            if self.inner.strict && !is_known {
+                let hint = self.hint(filter.as_str());
+                let message = format!("{filter} matches no type of the catalogue{hint}");
+                return Err(Error::invalid("types", message));
+            }
+            Ok(own)
+        };
+        Filters::new(filters.iter().map(check).collect::<Result<Vec<_>>>()?)
     }
 
-    fn filter(&self, filter: &Filter) -> Result<Filter> {
-        if let Ok(event_type) = EventType::parse(filter.as_str())
-            && let Some(name) = self.inner.aliases.get(&event_type)
-        {
-            return Ok(name.clone().into());
-        }
-        let is_known = filter == &Filter::all()
-            || self.inner.entries.keys().any(|event_type| filter.matches(event_type));
-        if self.inner.strict && !is_known {
-            let hint = self.hint(filter.as_str());
-            let message = format!("{filter} matches no type of the catalogue{hint}");
-            return Err(Error::invalid("types", message));
-        }
-        Ok(filter.clone())
+    /// A filter that is an alias, by the type's own name.
+    fn own_name(&self, filter: &Filter) -> Filter {
+        let name = EventType::parse(filter.as_str()).ok();
+        let name = name.and_then(|name| self.inner.aliases.get(&name));
+        name.map_or_else(|| filter.clone(), |name| name.clone().into())
     }
 
     /// The known name that is most like this one, if one is.
     pub fn nearest(&self, name: &str) -> Option<&EventType> {
+        if name.len() > EVENT_TYPE_BYTES_MAX {
+            return None;
+        }
         let lower = name.to_lowercase();
-        let distance =
-            |known: &EventType| strsim::damerau_levenshtein(&lower, &known.as_str().to_lowercase());
-        let near = self.inner.entries.keys().map(|known| (distance(known), known)).min()?;
         // A third of it may be wrong.
-        (near.0 * 3 <= name.len().max(6)).then_some(near.1)
+        let most = name.len().max(6) / 3;
+        let distance = |known: &EventType| {
+            if known.as_str().len().abs_diff(name.len()) > most {
+                return None;
+            }
+            let distance = strsim::osa_distance(&lower, &known.as_str().to_lowercase());
+            (distance <= most).then_some(distance)
+        };
+        let names = self.inner.entries.keys();
+        let near = names.filter_map(|known| Some((distance(known)?, known))).min();
+        near.map(|(_, known)| known)
     }
 
     fn hint(&self, name: &str) -> String {

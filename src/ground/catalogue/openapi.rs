@@ -54,11 +54,7 @@ fn operation(entry: &CatalogueEntry) -> Value {
         "operationId": event_type,
         "summary": event_type,
         "tags": [entry.resource()],
-        "parameters": [
-            header("webhook-id", "The event's id: the same on every attempt.", "string"),
-            header("webhook-timestamp", "When the attempt was signed, in seconds since 1970.", "integer"),
-            header("webhook-signature", "The signatures of the attempt, by Standard Webhooks.", "string"),
-        ],
+        "parameters": parameters(),
         "requestBody": { "required": true, "content": { "application/json": media } },
         "responses": {
             "2XX": { "description": "The event was received." },
@@ -78,8 +74,26 @@ fn operation(entry: &CatalogueEntry) -> Value {
     operation
 }
 
-fn header(name: &str, description: &str, kind: &str) -> Value {
-    json!({ "in": "header", "name": name, "description": description, "schema": { "type": kind } })
+/// The headers of Standard Webhooks, by which requests are signed unless a webhook says otherwise.
+fn parameters() -> Value {
+    let header = |name: &str, description: &str, kind: &str| {
+        let schema = json!({ "type": kind });
+        json!({ "in": "header", "name": name, "description": description, "schema": schema })
+    };
+    json!([
+        header("webhook-id", "The event's id: the same on every attempt.", "string"),
+        header(
+            "webhook-timestamp",
+            "When the attempt was signed, in seconds since 1970. Of webhooks that are signed by Standard \
+             Webhooks, as they are unless they say otherwise.",
+            "integer",
+        ),
+        header(
+            "webhook-signature",
+            "The signatures of the attempt, one for each secret. Of the same webhooks.",
+            "string",
+        ),
+    ])
 }
 
 fn payload_schema(entry: &CatalogueEntry) -> Value {

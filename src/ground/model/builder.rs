@@ -1,6 +1,6 @@
 //! How a model is declared: as calls, or as JSON.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,11 +10,11 @@ use super::path::Path;
 use super::{Model, ResourceModel, Rule, Source, Transitions};
 use crate::ground::error::{Error, Result};
 use crate::ground::event_type::EventType;
-use crate::policy::{MODEL_PARTS_MAX, MODEL_TYPES_MAX};
+use crate::policy::{MODEL_PARTS_MAX, MODEL_STATES_MAX, MODEL_TYPES_MAX};
 
 /// Declares a [`ResourceModel`]. Whatever is wrong with it is said by [`build`](Self::build).
 ///
-/// It can also be read with serde; the keys are the names of the methods in camelCase:
+/// It can also be read with serde; the keys are the names of the methods in camelCase, and `parts`:
 ///
 /// ```
 /// use tidings::ModelBuilder;
@@ -67,6 +67,9 @@ pub struct ModelBuilder {
     object_of: BTreeMap<String, DataObject>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     parts: Vec<Part>,
+    /// What was declared twice.
+    #[serde(skip)]
+    twice: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -124,6 +127,7 @@ impl ModelBuilder {
             object: DataObject::default(),
             object_of: BTreeMap::new(),
             parts: Vec::new(),
+            twice: Vec::new(),
         }
     }
 
@@ -134,7 +138,8 @@ impl ModelBuilder {
     }
 
     /// Where the state stands. A resource without one has the events `created`, `updated` and
-    /// `deleted` (seed row E12); one with a state has its states' events in the place of `created`.
+    /// `deleted` (seed row E12); one with a state has its states' events in the place of `created`, so
+    /// while that is missing it says nothing of being new.
     pub fn state(mut self, path: &str) -> Self {
         self.state = Some(path.to_owned());
         self
@@ -173,13 +178,16 @@ impl ModelBuilder {
         self
     }
 
-    /// The events of entering `state`, in the place of `resource.state`. None: entering it is silent.
+    /// The events of entering `state`, in the place of `resource.state`. None: entering it is silent,
+    /// whatever else changes with it.
     pub fn on_state(
         mut self,
         state: &str,
         types: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Self {
-        self.on_state.insert(state.to_owned(), texts(types));
+        if self.on_state.insert(state.to_owned(), texts(types)).is_some() {
+            self.twice.push(format!("on_state {state}"));
+        }
         self
     }
 
@@ -189,7 +197,9 @@ impl ModelBuilder {
         state: &str,
         types: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Self {
-        self.on_leaving.insert(state.to_owned(), texts(types));
+        if self.on_leaving.insert(state.to_owned(), texts(types)).is_some() {
+            self.twice.push(format!("on_leaving {state}"));
+        }
         self
     }
 
@@ -241,13 +251,20 @@ impl ModelBuilder {
 
     /// What one type of event has in `data.object`.
     pub fn object_of(mut self, event_type: &str, object: DataObject) -> Self {
-        self.object_of.insert(event_type.to_owned(), object);
+        if self.object_of.insert(event_type.to_owned(), object).is_some() {
+            self.twice.push(format!("object_of {event_type}"));
+        }
         self
     }
 
     /// Declares a part with events of its own, at a path of objects or arrays of objects
     /// (`payment.charges[]`). Its events' types begin with the resource's and its own name:
     /// `order.charge.cancelled`. Its changes are none of the resource (seed row E13).
+    ///
+    /// Parts are matched by their ids, which must be told apart among all that the path leads to: where
+    /// arrays lie in arrays (`items[].returns[]`) and ids count within one of them only, the outer ones
+    /// are parts, too. What stands there and is no object (a reference, say) is an attribute of the
+    /// resource.
     pub fn part(mut self, path: &str, model: Self) -> Self {
         self.parts.push(Part { path: path.to_owned(), model });
         self
@@ -276,6 +293,13 @@ impl ModelBuilder {
             Some((parent, path)) => (format!("{parent}.{}", self.name), Some(Path::parse(path)?)),
         };
         let at = |message: String| format!("{prefix}: {message}");
+        if let Some(twice) = self.twice.first() {
+            return Err(at(format!("{twice} is declared twice")));
+        }
+        let states = self.states.len() + self.on_state.len() + self.on_transition.len();
+        if states > MODEL_STATES_MAX {
+            return Err(at(format!("has more than {MODEL_STATES_MAX} states and transitions")));
+        }
         let own = |verb: &str| -> Result<Vec<EventType>, String> {
             Ok(vec![event_type(&format!("{prefix}.{verb}"))?])
         };
@@ -283,14 +307,18 @@ impl ModelBuilder {
             Some(types) => event_types(types),
             None => own(verb),
         };
-        let (created, updated, deleted) =
-            (own("created")?, verb(&self.on_updated, "updated"), verb(&self.on_deleted, "deleted"));
+        let created = match (&self.on_created, &self.state) {
+            (None, Some(_)) => own("created").map(|_| Vec::new()),
+            (given, _) => verb(given, "created"),
+        };
+        let (updated, deleted) =
+            (verb(&self.on_updated, "updated"), verb(&self.on_deleted, "deleted"));
         let mut except = Except::default();
         for path in &self.bookkeeping {
             except.add(&Path::parse(path).map_err(at)?);
         }
         let compiled = self.parts.iter().map(|part| {
-            except.add(&Path::parse(&part.path).map_err(at)?);
+            except.add_parts(&Path::parse(&part.path).map_err(at)?);
             part.model.compile(Some((&prefix, &part.path)), parts)
         });
         let compiled = compiled.collect::<Result<Vec<_>, String>>()?;
@@ -300,13 +328,15 @@ impl ModelBuilder {
         for (name, object) in &self.object_of {
             objects.insert(event_type(name).map_err(at)?, source(object)?);
         }
+        for state in self.states.iter().filter(|state| !self.on_state.contains_key(*state)) {
+            state_type(&prefix, state).map_err(at)?;
+        }
         Ok(Model {
             path,
             id: single(&self.id)?,
             state: self.state.as_ref().map(single).transpose()?,
             states: self.states.clone(),
-            unnamed: created,
-            created: self.on_created.as_deref().map(event_types).transpose().map_err(at)?,
+            created: created.map_err(at)?,
             updated: updated.map_err(at)?,
             deleted: deleted.map_err(at)?,
             transitions: self.transitions().map_err(at)?,
@@ -369,6 +399,10 @@ impl Source {
             DataObject::Attribute(path) => Self::Attribute(Path::parse_single(path)?),
             DataObject::Related(name) => Self::Related(name.clone()),
             DataObject::Several(parts) => {
+                let keys: HashSet<_> = parts.iter().map(|(key, _)| key).collect();
+                if keys.is_empty() || keys.len() < parts.len() {
+                    return Err("several objects need a key each, and at least one".to_owned());
+                }
                 let parts = parts.iter().map(|(key, object)| match object {
                     DataObject::Several(_) => Err("several within several".to_owned()),
                     object => Ok((key.clone(), Self::parse(object, is_part)?)),
@@ -385,6 +419,17 @@ fn texts(texts: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<String> {
 
 fn event_type(text: &str) -> Result<EventType, String> {
     EventType::parse(text).map_err(|error| format!("{text:?} is no event type: it {error}"))
+}
+
+/// The type of entering a state of which nothing else is declared.
+pub(super) fn state_type(prefix: &str, state: &str) -> Result<EventType, String> {
+    let text = format!("{prefix}.{state}");
+    // A dot would make it an event of another resource.
+    if state.contains('.') {
+        return Err(format!("{text:?} cannot be the event of a state: declare another"));
+    }
+    EventType::parse(&text)
+        .map_err(|error| format!("{text:?} is no event type, for it {error}: declare another"))
 }
 
 fn event_types(texts: &[String]) -> Result<Vec<EventType>, String> {

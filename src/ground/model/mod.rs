@@ -9,7 +9,7 @@ mod pairs;
 mod path;
 mod walk;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -19,7 +19,7 @@ pub use self::builder::{DataObject, ModelBuilder};
 use self::compare::Except;
 use self::path::Path;
 use super::account::{Account, Mode};
-use super::change::{Change, written, written_object};
+use super::change::{Change, written};
 use super::error::{Error, Result};
 use super::event_type::EventType;
 use super::json;
@@ -59,7 +59,7 @@ use crate::policy::{PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX};
 /// | The resource | Its events, in this order |
 /// |---|---|
 /// | is new | `created` (where there is no state, or [`on_created`](ModelBuilder::on_created) says so), then its state's; then its parts', as new ones |
-/// | changed | its parts'; then those of [`when_becomes`](ModelBuilder::when_becomes) and, while the state stays, [`when_changed`](ModelBuilder::when_changed); then those of the state that it entered; or, where none spoke, `updated` |
+/// | changed | its parts'; then those of [`when_becomes`](ModelBuilder::when_becomes) and, while the state stays, [`when_changed`](ModelBuilder::when_changed); then those of the state that it entered; or, where the state stays and none spoke, `updated` |
 /// | is gone | `deleted`; its parts went with it, and say nothing |
 ///
 /// A part that came, changed or went is treated like the resource: it has a state, or the verbs. What
@@ -84,9 +84,7 @@ struct Model {
     state: Option<Path>,
     /// The states that are known.
     states: Vec<String>,
-    /// For what is new and has no state.
-    unnamed: Vec<EventType>,
-    created: Option<Vec<EventType>>,
+    created: Vec<EventType>,
     updated: Vec<EventType>,
     deleted: Vec<EventType>,
     transitions: Transitions,
@@ -141,6 +139,7 @@ impl ResourceModel {
     /// when a resource cannot be written as a JSON object, has more than 1 MiB or is nested deeper than
     /// 100 levels; `type` when a state makes no event type; `data.object` when the object that was
     /// declared is not there; `key` when the resource's id has more than 256 bytes.
+    /// [`Limit`](crate::ErrorKind::Limit) when there would be more than 10,000 events, or 64 MiB of them.
     pub fn events(
         &self,
         before: &(impl Serialize + ?Sized),
@@ -169,11 +168,15 @@ impl ResourceModel {
         })
     }
 
-    /// The types that the model is known to produce, each once, with the resource or part that it is
-    /// about: those that are declared, and those of the [states](ModelBuilder::states).
-    pub fn event_types(&self) -> Vec<(EventType, &str)> {
-        let mut types = Vec::new();
-        self.root.list(&mut types);
+    /// The types that the model is known to produce, each once, with what their `data.object` is: those
+    /// that are declared, and those of the [states](ModelBuilder::states).
+    pub fn event_types(&self) -> Vec<(EventType, String)> {
+        let (mut types, mut known) = (Vec::new(), HashSet::new());
+        self.root.list(&[], &mut |event_type: &EventType, object| {
+            if known.insert(event_type.clone()) {
+                types.push((event_type.clone(), object));
+            }
+        });
         types
     }
 }
@@ -205,7 +208,7 @@ impl ModelChange<'_> {
     /// [`Invalid`](crate::ErrorKind::Invalid) for the field `data.object` when it cannot be written as a
     /// JSON object.
     pub fn related(mut self, name: &str, resource: &(impl Serialize + ?Sized)) -> Result<Self> {
-        let after = written_object("data.object", resource)?;
+        let after = related("data.object", resource)?;
         self.related.push(Related { name: name.to_owned(), before: None, after });
         Ok(self)
     }
@@ -220,8 +223,8 @@ impl ModelChange<'_> {
         before: &(impl Serialize + ?Sized),
         after: &(impl Serialize + ?Sized),
     ) -> Result<Self> {
-        let before = Some(written_object("previousAttributes", before)?);
-        let after = written_object("data.object", after)?;
+        let before = Some(related("previousAttributes", before)?);
+        let after = related("data.object", after)?;
         self.related.push(Related { name: name.to_owned(), before, after });
         Ok(self)
     }
@@ -247,14 +250,24 @@ impl ModelChange<'_> {
         walk::events(self)
     }
 
-    /// One event by its name, whatever changed: a reminder, a chargeback. Its object is the one that was
-    /// declared for the type, and its previous attributes are of the change.
+    /// One event of the resource by its whole name, whatever changed: a reminder, a chargeback. Its
+    /// object is the one that was declared for the type, and its previous attributes are of the change.
     ///
     /// # Errors
-    /// As [`events`](Self::events), and for the field `type` when that is malformed.
+    /// As [`events`](Self::events), and for the field `type` when that is malformed, or an event of a part:
+    /// only a change of the part says which one it is about.
     pub fn named(&self, event_type: &str) -> Result<Change> {
         walk::named(self, EventType::parse(event_type)?)
     }
+}
+
+/// The text of a resource that is there.
+fn related(field: &'static str, value: &(impl Serialize + ?Sized)) -> Result<Box<RawValue>> {
+    let written = resource(field, value)?;
+    if written.get() == "null" {
+        return Err(Error::invalid(field, "is not a JSON object"));
+    }
+    Ok(written)
 }
 
 /// The text of a resource, or of `null`.

@@ -1,5 +1,7 @@
 //! Where in a resource something stands: `state`, `price.amount`, `payment.charges[]`.
 
+use std::fmt;
+
 use super::super::json;
 use crate::policy::MODEL_PATH_STEPS_MAX;
 
@@ -72,6 +74,16 @@ impl Path {
         }
         found.retain(|text| json::is_object(text));
         found
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, step) in self.steps.iter().enumerate() {
+            let dot = if at == 0 { "" } else { "." };
+            write!(f, "{dot}{}{}", step.key, if step.each { "[]" } else { "" })?;
+        }
+        Ok(())
     }
 }
 

@@ -1,29 +1,59 @@
 //! Goes through a change and says what happened: the resource, its parts, their parts.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
 use super::super::resource::Parts;
 use super::super::same::same_value;
 use super::super::{diff, json};
+use super::builder::state_type;
 use super::pairs::{identity, pairs};
-use super::path::{Path, word};
+use super::path::word;
 use super::{Model, ModelChange, Rule, Source};
 use crate::ground::change::Change;
-use crate::ground::error::{Error, Result};
+use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::event_type::EventType;
+use crate::policy::{OUTBOX_BYTES_MAX, PUBLISH_EVENTS_MAX};
 
 /// The events of a change.
 pub(super) fn events(change: &ModelChange<'_>) -> Result<Vec<Change>> {
-    let mut out = Vec::new();
-    Node::root(change).events(&mut out)?;
-    Ok(out)
+    let mut said = Said::default();
+    Node::root(change).events(&mut said)?;
+    Ok(said.events)
 }
 
 /// The event of this type, of a change.
 pub(super) fn named(change: &ModelChange<'_>, event_type: EventType) -> Result<Change> {
+    if change.model.is_of_a_part(&event_type) {
+        let message = format!("{event_type} is an event of a part, and comes from its change");
+        return Err(Error::invalid("type", message));
+    }
     Node::root(change).event(Cow::Owned(event_type))
+}
+
+/// The events so far.
+#[derive(Default)]
+struct Said {
+    events: Vec<Change>,
+    bytes: usize,
+}
+
+impl Said {
+    /// Many parts whose events carry the whole resource are as much as the square of it.
+    fn add(&mut self, event: Change) -> Result<()> {
+        self.bytes +=
+            event.object().get().len() + event.previous().map_or(0, |raw| raw.get().len());
+        self.events.push(event);
+        if self.events.len() > PUBLISH_EVENTS_MAX || self.bytes > OUTBOX_BYTES_MAX {
+            let message = format!(
+                "one change makes more than {PUBLISH_EVENTS_MAX} events or {OUTBOX_BYTES_MAX} bytes"
+            );
+            return Err(Error::new(ErrorKind::Limit, message));
+        }
+        Ok(())
+    }
 }
 
 /// A resource or part in the change that is gone through.
@@ -33,49 +63,60 @@ struct Node<'n> {
     before: Option<&'n str>,
     after: Option<&'n str>,
     parent: Option<&'n Self>,
+    /// The key of all events of the resource and its parts, so that they can be sent in order.
+    key: Option<Rc<str>>,
 }
 
 impl<'n> Node<'n> {
     fn root(change: &'n ModelChange<'n>) -> Self {
         let text = |raw: &'n RawValue| Some(raw.get()).filter(|text| *text != "null");
         let (before, after) = (text(&change.before), text(&change.after));
-        Self { change, model: change.model, before, after, parent: None }
+        let id = after.or(before).and_then(|text| identity(&change.model.id, text));
+        let key = id.filter(|id| !id.is_empty()).map(Into::into);
+        Self { change, model: change.model, before, after, parent: None, key }
     }
 
-    fn events(&self, out: &mut Vec<Change>) -> Result<()> {
+    fn events(&self, said: &mut Said) -> Result<()> {
         match (self.before, self.after) {
             (None, None) => Ok(()),
             (None, Some(after)) => {
-                self.say(&self.creation(after)?, out)?;
-                self.parts("null", after, out)
+                self.say(&self.creation(after)?, said)?;
+                self.parts("null", after, said)
             }
             (Some(before), Some(after)) if before == after => Ok(()),
             (Some(before), Some(after)) => {
-                self.parts(before, after, out)?;
-                self.say(&self.alteration(before, after)?, out)
+                self.parts(before, after, said)?;
+                self.say(&self.alteration(before, after)?, said)
             }
             (Some(_), None) => {
                 let types: Vec<_> = self.model.deleted.iter().map(Cow::Borrowed).collect();
-                self.say(&types, out)
+                self.say(&types, said)
             }
         }
     }
 
-    fn parts(&self, before: &str, after: &str, out: &mut Vec<Change>) -> Result<()> {
+    fn parts(&self, before: &str, after: &str, said: &mut Said) -> Result<()> {
         for model in &self.model.parts {
             let Some(path) = &model.path else { continue };
             for (before, after) in pairs(path, &model.id, before, after) {
-                let part = Node { change: self.change, model, before, after, parent: Some(self) };
-                part.events(out)?;
+                let part = Node {
+                    change: self.change,
+                    model,
+                    before,
+                    after,
+                    parent: Some(self),
+                    key: self.key.clone(),
+                };
+                part.events(said)?;
             }
         }
         Ok(())
     }
 
-    fn say(&self, types: &[Cow<'_, EventType>], out: &mut Vec<Change>) -> Result<()> {
+    fn say(&self, types: &[Cow<'_, EventType>], said: &mut Said) -> Result<()> {
         for (at, event_type) in types.iter().enumerate() {
             if !types[..at].contains(event_type) {
-                out.push(self.event(event_type.clone())?);
+                said.add(self.event(event_type.clone())?)?;
             }
         }
         Ok(())
@@ -83,16 +124,9 @@ impl<'n> Node<'n> {
 
     /// The types of what is new.
     fn creation(&self, after: &str) -> Result<Vec<Cow<'n, EventType>>> {
-        let model = self.model;
-        let state = model.state_of(after);
-        let created = match (&model.created, &state) {
-            (Some(created), _) => created.as_slice(),
-            (None, Some(_)) => &[],
-            (None, None) => &model.unnamed,
-        };
-        let mut types: Vec<_> = created.iter().map(Cow::Borrowed).collect();
-        if let Some(state) = state {
-            types.extend(model.entered(None, &state)?);
+        let mut types: Vec<_> = self.model.created.iter().map(Cow::Borrowed).collect();
+        if let Some(state) = self.model.state_of(after) {
+            types.extend(self.model.entered(None, &state)?);
         }
         Ok(types)
     }
@@ -126,10 +160,9 @@ impl<'n> Node<'n> {
         let change = Change::from_raw(event_type.into_owned(), object, previous)
             .account(self.change.account.clone())
             .mode(self.change.mode);
-        // Of all events of a resource and its parts, so that they can be sent in order.
-        match self.top().id() {
-            Some(key) if !key.is_empty() => change.key(&key),
-            _ => Ok(change),
+        match &self.key {
+            Some(key) => change.key(key),
+            None => Ok(change),
         }
     }
 
@@ -199,10 +232,6 @@ impl<'n> Node<'n> {
         }
         at
     }
-
-    fn id(&self) -> Option<String> {
-        identity(&self.model.id, self.after.or(self.before)?)
-    }
 }
 
 impl Model {
@@ -224,11 +253,8 @@ impl Model {
         if let Some(types) = declared {
             return Ok(types.iter().map(Cow::Borrowed).collect());
         }
-        let own = EventType::parse(&format!("{}.{to}", self.prefix)).map_err(|error| {
-            let message =
-                format!("cannot be {}.{to}: declare an event for this state", self.prefix);
-            Error::invalid("type", message).with_source(error)
-        })?;
+        let own =
+            state_type(&self.prefix, to).map_err(|message| Error::invalid("type", message))?;
         Ok(vec![Cow::Owned(own)])
     }
 
@@ -237,30 +263,50 @@ impl Model {
         self.transitions.get(&(from, None)).map(Vec::as_slice)
     }
 
-    /// Adds the types that are known, each once.
-    pub(super) fn list<'m>(&'m self, types: &mut Vec<(EventType, &'m str)>) {
-        let created = match (&self.created, &self.state) {
-            (Some(created), _) => created.as_slice(),
-            (None, Some(_)) => &[],
-            (None, None) => &self.unnamed,
+    /// Tells the types that are known, and what their objects are.
+    pub(super) fn list(&self, parents: &[&Self], tell: &mut impl FnMut(&EventType, String)) {
+        let mut say = |event_type: &EventType| {
+            let source = self.objects.get(event_type).unwrap_or(&self.object);
+            tell(event_type, source.name(self, parents));
         };
-        let entered = |state: &String| self.entered(None, state).unwrap_or_default();
-        let states = self.states.iter().flat_map(entered).map(Cow::into_owned);
+        self.created.iter().for_each(&mut say);
+        for state in &self.states {
+            let types = self.entered(None, state).unwrap_or_default();
+            types.iter().for_each(|event_type| say(event_type));
+        }
         let mut declared: Vec<_> = self.transitions.iter().collect();
         declared.sort_unstable_by_key(|(transition, _)| *transition);
-        let transitions = declared.into_iter().flat_map(|(_, types)| types);
-        let rules = self.rules.iter().flat_map(|rule| &rule.types);
-        let mut own: Vec<EventType> = created.to_vec();
-        own.extend(states);
-        own.extend(transitions.chain(rules).chain(&self.updated).chain(&self.deleted).cloned());
-        own.extend(self.objects.keys().cloned());
-        for event_type in own {
-            if !types.iter().any(|(known, _)| *known == event_type) {
-                types.push((event_type, &self.prefix));
+        declared.into_iter().flat_map(|(_, types)| types).for_each(&mut say);
+        self.rules.iter().flat_map(|rule| &rule.types).for_each(&mut say);
+        self.updated.iter().chain(&self.deleted).chain(self.objects.keys()).for_each(&mut say);
+        let parents = [parents, &[self]].concat();
+        self.parts.iter().for_each(|part| part.list(&parents, tell));
+    }
+
+    /// Whether only a part is known to say this.
+    fn is_of_a_part(&self, event_type: &EventType) -> bool {
+        let says = |model: &Self, parents: &[&Self]| {
+            let mut says = false;
+            model.list(parents, &mut |known, _| says |= known == event_type);
+            says
+        };
+        !self.objects.contains_key(event_type) && self.parts.iter().any(|part| says(part, &[self]))
+    }
+}
+
+impl Source {
+    /// What stands in `data.object`, as a catalogue calls it.
+    fn name(&self, model: &Model, parents: &[&Model]) -> String {
+        match self {
+            Self::Resource => model.prefix.clone(),
+            Self::Parent => parents.last().unwrap_or(&model).prefix.clone(),
+            Self::Root => parents.first().unwrap_or(&model).prefix.clone(),
+            Self::Attribute(path) => format!("{}.{path}", model.prefix),
+            Self::Related(name) => name.clone(),
+            Self::Several(several) => {
+                let keys: Vec<_> = several.iter().map(|(key, _)| key.as_str()).collect();
+                keys.join("+")
             }
-        }
-        for part in &self.parts {
-            part.list(types);
         }
     }
 }
@@ -285,14 +331,4 @@ fn raw(text: String) -> Result<Box<RawValue>> {
     RawValue::from_string(text).map_err(|error| {
         Error::invalid("data.object", "cannot be written as JSON").with_source(error)
     })
-}
-
-impl std::fmt::Display for Path {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (at, step) in self.steps().iter().enumerate() {
-            let dot = if at == 0 { "" } else { "." };
-            write!(f, "{dot}{}{}", step.key, if step.each { "[]" } else { "" })?;
-        }
-        Ok(())
-    }
 }
