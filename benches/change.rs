@@ -87,6 +87,8 @@ fn main() {
     let after = Order { state: "accepted".to_owned(), ..before.clone() };
     let (value_before, value_after) =
         (serde_json::to_value(&before).unwrap(), serde_json::to_value(&after).unwrap());
+    let mut value_more = value_before.clone();
+    value_more["paidTime"] = "2026-01-31T08:15:30Z".into();
     let text = serde_json::to_string(&before).unwrap();
     let model = ResourceModel::builder("order")
         .state("state")
@@ -117,6 +119,12 @@ fn main() {
             "diff of Values",
             Box::new(|| {
                 drop(black_box(diff::of(black_box(&value_before), black_box(&value_after))))
+            }),
+        ),
+        (
+            "diff of Values, one newly set",
+            Box::new(|| {
+                drop(black_box(diff::of(black_box(&value_before), black_box(&value_more))))
             }),
         ),
         (
