@@ -7,6 +7,8 @@
 mod cluster;
 #[path = "support/place.rs"]
 mod place;
+#[path = "support/serve.rs"]
+mod serve;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
@@ -16,14 +18,15 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use serde_json::json;
 use tidings::transport::{HyperOptions, HyperTransport};
 use tidings::{
     Change, DeliveryQuery, DispatcherOptions, Event, EventId, Mode, NetworkPolicy, PageRequest,
     Policy, Registration, Schedule, StateKind, Tidings, Timestamp,
 };
+
+use serve::{Answer, serve};
 
 /// Requests that must be open when the child is killed.
 const OPEN_MIN: usize = 8;
@@ -69,36 +72,15 @@ impl Receiver {
     /// Serves on a thread of its own; every request takes some milliseconds.
     fn start() -> (Arc<Self>, SocketAddr) {
         let receiver = Arc::new(Self::default());
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
         let serving = receiver.clone();
-        std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                while let Ok((stream, _)) = listener.accept().await {
-                    let serving = serving.clone();
-                    tokio::spawn(async move {
-                        let service = hyper::service::service_fn(move |request| {
-                            let serving = serving.clone();
-                            async move { serving.receive(request).await }
-                        });
-                        let _ = hyper::server::conn::http1::Builder::new()
-                            .serve_connection(TokioIo::new(stream), service)
-                            .await;
-                    });
-                }
-            });
+        let address = serve(move |request| {
+            let serving = serving.clone();
+            async move { serving.receive(request).await }
         });
         (receiver, address)
     }
 
-    async fn receive(
-        &self,
-        request: http::Request<Incoming>,
-    ) -> Result<http::Response<Full<Bytes>>, hyper::Error> {
+    async fn receive(&self, request: http::Request<Incoming>) -> Answer {
         let id = request.headers()["webhook-id"].to_str().unwrap().to_owned();
         request.into_body().collect().await?;
         let (generation, number) = {

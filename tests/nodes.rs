@@ -7,6 +7,8 @@
 mod cluster;
 #[path = "support/place.rs"]
 mod place;
+#[path = "support/serve.rs"]
+mod serve;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,8 +18,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use serde_json::json;
 use tidings::transport::{
     HyperOptions, HyperTransport, Request, Response, Transport, TransportError,
@@ -26,6 +27,8 @@ use tidings::{
     Account, Change, DeliveryQuery, DispatcherOptions, Event, NetworkPolicy, PageRequest,
     Registration, StateKind, Tidings,
 };
+
+use serve::{Answer, serve};
 
 const LEASE: Duration = Duration::from_secs(3);
 const IN_FLIGHT: u32 = 64;
@@ -65,36 +68,15 @@ impl Receiver {
     fn start(nodes: usize) -> (Arc<Self>, SocketAddr) {
         let seen = Seen { nodes: vec![Node::default(); nodes], ..Seen::default() };
         let receiver = Arc::new(Self { seen: Mutex::new(seen), changed: Condvar::new() });
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
         let serving = receiver.clone();
-        std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                while let Ok((stream, _)) = listener.accept().await {
-                    let serving = serving.clone();
-                    tokio::spawn(async move {
-                        let service = hyper::service::service_fn(move |request| {
-                            let serving = serving.clone();
-                            async move { serving.receive(request).await }
-                        });
-                        let _ = hyper::server::conn::http1::Builder::new()
-                            .serve_connection(TokioIo::new(stream), service)
-                            .await;
-                    });
-                }
-            });
+        let address = serve(move |request| {
+            let serving = serving.clone();
+            async move { serving.receive(request).await }
         });
         (receiver, address)
     }
 
-    async fn receive(
-        &self,
-        request: http::Request<Incoming>,
-    ) -> Result<http::Response<Full<Bytes>>, hyper::Error> {
+    async fn receive(&self, request: http::Request<Incoming>) -> Answer {
         let text = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
         let node: usize = text("x-node").parse().unwrap();
         let pair = (text("webhook-id"), request.uri().path().to_owned());

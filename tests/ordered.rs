@@ -8,6 +8,8 @@
 mod cluster;
 #[path = "support/place.rs"]
 mod place;
+#[path = "support/serve.rs"]
+mod serve;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,8 +19,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use serde_json::json;
 use tidings::transport::{
     HyperOptions, HyperTransport, Request, Response, Transport, TransportError,
@@ -27,6 +28,8 @@ use tidings::{
     Change, DispatcherOptions, Edit, Mode, NetworkPolicy, Ordering, Policy, RateLimit,
     Registration, Schedule, Tidings, policy,
 };
+
+use serve::{Answer, serve};
 
 /// Dispatchers at work.
 const CHILDREN: usize = 4;
@@ -154,36 +157,15 @@ struct Receiver {
 impl Receiver {
     fn start() -> (Arc<Self>, SocketAddr) {
         let receiver = Arc::new(Self::default());
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
         let serving = receiver.clone();
-        std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                while let Ok((stream, _)) = listener.accept().await {
-                    let serving = serving.clone();
-                    tokio::spawn(async move {
-                        let service = hyper::service::service_fn(move |request| {
-                            let serving = serving.clone();
-                            async move { serving.receive(request).await }
-                        });
-                        let _ = hyper::server::conn::http1::Builder::new()
-                            .serve_connection(TokioIo::new(stream), service)
-                            .await;
-                    });
-                }
-            });
+        let address = serve(move |request| {
+            let serving = serving.clone();
+            async move { serving.receive(request).await }
         });
         (receiver, address)
     }
 
-    async fn receive(
-        &self,
-        request: http::Request<Incoming>,
-    ) -> Result<http::Response<Full<Bytes>>, hyper::Error> {
+    async fn receive(&self, request: http::Request<Incoming>) -> Answer {
         let arrived = Instant::now();
         let path = request.uri().path().to_owned();
         let sender: u32 = request.headers()[SENDER].to_str().unwrap().parse().unwrap();

@@ -1,4 +1,4 @@
-//! What publishing in a transaction promises, through sea-orm 2 and PostgreSQL.
+//! What publishing in a transaction promises, through sea-orm and PostgreSQL.
 
 #[path = "../../../support/databases.rs"]
 mod databases;
@@ -10,10 +10,10 @@ use sea_orm::{
     ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, TransactionTrait as _,
 };
 
+use recipe::Tx;
 use tidings::Event;
 use tidings::outbox::{BoxError, Outbox, SqlExecutor as _};
 use tidings::storage::Appended::{self, Stored};
-use tidings_sea_orm_2::Tx;
 use transactions::{Host, POSTGRES, counts, event, promises, with_shop};
 
 /// A pool of one connection.

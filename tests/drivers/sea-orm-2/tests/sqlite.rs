@@ -1,4 +1,4 @@
-//! What publishing in a transaction promises, through sea-orm 2 and SQLite.
+//! What publishing in a transaction promises, through sea-orm and SQLite.
 
 #[path = "../../../support/databases.rs"]
 mod databases;
@@ -6,6 +6,7 @@ mod databases;
 mod transactions;
 
 use async_trait::async_trait;
+use recipe::Tx;
 use sea_orm::{
     ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, TransactionTrait as _,
 };
@@ -13,7 +14,6 @@ use tempfile::TempDir;
 use tidings::Event;
 use tidings::outbox::{BoxError, Outbox, SqlExecutor as _};
 use tidings::storage::Appended::{self, Stored};
-use tidings_sea_orm_2::Tx;
 use transactions::{Host, SQLITE, counts, event, promises, with_shop};
 
 /// A pool of one connection.

@@ -1,4 +1,4 @@
-//! What publishing in a transaction promises, through sqlx 0.9 and PostgreSQL.
+//! What publishing in a transaction promises, through sqlx and PostgreSQL.
 
 #[path = "../../../support/databases.rs"]
 mod databases;
@@ -6,11 +6,11 @@ mod databases;
 mod transactions;
 
 use async_trait::async_trait;
+use recipe::Postgres;
 use sqlx::{Connection as _, PgConnection};
 use tidings::Event;
 use tidings::outbox::{BoxError, Outbox, SqlExecutor as _};
 use tidings::storage::Appended::{self, Stored};
-use tidings_sqlx_09::Postgres;
 use transactions::{Host, POSTGRES, counts, event, promises, with_shop};
 
 struct Db(PgConnection);

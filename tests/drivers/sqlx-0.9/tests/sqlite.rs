@@ -1,4 +1,4 @@
-//! What publishing in a transaction promises, through sqlx 0.9 and SQLite.
+//! What publishing in a transaction promises, through sqlx and SQLite.
 
 #[path = "../../../support/databases.rs"]
 mod databases;
@@ -6,13 +6,13 @@ mod databases;
 mod transactions;
 
 use async_trait::async_trait;
+use recipe::Sqlite;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 use tidings::Event;
 use tidings::outbox::{BoxError, Outbox, SqlExecutor as _};
 use tidings::storage::Appended::{self, Stored};
-use tidings_sqlx_09::Sqlite;
 use transactions::{Host, SQLITE, counts, event, promises, with_shop};
 
 struct Db(SqliteConnection);
