@@ -4,6 +4,8 @@
 pub mod conformance;
 #[cfg(feature = "hyper")]
 pub(crate) mod hyper;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod listing;
 pub(crate) mod memory;
 pub(crate) mod outbox;
 #[cfg(feature = "postgres")]

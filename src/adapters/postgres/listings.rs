@@ -13,6 +13,7 @@ use super::rows::{
     event_columns,
 };
 use super::tx::Query;
+use crate::adapters::listing::{Bound, Listing};
 use crate::ground::account::{Account, Mode};
 use crate::ground::delivery::{Attempt, DeliveryView};
 use crate::ground::event::Event;
@@ -52,120 +53,91 @@ impl Value {
     }
 }
 
-/// A listing's statement, put together from constant parts; values are bound, never written in.
-struct Listing {
-    /// From `SELECT` to before `WHERE`.
-    select: &'static str,
-    /// The column that orders it.
-    key: &'static str,
-    /// Each `?` stands for one of the values.
-    conditions: Vec<String>,
-    values: Vec<Value>,
+impl Bound for Value {
+    fn of_text(text: String) -> Self {
+        Self::Text(text)
+    }
+
+    fn of_mode(mode: Mode) -> Self {
+        Self::Flag(mode.is_live())
+    }
 }
 
-impl Listing {
-    fn new(select: &'static str, key: &'static str) -> Self {
-        Self { select, key, conditions: Vec::new(), values: Vec::new() }
-    }
-
-    fn narrow<const N: usize>(&mut self, condition: impl Into<String>, values: [Value; N]) {
-        self.conditions.push(condition.into());
-        self.values.extend(values);
-    }
-
-    fn narrow_to_account(&mut self, table: &str, account: Option<&Account>, mode: Option<Mode>) {
-        if let Some(account) = account {
-            let account = account.as_str().to_owned();
-            self.narrow(format!("{table}.account = ?"), [Value::Text(account)]);
-        }
-        if let Some(mode) = mode {
-            self.narrow(format!("{table}.mode = ?"), [Value::Flag(mode.is_live())]);
-        }
-    }
-
-    /// The items on one side of a place, at most `wanted`. `read` makes an item of a row, or passes
-    /// it over.
-    async fn side<T>(
-        &self,
-        inner: &Inner,
-        (comparison, order): (&str, &str),
-        mut at: Option<Value>,
-        wanted: usize,
-        read: &(impl Fn(&Row) -> Step<Option<(u128, T)>> + Sync),
-    ) -> Step<Vec<(u128, T)>> {
-        let mut comparison = comparison.to_owned();
-        let mut found = Vec::new();
-        // Rows that do not fit are passed over; the next stretch begins behind the last row.
-        let mut stretch = wanted;
-        loop {
-            let mut values = self.values.clone();
-            let mut conditions = self.conditions.clone();
-            if let Some(at) = &at {
-                conditions.push(format!("{} {comparison} ?", self.key));
-                values.push(at.clone());
-            }
-            let any = if conditions.is_empty() { "" } else { " WHERE " };
-            let conditions = conditions.join(" AND ");
-            let (select, key) = (self.select, self.key);
-            values.push(Value::Number(count(stretch)));
-            let text = format!("{select}{any}{conditions} ORDER BY {key} {order} LIMIT ?");
-            let sql = numbered(&text);
-            let types: Vec<Type> = values.iter().map(Value::kind).collect();
-            let bound: Vec<_> = values.iter().map(Value::bound).collect();
-            let rows = inner.database.once_text(&sql, &types, &bound).await?;
-            let ended = rows.len() < stretch;
-            for row in &rows {
-                let Some((key, item)) = read(row)? else { continue };
-                found.push((key, item));
-                if found.len() == wanted {
-                    return Ok(found);
-                }
-            }
-            if ended {
+/// The items on one side of a place, at most `wanted`. `read` makes an item of a row, or passes
+/// it over.
+async fn side<T>(
+    listing: &Listing<Value>,
+    inner: &Inner,
+    (comparison, order): (&str, &str),
+    mut at: Option<Value>,
+    wanted: usize,
+    read: &(impl Fn(&Row) -> Step<Option<(u128, T)>> + Sync),
+) -> Step<Vec<(u128, T)>> {
+    let mut comparison = comparison.to_owned();
+    let mut found = Vec::new();
+    // Rows that do not fit are passed over; the next stretch begins behind the last row.
+    let mut stretch = wanted;
+    loop {
+        let (text, mut values) =
+            listing.statement(order, at.clone().map(|at| (comparison.as_str(), at)));
+        let text = format!("{text} LIMIT ?");
+        values.push(Value::Number(count(stretch)));
+        let sql = numbered(&text);
+        let types: Vec<Type> = values.iter().map(Value::kind).collect();
+        let bound: Vec<_> = values.iter().map(Value::bound).collect();
+        let rows = inner.database.once_text(&sql, &types, &bound).await?;
+        let ended = rows.len() < stretch;
+        for row in &rows {
+            let Some((key, item)) = read(row)? else { continue };
+            found.push((key, item));
+            if found.len() == wanted {
                 return Ok(found);
             }
-            let Some(last) = rows.last() else { return Ok(found) };
-            at = Some(place(last, self.key)?);
-            comparison = if order == "DESC" { "<".to_owned() } else { ">".to_owned() };
-            stretch = (stretch * 4).min(POSTGRES_LISTING_ROWS);
         }
+        if ended {
+            return Ok(found);
+        }
+        let Some(last) = rows.last() else { return Ok(found) };
+        at = Some(place(last, listing.key)?);
+        comparison = if order == "DESC" { "<".to_owned() } else { ">".to_owned() };
+        stretch = (stretch * 4).min(POSTGRES_LISTING_ROWS);
     }
+}
 
-    /// The page that is asked for.
-    async fn page<T>(
-        &self,
-        inner: &Inner,
-        request: &PageRequest,
-        cursor: impl Fn(u128) -> Value,
-        read: impl Fn(&Row) -> Step<Option<(u128, T)>> + Sync,
-    ) -> Step<Page<T>> {
-        let wanted = request.limit() + 1;
-        let (mut found, newer, older);
-        match request.place() {
-            Place::First => {
-                found = self.side(inner, ("<", "DESC"), None, wanted, &read).await?;
-                newer = false;
-                older = found.len() == wanted;
-            }
-            Place::After(at) => {
-                let at = cursor(at.key());
-                found = self.side(inner, ("<", "DESC"), Some(at.clone()), wanted, &read).await?;
-                newer = !self.side(inner, (">=", "ASC"), Some(at), 1, &read).await?.is_empty();
-                older = found.len() == wanted;
-            }
-            Place::Before(at) => {
-                let at = cursor(at.key());
-                found = self.side(inner, (">", "ASC"), Some(at.clone()), wanted, &read).await?;
-                newer = found.len() == wanted;
-                older = !self.side(inner, ("<=", "DESC"), Some(at), 1, &read).await?.is_empty();
-            }
+/// The page that is asked for.
+async fn page<T>(
+    listing: &Listing<Value>,
+    inner: &Inner,
+    request: &PageRequest,
+    cursor: impl Fn(u128) -> Value,
+    read: impl Fn(&Row) -> Step<Option<(u128, T)>> + Sync,
+) -> Step<Page<T>> {
+    let wanted = request.limit() + 1;
+    let (mut found, newer, older);
+    match request.place() {
+        Place::First => {
+            found = side(listing, inner, ("<", "DESC"), None, wanted, &read).await?;
+            newer = false;
+            older = found.len() == wanted;
         }
-        found.truncate(request.limit());
-        if matches!(request.place(), Place::Before(_)) {
-            found.reverse();
+        Place::After(at) => {
+            let at = cursor(at.key());
+            found = side(listing, inner, ("<", "DESC"), Some(at.clone()), wanted, &read).await?;
+            newer = !side(listing, inner, (">=", "ASC"), Some(at), 1, &read).await?.is_empty();
+            older = found.len() == wanted;
         }
-        Ok(Page::from_keyed(found, newer, older))
+        Place::Before(at) => {
+            let at = cursor(at.key());
+            found = side(listing, inner, (">", "ASC"), Some(at.clone()), wanted, &read).await?;
+            newer = found.len() == wanted;
+            older = !side(listing, inner, ("<=", "DESC"), Some(at), 1, &read).await?.is_empty();
+        }
     }
+    found.truncate(request.limit());
+    if matches!(request.place(), Place::Before(_)) {
+        found.reverse();
+    }
+    Ok(Page::from_keyed(found, newer, older))
 }
 
 /// Where a row stands: its first column is the one that orders.
@@ -224,7 +196,7 @@ pub(super) async fn webhooks(
         let fits = query.matches(&webhook);
         Ok(fits.then(|| (webhook.id().uuid().as_u128(), webhook)))
     };
-    listing.page(inner, request, id_cursor, read).await
+    page(&listing, inner, request, id_cursor, read).await
 }
 
 /// Lists events, by falling number of publish.
@@ -255,11 +227,11 @@ pub(super) async fn events(
         let seq: i64 = row.try_get(0)?;
         Ok(Some((u128::from(seq.cast_unsigned()), rows::event(row, 1)?)))
     };
-    listing.page(inner, request, number_cursor, read).await
+    page(&listing, inner, request, number_cursor, read).await
 }
 
 /// Any of these.
-fn narrow_to_types(listing: &mut Listing, types: &[Filter]) {
+fn narrow_to_types(listing: &mut Listing<Value>, types: &[Filter]) {
     if types.is_empty() || types.iter().any(|filter| filter.as_str() == "*") {
         return;
     }
@@ -332,7 +304,7 @@ pub(super) async fn deliveries(
         let view = DeliveryView { delivery, event, attempts: last.into_iter().collect() };
         Ok(Some((key, view)))
     };
-    let mut page = listing.page(inner, request, id_cursor, read).await?;
+    let mut page = page(&listing, inner, request, id_cursor, read).await?;
     let ids: Vec<Uuid> = page.items.iter().map(|view| view.delivery.id.uuid()).collect();
     let mut attempts: HashMap<Uuid, Vec<Attempt>> = HashMap::new();
     for row in inner.database.once(&ATTEMPTS, &[&ids]).await? {

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::fault::{Fault, Step};
 use super::rows::{self, DELIVERY_COLUMNS, Kept, SELECT_ATTEMPTS, delivery_columns, event_columns};
+use crate::adapters::listing::{Bound, Listing};
 use crate::ground::account::{Account, Mode};
 use crate::ground::delivery::{DeliveryView, StateKind};
 use crate::ground::event::Event;
@@ -15,91 +16,61 @@ use crate::ground::page::{Page, PageRequest, Place};
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 use crate::ground::webhook::Webhook;
 
-/// A listing's statement, put together from constant parts; values are bound, never written in.
-struct Listing {
-    /// From `SELECT` to before `WHERE`.
-    select: &'static str,
-    /// The column that orders it.
-    key: &'static str,
-    conditions: Vec<String>,
-    values: Vec<Value>,
+impl Bound for Value {
+    fn of_text(text: String) -> Self {
+        Self::Text(text)
+    }
+
+    fn of_mode(mode: Mode) -> Self {
+        Self::Integer(rows::mode(mode))
+    }
 }
 
-impl Listing {
-    fn new(select: &'static str, key: &'static str) -> Self {
-        Self { select, key, conditions: Vec::new(), values: Vec::new() }
-    }
-
-    /// Narrows it. Each `?` in the condition stands for one of the values.
-    fn narrow<const N: usize>(&mut self, condition: impl Into<String>, values: [Value; N]) {
-        self.conditions.push(condition.into());
-        self.values.extend(values);
-    }
-
-    fn narrow_to_account(&mut self, table: &str, account: Option<&Account>, mode: Option<Mode>) {
-        if let Some(account) = account {
-            let account = account.as_str().to_owned();
-            self.narrow(format!("{table}.account = ?"), [Value::Text(account)]);
+/// The page that is asked for. `read` makes an item of a row, or passes it over.
+fn page<T>(
+    listing: &Listing<Value>,
+    conn: &Connection,
+    request: &PageRequest,
+    cursor: impl Fn(u128) -> Value,
+    read: impl Fn(&Row<'_>) -> Step<Option<(u128, T)>>,
+) -> Step<Page<T>> {
+    let wanted = request.limit() + 1;
+    let side = |comparison: &str, order: &str, at: Option<u128>, wanted: usize| {
+        let at = at.map(|at| (comparison, cursor(at)));
+        let (sql, values) = listing.statement(order, at);
+        let mut statement = conn.prepare_cached(&sql)?;
+        let mut rows = statement.query(params_from_iter(values))?;
+        let mut found = Vec::new();
+        while found.len() < wanted
+            && let Some(row) = rows.next()?
+        {
+            found.extend(read(row)?);
         }
-        if let Some(mode) = mode {
-            self.narrow(format!("{table}.mode = ?"), [Value::Integer(rows::mode(mode))]);
+        Ok::<_, Fault>(found)
+    };
+    let (mut found, newer, older);
+    match request.place() {
+        Place::First => {
+            found = side("", "DESC", None, wanted)?;
+            newer = false;
+            older = found.len() == wanted;
+        }
+        Place::After(at) => {
+            found = side("<", "DESC", Some(at.key()), wanted)?;
+            newer = !side(">=", "ASC", Some(at.key()), 1)?.is_empty();
+            older = found.len() == wanted;
+        }
+        Place::Before(at) => {
+            found = side(">", "ASC", Some(at.key()), wanted)?;
+            newer = found.len() == wanted;
+            older = !side("<=", "DESC", Some(at.key()), 1)?.is_empty();
         }
     }
-
-    /// The page that is asked for. `read` makes an item of a row, or passes it over.
-    fn page<T>(
-        &self,
-        conn: &Connection,
-        request: &PageRequest,
-        cursor: impl Fn(u128) -> Value,
-        read: impl Fn(&Row<'_>) -> Step<Option<(u128, T)>>,
-    ) -> Step<Page<T>> {
-        let wanted = request.limit() + 1;
-        let side = |comparison: &str, order: &str, at: Option<u128>, wanted: usize| {
-            let mut values = self.values.clone();
-            let mut conditions = self.conditions.clone();
-            if let Some(at) = at {
-                conditions.push(format!("{} {comparison} ?", self.key));
-                values.push(cursor(at));
-            }
-            let any = if conditions.is_empty() { "" } else { " WHERE " };
-            let conditions = conditions.join(" AND ");
-            let (select, key) = (self.select, self.key);
-            let sql = format!("{select}{any}{conditions} ORDER BY {key} {order}");
-            let mut statement = conn.prepare_cached(&sql)?;
-            let mut rows = statement.query(params_from_iter(values))?;
-            let mut found = Vec::new();
-            while found.len() < wanted
-                && let Some(row) = rows.next()?
-            {
-                found.extend(read(row)?);
-            }
-            Ok::<_, Fault>(found)
-        };
-        let (mut found, newer, older);
-        match request.place() {
-            Place::First => {
-                found = side("", "DESC", None, wanted)?;
-                newer = false;
-                older = found.len() == wanted;
-            }
-            Place::After(at) => {
-                found = side("<", "DESC", Some(at.key()), wanted)?;
-                newer = !side(">=", "ASC", Some(at.key()), 1)?.is_empty();
-                older = found.len() == wanted;
-            }
-            Place::Before(at) => {
-                found = side(">", "ASC", Some(at.key()), wanted)?;
-                newer = found.len() == wanted;
-                older = !side("<=", "DESC", Some(at.key()), 1)?.is_empty();
-            }
-        }
-        found.truncate(request.limit());
-        if matches!(request.place(), Place::Before(_)) {
-            found.reverse();
-        }
-        Ok(Page::from_keyed(found, newer, older))
+    found.truncate(request.limit());
+    if matches!(request.place(), Place::Before(_)) {
+        found.reverse();
     }
+    Ok(Page::from_keyed(found, newer, older))
 }
 
 fn blob(id: Uuid) -> Value {
@@ -136,7 +107,7 @@ pub(super) fn webhooks(
     if let Some(enabled) = query.enabled {
         listing.narrow("w.enabled = ?", [Value::Integer(enabled.into())]);
     }
-    listing.page(conn, request, id_cursor, |row| {
+    page(&listing, conn, request, id_cursor, |row| {
         let webhook = Webhook::from_stored(rows::text(row, 0)?)?;
         // What the columns cannot tell is left to the query itself.
         let fits = query.matches(&webhook);
@@ -169,7 +140,7 @@ pub(super) fn events(
         listing.narrow("e.created < ?", [Value::Integer(rows::millis_up(until))]);
     }
     narrow_to_types(&mut listing, &query.types);
-    listing.page(conn, request, number_cursor, |row| {
+    page(&listing, conn, request, number_cursor, |row| {
         let seq: i64 = row.get(0)?;
         let event = rows::event(row, 1)?;
         Ok(Some((u128::from(seq.cast_unsigned()), event)))
@@ -177,7 +148,7 @@ pub(super) fn events(
 }
 
 /// Any of these, as ranges that an index could use.
-fn narrow_to_types(listing: &mut Listing, types: &[Filter]) {
+fn narrow_to_types(listing: &mut Listing<Value>, types: &[Filter]) {
     if types.is_empty() || types.iter().any(|filter| filter.as_str() == "*") {
         return;
     }
@@ -235,7 +206,7 @@ pub(super) fn deliveries(
         }
         listing.narrow(format!("d.state IN ({})", states.join(", ")), []);
     }
-    let page = listing.page(conn, request, id_cursor, |row| {
+    let page = page(&listing, conn, request, id_cursor, |row| {
         let webhook = rows::uuid(row, DELIVERY_COLUMNS)?.into();
         let event = rows::event(row, DELIVERY_COLUMNS + 1)?;
         let delivery = Kept::read(row, 0)?.delivery(event.id(), webhook);
