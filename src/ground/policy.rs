@@ -199,6 +199,11 @@ pub const POSTGRES_GROUP_EVENTS: usize = 256;
 pub const POSTGRES_GROUP_BYTES: usize = 64 * 1024 * 1024;
 /// See [`POSTGRES_GROUP_EVENTS`].
 pub const POSTGRES_GROUPS: usize = 2;
+/// How long a migration stands in the queue for a table, for which everybody behind it waits too, and
+/// how long it then steps aside.
+pub const POSTGRES_MIGRATION_LOCK: Duration = Duration::from_secs(2);
+/// See [`POSTGRES_MIGRATION_LOCK`].
+pub const POSTGRES_MIGRATION_PAUSE: Duration = Duration::from_secs(1);
 /// How often a transaction is tried that PostgreSQL took back because of others.
 pub const POSTGRES_TRIES: u32 = 10;
 /// Bytes of a schema's name, as PostgreSQL has it.
