@@ -28,8 +28,8 @@ pub const API_VERSION_BYTES_MAX: usize = 64;
 pub const VERSIONS_OLDER_MAX: usize = 16;
 /// Events in one publish.
 pub const PUBLISH_EVENTS_MAX: usize = 10_000;
-/// Bytes of payload in one publish in the host's transaction: they travel as one value.
-pub const OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of payload in one publish, in all versions: in the host's transaction they travel as one value.
+pub const PUBLISH_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 // --- ground: webhooks --------------------------------------------------------------------------
 
