@@ -118,7 +118,7 @@ impl Event {
             .map_err(|error| Error::invalid("payload", "is not JSON").with_source(error))?;
         let top =
             json::members(text).ok_or_else(|| Error::invalid("payload", "is not a JSON object"))?;
-        if json::depth(text) > PAYLOAD_DEPTH_MAX {
+        if is_too_deep(text) {
             return Err(Error::invalid("payload", too_deep()));
         }
 
@@ -396,14 +396,18 @@ pub(crate) fn too_deep() -> String {
     format!("is nested deeper than {PAYLOAD_DEPTH_MAX} levels")
 }
 
+pub(super) fn is_too_deep(payload: &str) -> bool {
+    json::depth(payload) > PAYLOAD_DEPTH_MAX
+}
+
+/// What is wrong with a payload of so many bytes.
+pub(super) fn too_big(bytes: usize) -> Option<String> {
+    (bytes > PAYLOAD_BYTES_MAX)
+        .then(|| format!("has {bytes} bytes; at most {PAYLOAD_BYTES_MAX} are allowed"))
+}
+
 fn check_size(bytes: usize) -> Result<()> {
-    if bytes > PAYLOAD_BYTES_MAX {
-        return Err(Error::invalid(
-            "payload",
-            format!("has {bytes} bytes; at most {PAYLOAD_BYTES_MAX} are allowed"),
-        ));
-    }
-    Ok(())
+    too_big(bytes).map_or(Ok(()), |problem| Err(Error::invalid("payload", problem)))
 }
 
 /// Checks the kinds of `data`, `data.object` and `data.previousAttributes`.

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::change::written_object;
 use super::error::{Error, ErrorKind, Result};
-use super::event::{Event, names_version};
+use super::event::{Event, is_too_deep, names_version, too_big, too_deep};
 use super::json::{self, Member, Walk};
 use super::webhook::{API_VERSION_DEFAULT, API_VERSION_LATEST, check_version_name};
 use crate::policy::{PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX, VERSIONS_OLDER_MAX};
@@ -241,15 +241,11 @@ fn payload(top: &[Member<'_>], version: &str, data: &str) -> String {
 }
 
 fn check(version: &str, payload: &str) -> Result<()> {
-    let (bytes, depth) = (payload.len(), json::depth(payload));
-    let problem = if bytes > PAYLOAD_BYTES_MAX {
-        format!("has {bytes} bytes; at most {PAYLOAD_BYTES_MAX} are allowed")
-    } else if depth > PAYLOAD_DEPTH_MAX {
-        format!("is nested deeper than {PAYLOAD_DEPTH_MAX} levels")
-    } else {
-        return Ok(());
-    };
-    Err(Error::invalid("apiVersion", format!("the payload for version {version} {problem}")))
+    let problem = too_big(payload.len()).or_else(|| is_too_deep(payload).then(too_deep));
+    problem.map_or(Ok(()), |problem| {
+        let message = format!("the payload for version {version} {problem}");
+        Err(Error::invalid("apiVersion", message))
+    })
 }
 
 /// What an older version of a resource is, as its receivers know it: `data`.
