@@ -26,6 +26,9 @@ pub const PAYLOAD_DEPTH_MAX: usize = 100;
 pub const API_VERSION_BYTES_MAX: usize = 64;
 /// Versions of a host's API beside the newest one: each event is rendered and kept for all of them.
 pub const VERSIONS_OLDER_MAX: usize = 16;
+/// Bytes that an event's payloads for older versions may have together: they are read with the event,
+/// whoever gets it.
+pub const RENDERINGS_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Events in one publish.
 pub const PUBLISH_EVENTS_MAX: usize = 10_000;
 /// Bytes of payload in one publish, in all versions: in the host's transaction they travel as one value.

@@ -17,7 +17,7 @@ use super::error::{Error, ErrorKind, Result};
 use super::event::{Event, is_too_deep, names_version, too_big, too_deep};
 use super::json::{self, Member, Walk};
 use super::webhook::{API_VERSION_DEFAULT, API_VERSION_LATEST, check_version_name};
-use crate::policy::{PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX, VERSIONS_OLDER_MAX};
+use crate::policy::{RENDERINGS_BYTES_MAX, VERSIONS_OLDER_MAX};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 type Render = dyn Fn(&Event) -> Result<VersionedData, BoxError> + Send + Sync;
@@ -131,7 +131,8 @@ impl Versions {
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) for the field `apiVersion`, naming the version: when the event is
     /// not of the newest version; when a function fails, with its error as the source; when a payload
-    /// would have more than 1 MiB or be nested deeper than 100 levels.
+    /// would have more than 1 MiB or be nested deeper than 100 levels, or all for older versions together
+    /// more than 4 MiB.
     pub fn render(&self, event: Event) -> Result<Event> {
         self.rendered(event, |older, event| {
             (older.render)(event).map_err(|error| {
@@ -175,6 +176,15 @@ impl Versions {
             }
             text.push_str(&format!(r#""{}":"#, older.version));
             text.push_str(&payload);
+            if text.len() >= RENDERINGS_BYTES_MAX {
+                let message = format!(
+                    "the payloads for older versions, up to {}, have {} bytes together; at most \
+                     {RENDERINGS_BYTES_MAX} are allowed",
+                    older.version,
+                    text.len() + 1
+                );
+                return Err(Error::invalid("apiVersion", message));
+            }
         }
         text.push('}');
         Ok(event.with_renderings(text))
