@@ -14,6 +14,7 @@ use super::json::{self, Member, unescape};
 use super::order::OrderKey;
 use super::time::{Timestamp, parse_time, to_millis};
 use super::versions::{self, Rendering};
+use super::webhook::API_VERSION_LATEST;
 use crate::policy::{API_VERSION_BYTES_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX};
 
 /// The keys under which a payload may carry the version of the resource's shape: the crate's own,
@@ -42,7 +43,7 @@ struct Inner {
     /// Found in the payload when first asked for.
     api_version: OnceLock<Option<Box<str>>>,
     /// Found in the column of renderings when first asked for.
-    rendered: OnceLock<Vec<Rendering>>,
+    rendered: OnceLock<Option<Vec<Rendering>>>,
 }
 
 impl PartialEq for Inner {
@@ -208,13 +209,25 @@ impl Event {
     /// the event was built ([`Versions`](crate::Versions)).
     ///
     /// It is the [`payload`](Self::payload) for a webhook that is not pinned, for `latest`, and for a
-    /// version of which the event has no rendering.
+    /// version of which the event has no rendering. It is the payload, too, where what was rendered was
+    /// damaged where it was kept; that is never sent to such a webhook: the attempt fails instead.
     pub fn rendered(&self, version: Option<&str>) -> &str {
-        let found = version.zip(self.renderings()).and_then(|(version, text)| {
-            let rendered = self.0.rendered.get_or_init(|| versions::read(text));
-            rendered.iter().find(|rendering| rendering.is_for(version))?.of(text)
-        });
-        found.unwrap_or_else(|| self.payload())
+        self.try_rendered(version).unwrap_or_else(|_| self.payload())
+    }
+
+    /// As [`rendered`](Self::rendered), but for damage.
+    pub(crate) fn try_rendered(&self, version: Option<&str>) -> Result<&str> {
+        let older = version.filter(|version| *version != API_VERSION_LATEST);
+        let Some((version, text)) = older.zip(self.renderings()) else {
+            return Ok(self.payload());
+        };
+        let rendered = self.0.rendered.get_or_init(|| versions::read(text)).as_ref();
+        let rendered = rendered.ok_or_else(|| {
+            let message = "what is stored for older versions of the payload is damaged";
+            Error::new(ErrorKind::Storage, message)
+        })?;
+        let found = rendered.iter().find(|rendering| rendering.is_for(version));
+        Ok(found.and_then(|found| found.of(text)).unwrap_or_else(|| self.payload()))
     }
 
     /// The payloads of older versions, as a storage keeps them: one column.

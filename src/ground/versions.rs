@@ -339,17 +339,22 @@ impl Rendering {
     }
 }
 
-/// The renderings in a column's text; what is damaged is left out.
-pub(super) fn read(text: &str) -> Vec<Rendering> {
+/// The renderings in a column's text; `None` when it is damaged: then it is not known of what there
+/// was one.
+pub(super) fn read(text: &str) -> Option<Vec<Rendering>> {
     let mut walk = Walk::new(text);
     let mut found = Vec::new();
-    if walk.eat(b'{') {
-        while let Some(version) = walk.key() {
-            let Some(payload) = walk.value() else { break };
-            let end = walk.at();
-            found.push(Rendering { version: version.into(), at: end - payload.len()..end });
-            walk.eat(b',');
+    if !walk.eat(b'{') {
+        return None;
+    }
+    loop {
+        let version = walk.key()?.into();
+        let payload = walk.value().filter(|payload| json::is_object(payload))?;
+        let end = walk.at();
+        found.push(Rendering { version, at: end - payload.len()..end });
+        if !walk.eat(b',') {
+            break;
         }
     }
-    found
+    (walk.eat(b'}') && walk.rest().is_empty()).then_some(found)
 }

