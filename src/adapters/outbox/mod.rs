@@ -60,7 +60,16 @@ pub struct Outbox {
 enum Dialect {
     Sqlite,
     /// With the one statement that calls the function of the schema.
-    Postgres(&'static str),
+    Postgres(Calls),
+}
+
+/// The statements that call the functions of a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Calls {
+    plain: &'static str,
+    /// Where an event is rendered for older versions. A schema that has no place for these does not have
+    /// this function either: what it cannot keep is an error.
+    rendered: &'static str,
 }
 
 impl Outbox {
@@ -77,11 +86,15 @@ impl Outbox {
     /// For PostgreSQL, where the storage is in the schema `tidings`, as it is by default.
     ///
     /// The host's role must be allowed to use the schema and its sequence `event_seq`, to execute its
-    /// function `publish`, and to select from, insert into and delete from `event` and `mark`.
+    /// functions `publish` and `publish_rendered`, and to select from, insert into and delete from
+    /// `event` and `mark`.
     #[must_use]
     pub const fn postgres() -> Self {
-        let publish = "SELECT answer FROM tidings.publish($1::text) AS answer";
-        Self { dialect: Dialect::Postgres(publish), catalogue: None }
+        let calls = Calls {
+            plain: "SELECT answer FROM tidings.publish($1::text) AS answer",
+            rendered: "SELECT answer FROM tidings.publish_rendered($1::text) AS answer",
+        };
+        Self { dialect: Dialect::Postgres(calls), catalogue: None }
     }
 
     /// For PostgreSQL, where the storage is in another schema.
@@ -94,8 +107,11 @@ impl Outbox {
     /// `_`, and does not begin with a digit.
     pub fn postgres_in(schema: &str) -> Result<Self> {
         check_name(schema)?;
-        let publish = format!("SELECT answer FROM \"{schema}\".publish($1::text) AS answer");
-        Ok(Self { dialect: Dialect::Postgres(publish.leak()), catalogue: None })
+        let call = |function: &str| -> &'static str {
+            format!("SELECT answer FROM \"{schema}\".{function}($1::text) AS answer").leak()
+        };
+        let calls = Calls { plain: call("publish"), rendered: call("publish_rendered") };
+        Ok(Self { dialect: Dialect::Postgres(calls), catalogue: None })
     }
 
     /// Has events checked against the host's [`Catalogue`] before they are published.
