@@ -185,7 +185,9 @@ impl Tidings {
     /// Where the host has [`Versions`], the event is of the newest unless the change says otherwise, and
     /// it is rendered for the older ones here, once and for all.
     ///
-    /// Keep the event and publish it again after an error: the id tells the repetition.
+    /// Keep the event and publish it again after an error: the id tells the repetition. One that is
+    /// built again by a release of the host whose resources have another shape is other content under the
+    /// same id, and so a [`Conflict`](ErrorKind::Conflict).
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) when the payload breaks a limit; for the field `apiVersion` as

@@ -34,7 +34,8 @@ pub(crate) fn is_reserved(key: &str) -> bool {
 /// Something that happened to a resource. Immutable, valid, and cheap to clone.
 ///
 /// An event is built by a [`Change`](crate::Change) or read from a payload. The payload's bytes are
-/// fixed from then on: every attempt to deliver the event sends exactly these.
+/// fixed from then on, and so are those of its older [`Versions`](crate::Versions): every attempt to
+/// deliver the event sends exactly these, to each webhook those of the version that it is pinned to.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Event(Arc<Inner>);
 
