@@ -131,7 +131,8 @@
 //!
 //! * A [`Change`] of a resource becomes an [`Event`]: a type (`order.charge.capture.complete`), the
 //!   resource as it is now, and the attributes that changed with their values before. The payload's
-//!   bytes are fixed then; every attempt sends the same.
+//!   bytes are fixed then; every attempt sends the same. So are those for webhooks that are pinned to an
+//!   older version of the host's API.
 //! * A [`Webhook`] is a receiver's registration: an address, the types that it wants (`order.*`), and
 //!   secrets. It is disabled until somebody enables it.
 //! * A [`Delivery`] is one event owed to one webhook. Who is owed an event is decided by when it was

@@ -91,6 +91,8 @@ impl Prepared {
     /// The whole request: the event's bytes, with a timestamp and signatures of `now`.
     fn request(&self, leased: &Leased, now: Timestamp) -> Result<http::Request<Bytes>> {
         let webhook = &leased.webhook;
+        // Of damaged ones nothing is sent: other bytes under the same id would be worse.
+        leased.event.try_rendered(webhook.api_version())?;
         let payload = Payload { event: leased.event.clone(), webhook: webhook.clone() };
         let body = Bytes::from_owner(payload);
         let signed = sign(webhook.schemes(), webhook.secrets(), leased.event.id(), &body, now);

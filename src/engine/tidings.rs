@@ -15,7 +15,8 @@ use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::event::Event;
 use crate::ground::id::{DispatcherId, EventId};
 use crate::ground::network::NetworkPolicy;
-use crate::ground::policy::{PUBLISH_EVENTS_MAX, Policy};
+use crate::ground::policy::Policy;
+use crate::ground::publish::check_publish;
 use crate::ground::versions::Versions;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::entropy::{Entropy, OsEntropy};
@@ -184,7 +185,9 @@ impl Tidings {
     /// Where the host has [`Versions`], the event is of the newest unless the change says otherwise, and
     /// it is rendered for the older ones here, once and for all.
     ///
-    /// Keep the event and publish it again after an error: the id tells the repetition.
+    /// Keep the event and publish it again after an error: the id tells the repetition. One that is
+    /// built again by a release of the host whose resources have another shape is other content under the
+    /// same id, and so a [`Conflict`](ErrorKind::Conflict).
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) when the payload breaks a limit; for the field `apiVersion` as
@@ -226,7 +229,8 @@ impl Tidings {
     /// are in the order of the events, and so is the order of the publishes.
     ///
     /// # Errors
-    /// As [`publish`](Self::publish); and [`Limit`](ErrorKind::Limit) for more than 10,000 events.
+    /// As [`publish`](Self::publish); and [`Limit`](ErrorKind::Limit) for more than 10,000 events or
+    /// 64 MiB of payload, in all [`Versions`] together.
     ///
     /// # Cancellation
     /// If the future is dropped, all of the events may be kept, or none: publish them again.
@@ -234,14 +238,7 @@ impl Tidings {
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        if events.len() > PUBLISH_EVENTS_MAX {
-            let message =
-                format!("{} events in one publish; {PUBLISH_EVENTS_MAX} are allowed", events.len());
-            return Err(Error::new(ErrorKind::Limit, message));
-        }
-        if let Some(catalogue) = &self.core.catalogue {
-            events.iter().try_for_each(|event| catalogue.check(event))?;
-        }
+        check_publish(events, self.core.catalogue.as_ref())?;
         let new: Vec<NewEvent> =
             events.iter().map(|event| NewEvent { event: event.clone(), only: None }).collect();
         let appended = self.core.storage.append(&new, self.core.now()).await?;

@@ -14,6 +14,7 @@ use super::json::{self, Member, unescape};
 use super::order::OrderKey;
 use super::time::{Timestamp, parse_time, to_millis};
 use super::versions::{self, Rendering};
+use super::webhook::API_VERSION_LATEST;
 use crate::policy::{API_VERSION_BYTES_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX};
 
 /// The keys under which a payload may carry the version of the resource's shape: the crate's own,
@@ -33,7 +34,8 @@ pub(crate) fn is_reserved(key: &str) -> bool {
 /// Something that happened to a resource. Immutable, valid, and cheap to clone.
 ///
 /// An event is built by a [`Change`](crate::Change) or read from a payload. The payload's bytes are
-/// fixed from then on: every attempt to deliver the event sends exactly these.
+/// fixed from then on, and so are those of its older [`Versions`](crate::Versions): every attempt to
+/// deliver the event sends exactly these, to each webhook those of the version that it is pinned to.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Event(Arc<Inner>);
 
@@ -42,7 +44,7 @@ struct Inner {
     /// Found in the payload when first asked for.
     api_version: OnceLock<Option<Box<str>>>,
     /// Found in the column of renderings when first asked for.
-    rendered: OnceLock<Vec<Rendering>>,
+    rendered: OnceLock<Option<Vec<Rendering>>>,
 }
 
 impl PartialEq for Inner {
@@ -118,7 +120,7 @@ impl Event {
             .map_err(|error| Error::invalid("payload", "is not JSON").with_source(error))?;
         let top =
             json::members(text).ok_or_else(|| Error::invalid("payload", "is not a JSON object"))?;
-        if json::depth(text) > PAYLOAD_DEPTH_MAX {
+        if is_too_deep(text) {
             return Err(Error::invalid("payload", too_deep()));
         }
 
@@ -208,13 +210,25 @@ impl Event {
     /// the event was built ([`Versions`](crate::Versions)).
     ///
     /// It is the [`payload`](Self::payload) for a webhook that is not pinned, for `latest`, and for a
-    /// version of which the event has no rendering.
+    /// version of which the event has no rendering. It is the payload, too, where what was rendered was
+    /// damaged where it was kept; that is never sent to such a webhook: the attempt fails instead.
     pub fn rendered(&self, version: Option<&str>) -> &str {
-        let found = version.zip(self.renderings()).and_then(|(version, text)| {
-            let rendered = self.0.rendered.get_or_init(|| versions::read(text));
-            rendered.iter().find(|rendering| rendering.is_for(version))?.of(text)
-        });
-        found.unwrap_or_else(|| self.payload())
+        self.try_rendered(version).unwrap_or_else(|_| self.payload())
+    }
+
+    /// As [`rendered`](Self::rendered), but for damage.
+    pub(crate) fn try_rendered(&self, version: Option<&str>) -> Result<&str> {
+        let older = version.filter(|version| *version != API_VERSION_LATEST);
+        let Some((version, text)) = older.zip(self.renderings()) else {
+            return Ok(self.payload());
+        };
+        let rendered = self.0.rendered.get_or_init(|| versions::read(text)).as_ref();
+        let rendered = rendered.ok_or_else(|| {
+            let message = "what is stored for older versions of the payload is damaged";
+            Error::new(ErrorKind::Storage, message)
+        })?;
+        let found = rendered.iter().find(|rendering| rendering.is_for(version));
+        Ok(found.and_then(|found| found.of(text)).unwrap_or_else(|| self.payload()))
     }
 
     /// The payloads of older versions, as a storage keeps them: one column.
@@ -396,14 +410,18 @@ pub(crate) fn too_deep() -> String {
     format!("is nested deeper than {PAYLOAD_DEPTH_MAX} levels")
 }
 
+pub(super) fn is_too_deep(payload: &str) -> bool {
+    json::depth(payload) > PAYLOAD_DEPTH_MAX
+}
+
+/// What is wrong with a payload of so many bytes.
+pub(super) fn too_big(bytes: usize) -> Option<String> {
+    (bytes > PAYLOAD_BYTES_MAX)
+        .then(|| format!("has {bytes} bytes; at most {PAYLOAD_BYTES_MAX} are allowed"))
+}
+
 fn check_size(bytes: usize) -> Result<()> {
-    if bytes > PAYLOAD_BYTES_MAX {
-        return Err(Error::invalid(
-            "payload",
-            format!("has {bytes} bytes; at most {PAYLOAD_BYTES_MAX} are allowed"),
-        ));
-    }
-    Ok(())
+    too_big(bytes).map_or(Ok(()), |problem| Err(Error::invalid("payload", problem)))
 }
 
 /// Checks the kinds of `data`, `data.object` and `data.previousAttributes`.

@@ -25,6 +25,8 @@ pub(crate) mod oauth;
 pub(crate) mod order;
 pub(crate) mod page;
 pub mod policy;
+#[cfg(feature = "engine")]
+pub(crate) mod publish;
 pub(crate) mod query;
 pub(crate) mod rate_limit;
 pub mod resource;

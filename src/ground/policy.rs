@@ -26,10 +26,13 @@ pub const PAYLOAD_DEPTH_MAX: usize = 100;
 pub const API_VERSION_BYTES_MAX: usize = 64;
 /// Versions of a host's API beside the newest one: each event is rendered and kept for all of them.
 pub const VERSIONS_OLDER_MAX: usize = 16;
+/// Bytes that an event's payloads for older versions may have together: they are read with the event,
+/// whoever gets it.
+pub const RENDERINGS_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Events in one publish.
 pub const PUBLISH_EVENTS_MAX: usize = 10_000;
-/// Bytes of payload in one publish in the host's transaction: they travel as one value.
-pub const OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of payload in one publish, in all versions: in the host's transaction they travel as one value.
+pub const PUBLISH_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 // --- ground: webhooks --------------------------------------------------------------------------
 
@@ -201,6 +204,11 @@ pub const POSTGRES_GROUP_EVENTS: usize = 256;
 pub const POSTGRES_GROUP_BYTES: usize = 64 * 1024 * 1024;
 /// See [`POSTGRES_GROUP_EVENTS`].
 pub const POSTGRES_GROUPS: usize = 2;
+/// How long a migration stands in the queue for a table, for which everybody behind it waits too, and
+/// how long it then steps aside.
+pub const POSTGRES_MIGRATION_LOCK: Duration = Duration::from_secs(2);
+/// See [`POSTGRES_MIGRATION_LOCK`].
+pub const POSTGRES_MIGRATION_PAUSE: Duration = Duration::from_secs(1);
 /// How often a transaction is tried that PostgreSQL took back because of others.
 pub const POSTGRES_TRIES: u32 = 10;
 /// Bytes of a schema's name, as PostgreSQL has it.

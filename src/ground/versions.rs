@@ -14,10 +14,10 @@ use serde_json::value::RawValue;
 
 use super::change::written_object;
 use super::error::{Error, ErrorKind, Result};
-use super::event::{Event, names_version};
+use super::event::{Event, is_too_deep, names_version, too_big, too_deep};
 use super::json::{self, Member, Walk};
 use super::webhook::{API_VERSION_DEFAULT, API_VERSION_LATEST, check_version_name};
-use crate::policy::{PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX, VERSIONS_OLDER_MAX};
+use crate::policy::{RENDERINGS_BYTES_MAX, VERSIONS_OLDER_MAX};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 type Render = dyn Fn(&Event) -> Result<VersionedData, BoxError> + Send + Sync;
@@ -131,7 +131,8 @@ impl Versions {
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) for the field `apiVersion`, naming the version: when the event is
     /// not of the newest version; when a function fails, with its error as the source; when a payload
-    /// would have more than 1 MiB or be nested deeper than 100 levels.
+    /// would have more than 1 MiB or be nested deeper than 100 levels, or all for older versions together
+    /// more than 4 MiB.
     pub fn render(&self, event: Event) -> Result<Event> {
         self.rendered(event, |older, event| {
             (older.render)(event).map_err(|error| {
@@ -175,6 +176,15 @@ impl Versions {
             }
             text.push_str(&format!(r#""{}":"#, older.version));
             text.push_str(&payload);
+            if text.len() >= RENDERINGS_BYTES_MAX {
+                let message = format!(
+                    "the payloads for older versions, up to {}, have {} bytes together; at most \
+                     {RENDERINGS_BYTES_MAX} are allowed",
+                    older.version,
+                    text.len() + 1
+                );
+                return Err(Error::invalid("apiVersion", message));
+            }
         }
         text.push('}');
         Ok(event.with_renderings(text))
@@ -241,15 +251,11 @@ fn payload(top: &[Member<'_>], version: &str, data: &str) -> String {
 }
 
 fn check(version: &str, payload: &str) -> Result<()> {
-    let (bytes, depth) = (payload.len(), json::depth(payload));
-    let problem = if bytes > PAYLOAD_BYTES_MAX {
-        format!("has {bytes} bytes; at most {PAYLOAD_BYTES_MAX} are allowed")
-    } else if depth > PAYLOAD_DEPTH_MAX {
-        format!("is nested deeper than {PAYLOAD_DEPTH_MAX} levels")
-    } else {
-        return Ok(());
-    };
-    Err(Error::invalid("apiVersion", format!("the payload for version {version} {problem}")))
+    let problem = too_big(payload.len()).or_else(|| is_too_deep(payload).then(too_deep));
+    problem.map_or(Ok(()), |problem| {
+        let message = format!("the payload for version {version} {problem}");
+        Err(Error::invalid("apiVersion", message))
+    })
 }
 
 /// What an older version of a resource is, as its receivers know it: `data`.
@@ -333,17 +339,22 @@ impl Rendering {
     }
 }
 
-/// The renderings in a column's text; what is damaged is left out.
-pub(super) fn read(text: &str) -> Vec<Rendering> {
+/// The renderings in a column's text; `None` when it is damaged: then it is not known of what there
+/// was one.
+pub(super) fn read(text: &str) -> Option<Vec<Rendering>> {
     let mut walk = Walk::new(text);
     let mut found = Vec::new();
-    if walk.eat(b'{') {
-        while let Some(version) = walk.key() {
-            let Some(payload) = walk.value() else { break };
-            let end = walk.at();
-            found.push(Rendering { version: version.into(), at: end - payload.len()..end });
-            walk.eat(b',');
+    if !walk.eat(b'{') {
+        return None;
+    }
+    loop {
+        let version = walk.key()?.into();
+        let payload = walk.value().filter(|payload| json::is_object(payload))?;
+        let end = walk.at();
+        found.push(Rendering { version, at: end - payload.len()..end });
+        if !walk.eat(b',') {
+            break;
         }
     }
-    found
+    (walk.eat(b'}') && walk.rest().is_empty()).then_some(found)
 }

@@ -7,6 +7,7 @@ mod conformance;
 mod faults;
 mod kit;
 mod late;
+mod migrate;
 mod nodes;
 mod setup;
 mod stall;

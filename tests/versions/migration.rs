@@ -5,11 +5,13 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use tempfile::TempDir;
-use tidings::storage::{PostgresOptions, PostgresStorage, SqliteStorage, Storage};
-use tidings::{ErrorKind, Tidings};
+use tidings::outbox::Outbox;
+use tidings::storage::{MemoryStorage, PostgresOptions, PostgresStorage, SqliteStorage, Storage};
+use tidings::{ErrorKind, Event, EventId, Tidings};
 
-use crate::databases::cluster::Cluster;
+use crate::databases::{self, cluster::Cluster};
 use crate::kit::{FLAT, FLAT_DATA, NEWEST, deliver, paid, payload, pinned, versions};
+use crate::place;
 
 /// What a host without versions leaves behind: two webhooks and an event that is owed to them.
 async fn before(storage: impl Storage) {
@@ -59,6 +61,67 @@ fn as_the_first_schema_had_it(new: &Path, old: &Path) {
         );
         conn.execute_batch(&sql).unwrap();
     }
+}
+
+/// What a node, and a host in its own transaction, of the first version write: a node the event and its
+/// mark, a host into the view.
+const AS_A_NODE: &str = "INSERT INTO tidings_event \
+    (id, account, mode, type, created, published, digest, payload, order_key) \
+    VALUES (?1, 'default', 1, 'order.paid', 0, ?2, ?3, ?4, NULL) ON CONFLICT (id) DO NOTHING";
+const AS_A_HOST: &str = "INSERT INTO tidings_publish \
+    (id, account, mode, type, created, published, digest, payload, order_key) \
+    SELECT unhex(value ->> 'id'), value ->> 'account', value ->> 'mode', value ->> 'type', \
+        value ->> 'created', CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER), \
+        unhex(value ->> 'digest'), value ->> 'payload', value ->> 'key' \
+    FROM json_each(?1) ORDER BY key";
+
+/// An event of a host without versions.
+fn plain(number: u128) -> Event {
+    let id = EventId::from_uuid(uuid::Uuid::from_u128(number));
+    Tidings::new(MemoryStorage::new()).event(paid().id(id)).unwrap()
+}
+
+/// The event as the statements of the first version read it.
+fn row(event: &Event) -> serde_json::Value {
+    serde_json::json!([{
+        "id": event.id().uuid().simple().to_string(),
+        "account": event.account().as_str(),
+        "mode": true,
+        "type": event.event_type().as_str(),
+        "created": event.created().timestamp_millis(),
+        "digest": event.digest().as_bytes().map(|byte| format!("{byte:02x}")).concat(),
+        "payload": event.payload(),
+        "key": null,
+    }])
+}
+
+/// Delivers two events that were written by the first version to a webhook that is pinned: they have
+/// nothing for its version.
+async fn gets_the_payloads(tidings: &Tidings, events: &[Event; 2]) {
+    let mut bodies: Vec<_> =
+        deliver(tidings, 204, 2).await.into_iter().map(|hit| hit.body).collect();
+    bodies.sort();
+    assert_eq!(bodies, events.each_ref().map(Event::payload));
+}
+
+/// Writes to a file of this version with the statements of the first one.
+#[tokio::test]
+async fn the_first_version_may_write_to_a_migrated_file() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("tidings.db");
+    let storage = SqliteStorage::open(&file).await.unwrap();
+    let tidings = Tidings::builder(storage).versions(versions()).build();
+    pinned(&tidings, "a", Some(FLAT)).await;
+    let events = [plain(1), plain(2)];
+    let conn = Connection::open(&file).unwrap();
+    let (id, digest) = (events[0].id().uuid(), events[0].digest());
+    let now = chrono::Utc::now().timestamp_millis();
+    let values = rusqlite::params![id.as_bytes(), now, digest.as_bytes(), events[0].payload()];
+    assert_eq!(conn.execute(AS_A_NODE, values).unwrap(), 1);
+    let mark = "INSERT INTO tidings_mark (account, seq) VALUES ('default', ?1)";
+    conn.execute(mark, [conn.last_insert_rowid()]).unwrap();
+    conn.execute(AS_A_HOST, [row(&events[1]).to_string()]).unwrap();
+    gets_the_payloads(&tidings, &events).await;
 }
 
 /// Opens a file of the first schema.
@@ -112,4 +175,78 @@ async fn a_schema_of_the_first_kind_goes_on_in_postgresql() {
     assert_eq!(error.kind(), ErrorKind::Schema);
     assert!(error.to_string().contains("version 1"), "{error}");
     after(PostgresStorage::connect_with(&url, options).await.unwrap()).await;
+}
+
+/// What a node of the first version writes.
+const AS_A_NODE_IN_POSTGRESQL: &str = "WITH new AS (
+    INSERT INTO tidings.event (id, account, mode, type, created, published, digest, payload, order_key)
+    SELECT n.id, n.account, n.mode, n.type, n.created, $6, n.digest, n.payload, n.order_key
+    FROM pg_current_xact_id() AS x, unnest($1::uuid[], $2::text[], $3::bool[], $4::text[], $5::bigint[],
+        $7::bytea[], $8::text[], $9::text[])
+        AS n(id, account, mode, type, created, digest, payload, order_key)
+    ON CONFLICT (id) DO NOTHING RETURNING id, account, seq
+), marks AS (INSERT INTO tidings.mark (account, seq) SELECT account, seq FROM new)
+SELECT id, seq FROM new";
+
+async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Writes to a database of this version with the statements of the first one.
+#[tokio::test]
+#[ignore = "needs PostgreSQL: tests/run"]
+async fn the_first_version_may_write_to_a_migrated_schema_in_postgresql() {
+    let url = databases::postgres();
+    let tidings = Tidings::builder_shared(place::open(&url).await).versions(versions()).build();
+    pinned(&tidings, "a", Some(FLAT)).await;
+    let events = [plain(1), plain(2)];
+    let client = connect(&url).await;
+    let (event, now) = (&events[0], chrono::Utc::now().timestamp_millis());
+    let written = client
+        .query(
+            AS_A_NODE_IN_POSTGRESQL,
+            &[
+                &vec![event.id().uuid()],
+                &vec!["default"],
+                &vec![true],
+                &vec!["order.paid"],
+                &vec![event.created().timestamp_millis()],
+                &now,
+                &vec![&event.digest().as_bytes()[..]],
+                &vec![event.payload()],
+                &vec![None::<&str>],
+            ],
+        )
+        .await
+        .unwrap();
+    assert_eq!(written.len(), 1);
+    let publish = "SELECT answer FROM tidings.publish($1::text) AS answer";
+    let answer = client.query_one(publish, &[&row(&events[1]).to_string()]).await.unwrap();
+    assert_eq!(answer.get::<_, &str>(0), "stored");
+    gets_the_payloads(&tidings, &events).await;
+}
+
+/// Publishes in a transaction of the host's own into a schema that was not migrated yet: what has
+/// nothing for older versions passes, and the rest is an error, not a loss.
+#[tokio::test]
+#[ignore = "needs PostgreSQL: tests/run"]
+async fn an_outbox_before_the_migration_loses_nothing_in_postgresql() {
+    let cluster = Cluster::shared();
+    let url = cluster.new_database();
+    let database = url.rsplit('/').next().unwrap();
+    cluster.sql(database, &PostgresStorage::migrations("tidings").unwrap()[0].sql);
+    let mut client = connect(&url).await;
+    let host = Tidings::builder(MemoryStorage::new()).versions(versions()).build();
+    let rendered = host.event(paid()).unwrap();
+    let mut tx = client.transaction().await.unwrap();
+    let both = [plain(1), rendered];
+    let error = Outbox::postgres().publish(&mut tx, &both).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
+    tx.rollback().await.unwrap();
+    let mut tx = client.transaction().await.unwrap();
+    Outbox::postgres().publish(&mut tx, &both[..1]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(cluster.sql(database, "SELECT count(*) FROM tidings.event"), [["1"]]);
 }

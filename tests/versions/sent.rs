@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 use serde_json::json;
 use tempfile::TempDir;
 use tidings::outbox::Outbox;
 use tidings::storage::{MemoryStorage, SqliteOptions, SqliteStorage};
-use tidings::{Change, DeliveryQuery, PageRequest, Tidings, Verifier, VersionedData, Versions};
+use tidings::{
+    Change, DeliveryQuery, FailureKind, Notice, Observer, Outcome, PageRequest, Tidings, Verifier,
+    VersionedData, Versions,
+};
+use tokio::sync::mpsc;
 use tokio_postgres::NoTls;
 
 use crate::kit::{
@@ -224,21 +229,77 @@ async fn an_outbox_in_postgresql_keeps_what_was_rendered() {
     is_flat(&deliver(&tidings, 204, 2).await);
 }
 
-/// Counts what is older than the newest version as payload of a publish: five events whose payloads
-/// are small, and whose renderings are not.
+/// Counts what is older than the newest version as payload of a publish, in the host's transaction and
+/// at the handle: of an event with three renderings of 1 MB, 16 go at once and 17 do not.
 #[tokio::test]
-async fn renderings_count_in_an_outbox() {
+async fn renderings_count_in_a_publish() {
     let text = "x".repeat(1_000_000);
+    let big = move |_: &tidings::Event| VersionedData::of(&json!({ "text": &text }));
     let mut versions = Versions::new(NEWEST).unwrap();
-    for number in 0..16 {
-        let big = json!({ "text": &text });
-        let version = format!("v{number}");
-        versions = versions.older(&version, move |_| VersionedData::of(&big)).unwrap();
+    for version in ["v1", "v2", "v3"] {
+        versions = versions.older(version, big.clone()).unwrap();
     }
     let tidings = Tidings::builder(MemoryStorage::new()).versions(versions).build();
-    let event = || tidings.event(Change::of("order.paid", &json!({})).unwrap()).unwrap();
-    let events: Vec<_> = (0..5).map(|_| event()).collect();
+    let text = json!({ "text": "x".repeat(1_000_000) });
+    let event = tidings.event(Change::of("order.paid", &text).unwrap()).unwrap();
+    let events = vec![event; 17];
     let mut nowhere = Connection::open_in_memory().unwrap();
-    let error = Outbox::sqlite().publish_blocking(&mut nowhere, &events).unwrap_err();
-    assert_eq!(error.kind(), tidings::ErrorKind::Limit, "{error}");
+    for refused in [
+        Outbox::sqlite().publish_blocking(&mut nowhere, &events).unwrap_err(),
+        tidings.publish_all(&events).await.unwrap_err(),
+    ] {
+        assert_eq!(refused.kind(), tidings::ErrorKind::Limit, "{refused}");
+        assert!(refused.to_string().contains("67108864"), "{refused}");
+    }
+    tidings.publish_all(&events[..16]).await.unwrap();
+}
+
+/// Tells what came of attempts, each with the pin of its webhook.
+#[derive(Debug)]
+struct Outcomes(mpsc::UnboundedSender<(Option<String>, Outcome, Option<String>)>);
+
+impl Observer for Outcomes {
+    fn notice(&self, notice: &Notice) {
+        if let Notice::Settled { webhook, attempt, .. } = notice {
+            let pin = webhook.api_version().map(ToOwned::to_owned);
+            let _ = self.0.send((pin, attempt.outcome, attempt.error.clone()));
+        }
+    }
+}
+
+/// Cuts off the end of what a file keeps for older versions. A webhook that is pinned to one gets
+/// nothing, rather than other bytes under the same id; the others get what they always got.
+#[tokio::test]
+async fn damaged_renderings_are_not_sent() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("tidings.db");
+    let storage = SqliteStorage::open(&file).await.unwrap();
+    let (sent, mut heard) = mpsc::unbounded_channel();
+    let tidings = Tidings::builder(storage).versions(versions()).observer(Outcomes(sent)).build();
+    let pins = [FLAT, OLDEST, "latest", "default"];
+    for pin in pins {
+        pinned(&tidings, pin, Some(pin)).await;
+    }
+    let event = tidings.event(paid()).unwrap();
+    tidings.publish(&event).await.unwrap();
+    let cut = "UPDATE tidings_event SET renderings = substr(renderings, 1, length(renderings) - 9)";
+    assert_eq!(Connection::open(&file).unwrap().execute(cut, []).unwrap(), 1);
+    let hits = deliver(&tidings, 204, 2).await;
+    let names: Vec<_> = hits.iter().map(|hit| hit.name.as_str()).collect();
+    assert_eq!(names, ["default", "latest"]);
+    assert!(hits.iter().all(|hit| hit.body == event.payload()), "{hits:?}");
+    // Those that waited behind them are tried by now, or by the next dispatcher.
+    let running = tokio::spawn(async move { deliver(&tidings, 204, 1).await });
+    for _ in pins {
+        let waited = tokio::time::timeout(Duration::from_secs(60), heard.recv()).await;
+        let (pin, outcome, error) = waited.expect("an attempt").expect("an observer");
+        match pin.as_deref() {
+            Some(FLAT | OLDEST) => {
+                assert_eq!(outcome, Outcome::Unanswered(FailureKind::Local), "{error:?}");
+                assert!(error.as_ref().is_some_and(|error| error.contains("damaged")), "{error:?}");
+            }
+            _ => assert_eq!(outcome, Outcome::Answered { status: 204, retry_after: None }),
+        }
+    }
+    running.abort();
 }

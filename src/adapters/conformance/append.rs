@@ -259,7 +259,7 @@ pub(super) async fn renderings_are_kept_byte_for_byte(store: &dyn Storage) {
         rendered(4, &[&long]),
     ];
     assert_eq!(events[0].renderings(), None);
-    registered(store, 1, &["*"]).await;
+    let webhook = registered(store, 1, &["*"]).await;
     publish(store, &events[..2], start()).await;
     let worker = Worker::start(store, 1, at(1)).await;
     let mut leased = worker.route(at(1)).await.leased;
@@ -279,6 +279,16 @@ pub(super) async fn renderings_are_kept_byte_for_byte(store: &dyn Storage) {
         assert!(same, "{:?} has other bytes for an older version than were published", event.id());
         assert!(found == event, "{:?} has another column", event.id());
     }
+    // What is owed once more, and what is owed to one webhook alone.
+    settle_all(store, &leased, at(4)).await;
+    let owed = Owed { event: events[1].id(), webhook: webhook.id(), cause: cause(1) };
+    store.enqueue(&[owed], at(5)).await.expect("enqueue");
+    let again = worker.claim_one(at(5)).await.event;
+    assert!(again == events[1], "it is delivered again with other bytes than were published");
+    let test = rendered(5, &[odd]);
+    append(store, &[only(&test, webhook.id())], at(6)).await;
+    let alone = worker.claim_one(at(6)).await.event;
+    assert!(alone == test, "it reaches one webhook alone with other bytes than were published");
 }
 
 /// Keeps an event whose account, type, id and time are unusual.

@@ -38,6 +38,7 @@ struct Row<'a> {
     digest: String,
     payload: &'a str,
     key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     renderings: Option<&'a str>,
 }
 
@@ -91,7 +92,10 @@ impl<'a> Exchange<'a> {
         let step = match dialect {
             _ if events.is_empty() => Step::Done,
             Dialect::Sqlite => Step::Known,
-            Dialect::Postgres(call) => Step::Call(call),
+            Dialect::Postgres(calls) => {
+                let rendered = events.iter().any(|event| event.renderings().is_some());
+                Step::Call(if rendered { calls.rendered } else { calls.plain })
+            }
         };
         Self { events, step, answers: Vec::new() }
     }
@@ -197,6 +201,7 @@ fn json(items: impl Iterator<Item = impl Serialize>) -> String {
 mod tests {
     use serde_json::json;
 
+    use super::super::Calls;
     use super::*;
     use crate::ground::change::Change;
     use crate::ground::id::EventId;
@@ -250,7 +255,8 @@ mod tests {
         let events = [event(1, "new"), event(2, "new")];
         for rows in [&["stored"][..], &["stored"; 3], &["stored", "perhaps"]] {
             let rows: Vec<String> = rows.iter().map(|row| (*row).to_owned()).collect();
-            let mut exchange = Exchange::new(Dialect::Postgres("call"), &events);
+            let calls = Calls { plain: "call", rendered: "another" };
+            let mut exchange = Exchange::new(Dialect::Postgres(calls), &events);
             assert_eq!(exchange.ask().unwrap().0, "call");
             let heard = exchange.hear(&rows).and_then(|()| exchange.end());
             assert_eq!(heard.unwrap_err().kind(), ErrorKind::Storage, "{rows:?}");

@@ -12,9 +12,9 @@ mod rusqlite;
 
 use crate::adapters::schema_name::check_name;
 use crate::ground::catalogue::Catalogue;
-use crate::ground::error::{Error, ErrorKind, Result};
+use crate::ground::error::{Error, Result};
 use crate::ground::event::Event;
-use crate::ground::policy::{OUTBOX_BYTES_MAX, PUBLISH_EVENTS_MAX};
+use crate::ground::publish::check_publish;
 use crate::ports::sql::{BlockingSqlExecutor, BoxError, SqlExecutor};
 use crate::ports::storage::Appended;
 use exchange::Exchange;
@@ -60,7 +60,16 @@ pub struct Outbox {
 enum Dialect {
     Sqlite,
     /// With the one statement that calls the function of the schema.
-    Postgres(&'static str),
+    Postgres(Calls),
+}
+
+/// The statements that call the functions of a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Calls {
+    plain: &'static str,
+    /// Where an event is rendered for older versions. A schema that has no place for these does not have
+    /// this function either: what it cannot keep is an error.
+    rendered: &'static str,
 }
 
 impl Outbox {
@@ -77,11 +86,15 @@ impl Outbox {
     /// For PostgreSQL, where the storage is in the schema `tidings`, as it is by default.
     ///
     /// The host's role must be allowed to use the schema and its sequence `event_seq`, to execute its
-    /// function `publish`, and to select from, insert into and delete from `event` and `mark`.
+    /// functions `publish` and `publish_rendered`, and to select from, insert into and delete from
+    /// `event` and `mark`.
     #[must_use]
     pub const fn postgres() -> Self {
-        let publish = "SELECT answer FROM tidings.publish($1::text) AS answer";
-        Self { dialect: Dialect::Postgres(publish), catalogue: None }
+        let calls = Calls {
+            plain: "SELECT answer FROM tidings.publish($1::text) AS answer",
+            rendered: "SELECT answer FROM tidings.publish_rendered($1::text) AS answer",
+        };
+        Self { dialect: Dialect::Postgres(calls), catalogue: None }
     }
 
     /// For PostgreSQL, where the storage is in another schema.
@@ -90,12 +103,15 @@ impl Outbox {
     /// call of this leaves one behind.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) unless the name is 1 to 63 lower-case letters, digits or `_`, and
-    /// does not begin with a digit.
+    /// [`Invalid`](crate::ErrorKind::Invalid) unless the name is 1 to 63 lower-case letters, digits or
+    /// `_`, and does not begin with a digit.
     pub fn postgres_in(schema: &str) -> Result<Self> {
         check_name(schema)?;
-        let publish = format!("SELECT answer FROM \"{schema}\".publish($1::text) AS answer");
-        Ok(Self { dialect: Dialect::Postgres(publish.leak()), catalogue: None })
+        let call = |function: &str| -> &'static str {
+            format!("SELECT answer FROM \"{schema}\".{function}($1::text) AS answer").leak()
+        };
+        let calls = Calls { plain: call("publish"), rendered: call("publish_rendered") };
+        Ok(Self { dialect: Dialect::Postgres(calls), catalogue: None })
     }
 
     /// Has events checked against the host's [`Catalogue`] before they are published.
@@ -113,11 +129,12 @@ impl Outbox {
     ///
     /// # Errors
     /// After these nothing of the call is kept and the transaction goes on:
-    /// [`Invalid`](ErrorKind::Invalid) when the [catalogue](Catalogue::check) refuses an event;
-    /// [`Conflict`](ErrorKind::Conflict) when an id is taken by an event with other content;
-    /// [`Limit`](ErrorKind::Limit) for more than 10,000 events or 64 MiB of payload.
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the [catalogue](Catalogue::check) refuses an event;
+    /// [`Conflict`](crate::ErrorKind::Conflict) when an id is taken by an event with other content;
+    /// [`Limit`](crate::ErrorKind::Limit) for more than 10,000 events or 64 MiB of payload, in all
+    /// [`Versions`](crate::Versions) together.
     ///
-    /// After [`Storage`](ErrorKind::Storage), with the driver's error as its source, roll back.
+    /// After [`Storage`](crate::ErrorKind::Storage), with the driver's error as its source, roll back.
     /// PostgreSQL makes a publish wait for another one of the same id to end; under `REPEATABLE READ`
     /// and above it then fails with a serialization failure (40001), and two transactions that publish
     /// the same ids in another order may deadlock (40P01): repeat the transaction.
@@ -155,20 +172,7 @@ impl Outbox {
     }
 
     fn begin<'a>(&self, events: &'a [Event]) -> Result<Exchange<'a>> {
-        if events.len() > PUBLISH_EVENTS_MAX {
-            let message =
-                format!("{} events in one publish; {PUBLISH_EVENTS_MAX} are allowed", events.len());
-            return Err(Error::new(ErrorKind::Limit, message));
-        }
-        if let Some(catalogue) = &self.catalogue {
-            events.iter().try_for_each(|event| catalogue.check(event))?;
-        }
-        let bytes: usize = events.iter().map(Event::bytes).sum();
-        if bytes > OUTBOX_BYTES_MAX {
-            let message =
-                format!("{bytes} bytes of payload in one publish; {OUTBOX_BYTES_MAX} are allowed");
-            return Err(Error::new(ErrorKind::Limit, message));
-        }
+        check_publish(events, self.catalogue.as_ref())?;
         Ok(Exchange::new(self.dialect, events))
     }
 }

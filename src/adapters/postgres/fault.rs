@@ -71,6 +71,12 @@ impl Fault {
         })
     }
 
+    /// Whether a lock was not to be had in the time that was set.
+    pub(super) fn is_locked_out(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+    }
+
     /// Whether one of the values was refused, not the whole: alone, others may be accepted.
     pub(super) fn is_data(&self) -> bool {
         let Self::Sql(error) = self else { return false };

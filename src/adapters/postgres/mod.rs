@@ -142,13 +142,15 @@ impl PostgresStorage {
     }
 
     /// Brings the schema to the one of this version, and nothing else: a step of its own, under a role
-    /// that may create tables. Safe when many run it at once.
+    /// that may create tables. Safe when many run it at once, and beside nodes that work: it waits for no
+    /// table longer than 2 s at a time, and steps aside where an open transaction is in its way.
     ///
     /// The role that the storage runs under then needs `USAGE` on the schema, `USAGE, SELECT` on its
     /// sequences, and `SELECT, INSERT, UPDATE, DELETE` on its tables.
     ///
     /// # Errors
-    /// As [`PostgresStorage::connect_with`].
+    /// As [`PostgresStorage::connect_with`]; [`Unavailable`](crate::ErrorKind::Unavailable) also when a
+    /// transaction was in the way for as long as [`PostgresOptions::wait`].
     pub async fn migrate(url: &str, options: PostgresOptions) -> Result<()> {
         let options = options.announce(false).migrate(true);
         Self::connect_with(url, options).await.map(drop)
@@ -179,7 +181,7 @@ impl PostgresStorage {
     ) -> Step<Self> {
         let database = Database::new(pool, &options.schema, options.pooler, own);
         if options.migrate {
-            schema::migrate(&database, &options.schema).await?;
+            schema::migrate(&database, &options.schema, options.wait).await?;
         }
         schema::check(&database).await?;
         Ok(Self(Arc::new(Inner {

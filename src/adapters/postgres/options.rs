@@ -58,7 +58,8 @@ impl PostgresOptions {
     }
 
     /// How long a call waits for a free connection, and a connection for the database, before the
-    /// call fails with [`Unavailable`](crate::ErrorKind::Unavailable).
+    /// call fails with [`Unavailable`](crate::ErrorKind::Unavailable). And how long a migration tries to
+    /// get past open transactions that are in its way.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self

@@ -1,9 +1,14 @@
 //! Migrations: bringing a schema to the one of this version, by whoever may.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::fault::{Fault, Step};
 use super::tx::{Database, Query, Tx};
 pub(super) use crate::adapters::schema_name::check_name;
 use crate::ground::error::{Error, ErrorKind};
+use crate::ground::policy::{POSTGRES_MIGRATION_LOCK, POSTGRES_MIGRATION_PAUSE};
 
 /// Each brings the schema one version further; they are never changed once released.
 const MIGRATIONS: [&str; 2] = [
@@ -97,7 +102,11 @@ pub(super) async fn check(database: &Database) -> Step<()> {
 
 /// Runs what is missing, in one transaction. Of several that start at once, one does the work and the
 /// others wait, and find nothing to do.
-pub(super) async fn migrate(database: &Database, schema: &str) -> Step<()> {
+///
+/// A step changes tables that are in use, and everybody who wants one of them waits behind it. So where
+/// an open transaction is in its way it steps aside and tries again, for as long as `wait`.
+pub(super) async fn migrate(database: &Database, schema: &str, wait: Duration) -> Step<()> {
+    let begun = Instant::now();
     // Without a lock first: most starts find nothing to do, and may run under a role that may not.
     let tx = database.begin().await?;
     let found = version(&tx).await;
@@ -110,13 +119,31 @@ pub(super) async fn migrate(database: &Database, schema: &str) -> Step<()> {
         let lock = format!("SELECT pg_advisory_xact_lock(1953063017, hashtext('{schema}'))");
         tx.batch(&lock).await?;
         let found = version(&tx).await?;
-        for migration in migrations(schema) {
-            if i64::from(migration.version) > i64::from(found) {
-                tx.batch(&migration.sql).await?;
+        let steps = migrations(schema).into_iter();
+        let missing = steps.filter(|step| i64::from(step.version) > i64::from(found));
+        let missing: String = missing.map(|step| step.sql).collect();
+        let patience = POSTGRES_MIGRATION_LOCK.as_millis();
+        let attempt = format!("SAVEPOINT steps; SET LOCAL lock_timeout = {patience}; {missing}");
+        loop {
+            match tx.batch(&attempt).await {
+                Err(fault) if fault.is_locked_out() => {
+                    // The transaction stays, and with it the lock that keeps other nodes from trying.
+                    tx.batch("ROLLBACK TO SAVEPOINT steps; RELEASE SAVEPOINT steps").await?;
+                    if begun.elapsed() + POSTGRES_MIGRATION_PAUSE >= wait {
+                        return Err(in_the_way());
+                    }
+                    tokio::time::sleep(POSTGRES_MIGRATION_PAUSE).await;
+                }
+                result => return result,
             }
         }
-        Ok(())
     };
     let result = result.await;
     tx.end(result).await
+}
+
+fn in_the_way() -> Fault {
+    let message = "a transaction stands in the way of the migration: it uses tables of tidings and \
+                   stays open; end it (pg_stat_activity shows it), or wait for its end, and start again";
+    Error::new(ErrorKind::Unavailable, message).into()
 }

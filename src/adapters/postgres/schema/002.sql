@@ -47,3 +47,10 @@ BEGIN
     RETURN QUERY SELECT unnest(answers);
 END
 $$;
+
+-- The same under another name, for those who know of `renderings`: a schema without a place for them
+-- does not have it, so that nothing is left out unseen.
+CREATE FUNCTION {s}.publish_rendered(events text) RETURNS SETOF text
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT answer FROM {s}.publish(events) AS answer
+$$;
