@@ -15,7 +15,7 @@ use super::{Model, ModelChange, Rule, Source};
 use crate::ground::change::Change;
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::event_type::EventType;
-use crate::policy::{OUTBOX_BYTES_MAX, PUBLISH_EVENTS_MAX};
+use crate::policy::{PUBLISH_BYTES_MAX, PUBLISH_EVENTS_MAX};
 
 /// The events of a change.
 pub(super) fn events(change: &ModelChange<'_>) -> Result<Vec<Change>> {
@@ -46,9 +46,9 @@ impl Said {
         self.bytes +=
             event.object().get().len() + event.previous().map_or(0, |raw| raw.get().len());
         self.events.push(event);
-        if self.events.len() > PUBLISH_EVENTS_MAX || self.bytes > OUTBOX_BYTES_MAX {
+        if self.events.len() > PUBLISH_EVENTS_MAX || self.bytes > PUBLISH_BYTES_MAX {
             let message = format!(
-                "one change makes more than {PUBLISH_EVENTS_MAX} events or {OUTBOX_BYTES_MAX} bytes"
+                "one change makes more than {PUBLISH_EVENTS_MAX} events or {PUBLISH_BYTES_MAX} bytes"
             );
             return Err(Error::new(ErrorKind::Limit, message));
         }
