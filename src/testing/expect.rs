@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use super::json::{lacks, parsed, shown};
 use super::kit::{Kit, good};
 use super::receiver::Receiver;
+use super::pages::unfinished;
 use super::receivers::Entry;
 use super::request::Request;
-use super::runner::unfinished;
 use crate::ground::account::{Account, Mode};
 use crate::ground::delivery::{DeliveryView, State};
 use crate::ground::event::Event;
@@ -145,7 +145,7 @@ impl<'k> Expectation<'k> {
                 .filter(|entry| entry.arrived && !entry.expected && self.fits(&entry.request));
             lines(came.map(|entry| format!("{}: {}", entry.place, line(&entry.request))))
         });
-        let waiting = stage.wait(unfinished(stage.storage()));
+        let waiting = stage.wait(unfinished(&**stage.storage()));
         let waiting = waiting.iter().filter(|view| matches!(self.fit(&view.event), Fit::Fits));
         text.push_str(&lines(waiting.map(waits)));
         assert!(text.is_empty(), "expected no {self} to anybody, but\n{text}");
@@ -198,7 +198,7 @@ impl<'k> Expectation<'k> {
         });
         section(&mut text, &format!("sent to {name}"), &here, "nothing");
         let webhooks = receiver.webhooks();
-        let waiting = stage.wait(unfinished(stage.storage()));
+        let waiting = stage.wait(unfinished(&**stage.storage()));
         let ours = |view: &&DeliveryView| {
             webhooks.iter().any(|webhook| webhook.id() == view.delivery.webhook)
         };

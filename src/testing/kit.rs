@@ -10,10 +10,11 @@ use futures_util::FutureExt;
 
 use super::clock::{KitClock, entropy};
 use super::expect::Expectation;
+use super::leases::Leases;
+use super::pages::{deliveries, unfinished};
 use super::receiver::Receiver;
 use super::receivers::{Receivers, place_of};
-use super::runner::{Command, Runner, deliveries, unfinished};
-use crate::adapters::memory::MemoryStorage;
+use super::runner::{Command, Runner};
 use crate::engine::options::DispatcherOptions;
 use crate::engine::tidings::{Builder, Tidings};
 use crate::ground::address::EndpointUrl;
@@ -278,14 +279,14 @@ impl Kit {
     #[track_caller]
     pub fn deliveries(&self) -> Vec<DeliveryView> {
         self.settle();
-        self.stage.wait(deliveries(self.stage.storage(), &DeliveryQuery::default()))
+        self.stage.wait(deliveries(&**self.stage.storage(), &DeliveryQuery::default()))
     }
 
     /// How many deliveries have not ended: they wait for their time, or for their webhook.
     #[track_caller]
     pub fn waiting(&self) -> usize {
         self.settle();
-        self.stage.wait(unfinished(self.stage.storage())).len()
+        self.stage.wait(unfinished(&**self.stage.storage())).len()
     }
 }
 
@@ -362,8 +363,8 @@ impl KitBuilder {
     #[must_use]
     pub fn build(self) -> Kit {
         let clock = KitClock::new(self.start);
-        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-        let builder = Tidings::builder_shared(Arc::clone(&storage))
+        let storage = Arc::new(Leases::new());
+        let builder = Tidings::builder_shared(storage.clone())
             .policy(Policy::default().with_jitter_percent(0));
         let builder = self.settings.into_iter().fold(builder, |builder, set| set(builder));
         let tidings = builder.clock(clock.port()).entropy(entropy(self.seed)).build();

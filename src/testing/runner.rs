@@ -15,13 +15,11 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::clock::KitClock;
+use super::leases::Leases;
+use super::pages::unfinished;
 use super::receivers::Receivers;
 use crate::engine::dispatcher::Dispatcher;
-use crate::ground::delivery::{DeliveryView, State, StateKind};
-use crate::ground::page::PageRequest;
-use crate::ground::policy::PAGE_ITEMS_MAX;
-use crate::ground::query::DeliveryQuery;
-use crate::ports::storage::Storage;
+use crate::ground::delivery::State;
 
 /// How long the kit waits, in virtual time, for what is due and does not go.
 const QUIET: Duration = Duration::from_millis(100);
@@ -59,11 +57,11 @@ impl Runner {
     pub(super) fn start(
         dispatcher: Dispatcher,
         receivers: Arc<Receivers>,
-        storage: Arc<dyn Storage>,
+        storage: Arc<Leases>,
         clock: Arc<KitClock>,
     ) -> Self {
         let (commands, asked) = channel();
-        let work = Work { receivers, storage, clock, idle: Arc::new(Idle::default()) };
+        let work = Work { receivers, storage, clock, idle: Arc::default() };
         let thread = thread::Builder::new().name("tidings-kit".into());
         let thread = thread.spawn(move || work.run(dispatcher, asked)).expect("a thread");
         Self {
@@ -141,7 +139,7 @@ impl Idle {
 /// What the thread works with.
 struct Work {
     receivers: Arc<Receivers>,
-    storage: Arc<dyn Storage>,
+    storage: Arc<Leases>,
     clock: Arc<KitClock>,
     idle: Arc<Idle>,
 }
@@ -214,7 +212,7 @@ impl Work {
     async fn is_due(&self) -> bool {
         let now = self.clock.now();
         let mut webhooks = BTreeSet::new();
-        for view in unfinished(&self.storage).await {
+        for view in unfinished(&*self.storage).await {
             match view.delivery.state {
                 State::Waiting { due } if due > now => {}
                 State::Waiting { .. } => {
@@ -230,30 +228,4 @@ impl Work {
         }
         false
     }
-}
-
-/// All deliveries that have not ended, in the order of their events.
-pub(super) async fn unfinished(storage: &Arc<dyn Storage>) -> Vec<DeliveryView> {
-    let states = vec![StateKind::Waiting, StateKind::Leased];
-    deliveries(storage, &DeliveryQuery { states, ..DeliveryQuery::default() }).await
-}
-
-/// All deliveries that fit, in the order of their events.
-pub(super) async fn deliveries(
-    storage: &Arc<dyn Storage>,
-    query: &DeliveryQuery,
-) -> Vec<DeliveryView> {
-    let mut found = Vec::new();
-    let mut request = PageRequest::first(PAGE_ITEMS_MAX).expect("a whole page is allowed");
-    loop {
-        let page = storage.deliveries(query, &request).await;
-        let page = page.expect("the storage in memory never fails");
-        found.extend(page.items);
-        match page.next {
-            Some(cursor) => request = request.after(cursor),
-            None => break,
-        }
-    }
-    found.reverse();
-    found
 }
