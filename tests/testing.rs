@@ -656,6 +656,14 @@ fn webhooks_are_seen_as_they_are() {
     assert_eq!((shop.requests().len(), kit.waiting()), (1, 1));
     let text = message(|| drop(kit.expect("order.paid").to(&shop)));
     assert!(text.contains("disabled (Gone)"), "{text}");
+    let books = kit.webhook(["invoice.*"]);
+    books.answers(Answer::refuses());
+    kit.publish(Change::of("invoice.paid", &json!({ "id": "1" })).unwrap());
+    assert!(message(|| kit.expect("invoice.*").to_nobody()).contains("attempt 2 is due at"));
+    wait(kit.tidings().delete(shop.id())).unwrap();
+    wait(kit.tidings().delete(books.id())).unwrap();
+    assert_eq!(kit.waiting(), 0, "though nothing is swept yet");
+    kit.expect("invoice.*").to_nobody();
 }
 
 #[derive(Debug, Clone, Default)]

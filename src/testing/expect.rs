@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::json::{lacks, parsed, shown};
 use super::kit::{Kit, good};
 use super::receiver::Receiver;
-use super::pages::unfinished;
 use super::receivers::Entry;
 use super::request::Request;
 use crate::ground::account::{Account, Mode};
@@ -145,9 +144,9 @@ impl<'k> Expectation<'k> {
                 .filter(|entry| entry.arrived && !entry.expected && self.fits(&entry.request));
             lines(came.map(|entry| format!("{}: {}", entry.place, line(&entry.request))))
         });
-        let waiting = stage.wait(unfinished(&**stage.storage()));
-        let waiting = waiting.iter().filter(|view| matches!(self.fit(&view.event), Fit::Fits));
-        text.push_str(&lines(waiting.map(waits)));
+        let waiting = stage.unfinished();
+        let waiting = waiting.iter().filter(|(view, _)| matches!(self.fit(&view.event), Fit::Fits));
+        text.push_str(&lines(waiting.map(|(view, _)| waits(view))));
         assert!(text.is_empty(), "expected no {self} to anybody, but\n{text}");
     }
 
@@ -198,11 +197,11 @@ impl<'k> Expectation<'k> {
         });
         section(&mut text, &format!("sent to {name}"), &here, "nothing");
         let webhooks = receiver.webhooks();
-        let waiting = stage.wait(unfinished(&**stage.storage()));
-        let ours = |view: &&DeliveryView| {
-            webhooks.iter().any(|webhook| webhook.id() == view.delivery.webhook)
-        };
-        let waiting = lines(waiting.iter().filter(ours).map(waits));
+        let waiting = stage.unfinished();
+        let ours = waiting
+            .iter()
+            .filter(|(_, webhook)| webhooks.iter().any(|here| here.id() == webhook.id()));
+        let waiting = lines(ours.map(|(view, _)| waits(view)));
         section(&mut text, &format!("waiting for {name}"), &waiting, "nothing");
         let webhooks = webhooks.iter().map(|webhook| {
             let status = match webhook.status() {

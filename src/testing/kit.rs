@@ -83,6 +83,20 @@ impl Stage {
         future.now_or_never().expect("the storage in memory answers at once")
     }
 
+    /// All deliveries that have not ended, each with its webhook. Those of deleted webhooks are left
+    /// out: nothing sends them, and the next sweep ends them.
+    pub(super) fn unfinished(&self) -> Vec<(DeliveryView, Webhook)> {
+        self.wait(async {
+            let mut found = Vec::new();
+            for view in unfinished(&**self.storage()).await {
+                if let Some(webhook) = self.receivers.webhook(view.delivery.webhook).await {
+                    found.push((view, webhook));
+                }
+            }
+            found
+        })
+    }
+
     #[track_caller]
     pub(super) fn settle(&self) {
         self.runner.call(Command::Settle);
@@ -286,7 +300,7 @@ impl Kit {
     #[track_caller]
     pub fn waiting(&self) -> usize {
         self.settle();
-        self.stage.wait(unfinished(&**self.stage.storage())).len()
+        self.stage.unfinished().len()
     }
 }
 
