@@ -622,6 +622,22 @@ fn webhooks_that_share_an_address_and_a_secret_are_told_apart() {
     assert_eq!((found[0].number(), found[1].number(), shop.duplicates().len()), (1, 1, 0));
 }
 
+/// Pins a webhook to an older version, and expects what waits for it in the words of both.
+#[test]
+fn what_waits_is_compared_as_it_will_be_sent() {
+    let older = |event: &Event| -> tidings::Result<VersionedData> {
+        VersionedData::of(&json!({ "order": event.object()? }))
+    };
+    let versions = Versions::new("2026-01-01").unwrap().older("2025-01-01", older).unwrap();
+    let kit = Kit::builder().with(|builder| builder.versions(versions)).build();
+    let pin = Edit::new().api_version(Some("2025-01-01".into()));
+    kit.webhook_with(["order.*"], |it| it.with(pin)).answers(Answer::refuses());
+    kit.publish(change(7));
+    kit.expect("order.paid").with(json!({ "id": "7" })).to_nobody();
+    let expect = kit.expect("order.paid").with(json!({ "order": { "id": "7" } }));
+    assert!(message(|| expect.to_nobody()).contains("attempt 2 is due at"));
+}
+
 /// Registers webhooks as a host does: at a named receiver, at an address of its own, at none.
 #[test]
 fn webhooks_of_the_hosts_own_lead_to_receivers() {
