@@ -380,6 +380,20 @@ fn a_script_may_drop_the_kit() {
     assert!(*dropped.lock().unwrap());
 }
 
+/// Leaves the last handle of a kit to a script, and replaces the script.
+#[test]
+fn a_script_that_owns_the_kit_may_be_replaced() {
+    let (done, finished) = mpsc::channel();
+    thread::spawn(move || {
+        let kit = Arc::new(Kit::new());
+        let shop = kit.webhook(["order.*"]);
+        shop.answers(Answer::by(move |_| if kit.waiting() > 9 { 500 } else { 204 }));
+        shop.answers(200);
+        done.send(shop.requests().len()).unwrap();
+    });
+    assert_eq!(finished.recv_timeout(seconds(30)), Ok(0));
+}
+
 /// Everything that a story left behind.
 fn story(seed: u64) -> String {
     let kit = Kit::builder().seed(seed).policy(Policy::default()).build();

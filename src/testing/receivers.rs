@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
+use std::mem::replace;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -97,9 +98,12 @@ impl Receivers {
 
     /// From now on the receiver at `place` always does this.
     pub(super) fn always(&self, place: &str, answer: Answer) {
-        if let Some(script) = self.state().scripts.get_mut(place) {
-            *script = Script { next: VecDeque::new(), always: answer };
-        }
+        let script = Script { next: VecDeque::new(), always: answer };
+        let mut state = self.state();
+        let former = state.scripts.get_mut(place).map(|former| replace(former, script));
+        drop(state);
+        // A closure of it may own the kit's last handle, whose end needs the state.
+        drop(former);
     }
 
     /// After what it was told before, the receiver at `place` does this.
