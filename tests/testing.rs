@@ -669,6 +669,11 @@ fn webhooks_of_the_hosts_own_lead_to_receivers() {
     let named = named.wants(["order.*"]);
     kit.publish(change(8));
     kit.expect("order.paid").with(json!({ "id": "8" })).times(2).to(&named);
+    for name in ["a.test/x", "a.test:80/", "a@b", "a?b", "a#b", ""] {
+        let text = message(|| drop(kit.receiver(name)));
+        assert!(text.contains("receiver"), "{name}: {text}");
+    }
+    assert_eq!(kit.receiver("Named").requests().len(), 3, "hosts have no case");
     let text = message(|| drop(kit.receiver("else").webhook()));
     assert!(text.contains("no webhook has the address of else"), "{text}");
 }

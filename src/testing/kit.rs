@@ -205,7 +205,11 @@ impl Kit {
     /// When the name cannot be part of a host's name.
     #[track_caller]
     pub fn receiver(&self, name: &str) -> Receiver {
-        self.make(name, &format!("https://{name}.receiver.test/"))
+        let host = format!("{name}.receiver.test");
+        let receiver = self.make(name, &format!("https://{host}/"));
+        let named = receiver.place.eq_ignore_ascii_case(&host);
+        assert!(named, "the receiver: {name:?} cannot be part of a host's name");
+        receiver
     }
 
     /// A receiver at an address of the test's choice: everything under its host and port.
