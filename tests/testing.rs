@@ -250,6 +250,18 @@ fn what_may_not_go_yet_waits() {
     assert_eq!((slow.requests().len(), ordered.requests().len()), (3, 4));
 }
 
+/// Moves time by half milliseconds.
+#[test]
+fn parts_of_a_millisecond_add_up() {
+    let kit = Kit::new();
+    for _ in 0..1_001 {
+        kit.advance(std::time::Duration::from_micros(500));
+    }
+    assert_eq!(since(kit.now()), 500);
+    kit.advance(std::time::Duration::from_micros(500));
+    assert_eq!(since(kit.now()), 501);
+}
+
 /// Publishes 1,000 events over three days of which each tenth fails twice: nothing is lost, and it
 /// takes no such time.
 #[test]

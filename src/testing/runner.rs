@@ -3,6 +3,7 @@
 //! The runtime has one task of its own, which waits for commands and blocks the thread while it does:
 //! so nothing runs, and no time passes, but by a command.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -61,7 +62,8 @@ impl Runner {
         clock: Arc<KitClock>,
     ) -> Self {
         let (commands, asked) = channel();
-        let work = Work { receivers, storage, clock, idle: Arc::default() };
+        let (idle, carried) = (Arc::default(), Cell::default());
+        let work = Work { receivers, storage, clock, idle, carried };
         let thread = thread::Builder::new().name("tidings-kit".into());
         let thread = thread.spawn(move || work.run(dispatcher, asked)).expect("a thread");
         Self {
@@ -142,6 +144,8 @@ struct Work {
     storage: Arc<Leases>,
     clock: Arc<KitClock>,
     idle: Arc<Idle>,
+    /// Time that was to pass and is less than a millisecond, which a timer cannot tell.
+    carried: Cell<Duration>,
 }
 
 impl Work {
@@ -176,7 +180,10 @@ impl Work {
 
     async fn advance(&self, time: Duration) {
         self.idle.wait().await;
-        let mut left = time;
+        let time = time.saturating_add(self.carried.take());
+        let parts = Duration::from_nanos(u64::from(time.subsec_nanos() % 1_000_000));
+        self.carried.set(parts);
+        let mut left = time - parts;
         while !left.is_zero() {
             let step = left.min(STEP);
             sleep_until(Instant::now() + step).await;
