@@ -389,7 +389,12 @@ impl KitBuilder {
         let receivers = Arc::new(Receivers::new(Arc::clone(&clock), Arc::clone(&storage)));
         let dispatcher = tidings.dispatcher_with(receivers.clone(), self.options);
         let dispatcher = good(dispatcher, "the dispatcher");
-        let runner = Runner::start(dispatcher, receivers.clone(), storage, clock.clone());
+        let dispatch = |shutdown| {
+            dispatcher.run(async {
+                let _ = shutdown.await;
+            })
+        };
+        let runner = Runner::start(dispatch, receivers.clone(), storage, clock.clone());
         let stage = Stage { tidings, clock, receivers, runner };
         Kit { stage: Arc::new(stage), names: AtomicUsize::new(0) }
     }

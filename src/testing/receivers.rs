@@ -240,8 +240,9 @@ impl Receivers {
         }
     }
 
-    fn blame(&self, fault: String) {
-        self.state().faults.push(fault);
+    /// Notes what broke a rule that has nothing to do with an expectation.
+    pub(super) fn blame(&self, fault: impl Into<String>) {
+        self.state().faults.push(fault.into());
     }
 }
 

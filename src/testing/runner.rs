@@ -19,7 +19,6 @@ use super::clock::KitClock;
 use super::leases::Leases;
 use super::pages::unfinished;
 use super::receivers::Receivers;
-use crate::engine::dispatcher::Dispatcher;
 use crate::ground::delivery::State;
 
 /// How long the kit waits, in virtual time, for what is due and does not go.
@@ -38,6 +37,9 @@ pub(super) enum Command {
     Settle,
 }
 
+/// Ends when the kit does.
+pub(super) type Shutdown = oneshot::Receiver<()>;
+
 /// A command, and whom to tell when it is done.
 type Asked = (Command, SyncSender<()>);
 
@@ -55,8 +57,9 @@ impl fmt::Debug for Runner {
 }
 
 impl Runner {
-    pub(super) fn start(
-        dispatcher: Dispatcher,
+    /// Starts the thread, and on it the dispatcher, which ends when what it is given does.
+    pub(super) fn start<D: Future<Output = ()> + Send + 'static>(
+        dispatch: impl FnOnce(Shutdown) -> D + Send + 'static,
         receivers: Arc<Receivers>,
         storage: Arc<Leases>,
         clock: Arc<KitClock>,
@@ -65,7 +68,7 @@ impl Runner {
         let (idle, carried) = (Arc::default(), Cell::default());
         let work = Work { receivers, storage, clock, idle, carried };
         let thread = thread::Builder::new().name("tidings-kit".into());
-        let thread = thread.spawn(move || work.run(dispatcher, asked)).expect("a thread");
+        let thread = thread.spawn(move || work.run(dispatch, asked)).expect("a thread");
         Self {
             id: thread.thread().id(),
             commands: Mutex::new(Some(commands)),
@@ -149,7 +152,11 @@ struct Work {
 }
 
 impl Work {
-    fn run(self, dispatcher: Dispatcher, asked: Receiver<Asked>) {
+    fn run<D: Future<Output = ()> + Send + 'static>(
+        self,
+        dispatch: impl FnOnce(Shutdown) -> D,
+        asked: Receiver<Asked>,
+    ) {
         let idle = Arc::clone(&self.idle);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -159,15 +166,16 @@ impl Work {
             .expect("a runtime");
         runtime.block_on(async move {
             self.clock.begin();
-            let (stop, stopped) = oneshot::channel::<()>();
-            let dispatcher = tokio::spawn(dispatcher.run(async {
-                let _ = stopped.await;
-            }));
+            let (stop, stopped) = oneshot::channel();
+            let dispatcher = tokio::spawn(dispatch(stopped));
             // Blocks on purpose: nothing may run between two commands.
             while let Ok((command, done)) = asked.recv() {
                 match command {
                     Command::Advance(time) => self.advance(time).await,
                     Command::Settle => self.settle().await,
+                }
+                if dispatcher.is_finished() {
+                    self.receivers.blame("the dispatcher has ended: nothing is sent any more");
                 }
                 // What others see as the time is the time of the command's end.
                 let _ = self.clock.now();
@@ -234,5 +242,26 @@ impl Work {
             }
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Kit;
+
+    /// Runs one that ends at once, and one that panics.
+    #[test]
+    fn a_dispatcher_that_ends_fails_the_test() {
+        for panics in [false, true] {
+            let (clock, storage) = (KitClock::new(Kit::START), Arc::new(Leases::new()));
+            let receivers = Arc::new(Receivers::new(clock.clone(), storage.clone()));
+            let dispatch = move |_| async move { assert!(!panics) };
+            let runner = Runner::start(dispatch, receivers.clone(), storage, clock);
+            assert_eq!(receivers.fault(), None);
+            runner.call(Command::Settle);
+            assert!(receivers.fault().unwrap().contains("the dispatcher has ended"));
+            runner.stop();
+        }
     }
 }
