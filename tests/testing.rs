@@ -262,6 +262,23 @@ fn parts_of_a_millisecond_add_up() {
     assert_eq!(since(kit.now()), 501);
 }
 
+/// Looks again and again at what a limit holds back: only the first look waits for it.
+#[test]
+fn looks_at_what_may_not_go_yet_cost_once() {
+    let kit = Kit::new();
+    let limit = RateLimit::new(1).unwrap();
+    let slow = kit.webhook_with(["order.*"], |it| it.with(Edit::new().rate_limit(Some(limit))));
+    for id in 1..3 {
+        kit.publish(change(id));
+        for _ in 0..30 {
+            assert_eq!((slow.requests().len(), kit.waiting()), (0, id as usize));
+        }
+        assert_eq!(since(kit.now()), 100 * id);
+    }
+    kit.advance(seconds(2));
+    kit.expect("order.paid").times(2).to(&slow);
+}
+
 /// Publishes 1,000 events over three days of which each tenth fails twice: nothing is lost, and it
 /// takes no such time.
 #[test]

@@ -2,6 +2,7 @@
 //! it was made of. The webhook may be another by the time its request comes, or gone.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -27,6 +28,8 @@ type Noted = HashMap<EventId, BTreeMap<(DeliveryId, u32), Lease>>;
 #[derive(Debug)]
 pub(super) struct Leases {
     storage: MemoryStorage,
+    /// How often something was written that may make a delivery due, or end.
+    writes: AtomicU64,
     noted: Mutex<Noted>,
 }
 
@@ -41,11 +44,16 @@ struct Lease {
 
 impl Leases {
     pub(super) fn new() -> Self {
-        Self { storage: MemoryStorage::new(), noted: Mutex::default() }
+        Self { storage: MemoryStorage::new(), writes: AtomicU64::new(0), noted: Mutex::default() }
     }
 
     fn noted(&self) -> MutexGuard<'_, Noted> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number that is another when a delivery may have become due, or have ended.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::SeqCst)
     }
 
     /// Notes a request with this event: gives the webhook whose it is, as it was when the delivery was
@@ -78,6 +86,10 @@ impl Leases {
         }
     }
 
+    fn wrote(&self) {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+    }
+
     fn note(&self, leased: &[Leased]) {
         let mut noted = self.noted();
         for Leased { delivery, webhook, .. } in leased {
@@ -91,6 +103,7 @@ impl Leases {
 #[async_trait]
 impl WebhookStore for Leases {
     async fn put(&self, webhook: &Webhook, now: Timestamp) -> Result<Webhook> {
+        self.wrote();
         self.storage.put(webhook, now).await
     }
 
@@ -99,6 +112,7 @@ impl WebhookStore for Leases {
     }
 
     async fn delete(&self, id: WebhookId, now: Timestamp) -> Result<bool> {
+        self.wrote();
         self.storage.delete(id, now).await
     }
 }
@@ -106,6 +120,7 @@ impl WebhookStore for Leases {
 #[async_trait]
 impl EventStore for Leases {
     async fn append(&self, events: &[NewEvent], now: Timestamp) -> Result<Vec<Appended>> {
+        self.wrote();
         self.storage.append(events, now).await
     }
 
@@ -114,6 +129,7 @@ impl EventStore for Leases {
     }
 
     async fn enqueue(&self, owed: &[Owed], now: Timestamp) -> Result<Vec<Enqueued>> {
+        self.wrote();
         self.storage.enqueue(owed, now).await
     }
 }
@@ -133,6 +149,7 @@ impl DeliveryQueue for Leases {
     }
 
     async fn settle(&self, settlements: &[Settlement], now: Timestamp) -> Result<Vec<Settled>> {
+        self.wrote();
         let settled = self.storage.settle(settlements, now).await;
         let mut noted = self.noted();
         let ends = |id: &(DeliveryId, u32)| {

@@ -65,8 +65,8 @@ impl Runner {
         clock: Arc<KitClock>,
     ) -> Self {
         let (commands, asked) = channel();
-        let (idle, carried) = (Arc::default(), Cell::default());
-        let work = Work { receivers, storage, clock, idle, carried };
+        let (idle, carried, left) = (Arc::default(), Cell::default(), Cell::default());
+        let work = Work { receivers, storage, clock, idle, carried, left };
         let thread = thread::Builder::new().name("tidings-kit".into());
         let thread = thread.spawn(move || work.run(dispatch, asked)).expect("a thread");
         Self {
@@ -149,6 +149,8 @@ struct Work {
     idle: Arc<Idle>,
     /// Time that was to pass and is less than a millisecond, which a timer cannot tell.
     carried: Cell<Duration>,
+    /// When something due was last left, and what had been written by then.
+    left: Cell<Option<(Instant, u64)>>,
 }
 
 impl Work {
@@ -205,7 +207,8 @@ impl Work {
         let (mut seen, mut quiet) = (0, Instant::now());
         loop {
             self.idle.wait().await;
-            if Instant::now() >= end {
+            let stands = (Instant::now(), self.storage.writes());
+            if stands.0 >= end {
                 return;
             }
             let (requests, open) = self.receivers.counts();
@@ -213,10 +216,18 @@ impl Work {
                 let _ = timeout_at(end, self.receivers.end()).await;
                 continue;
             }
+            if self.left.get() == Some(stands) {
+                return;
+            }
             if requests != seen {
                 (seen, quiet) = (requests, Instant::now());
             }
-            if quiet.elapsed() >= QUIET || !self.is_due().await {
+            if !self.is_due().await {
+                return;
+            }
+            if quiet.elapsed() >= QUIET {
+                // Another look at this moment would see the same.
+                self.left.set(Some(stands));
                 return;
             }
             sleep(Duration::from_millis(1)).await;
