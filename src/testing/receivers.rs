@@ -219,13 +219,10 @@ impl Receivers {
         deadline: Duration,
         keep: usize,
     ) -> Result<Response, TransportError> {
-        if delay >= deadline || matches!(deed, Deed::Hang) {
-            sleep(deadline).await;
-            let text = "the receiver did not answer in time";
-            return Err(TransportError::new(FailureKind::Timeout, text));
-        }
-        if !delay.is_zero() {
-            sleep(delay).await;
+        let deed = if delay < deadline { deed } else { Deed::Hang };
+        let time = if matches!(deed, Deed::Hang) { deadline } else { delay };
+        if !time.is_zero() {
+            sleep(time).await;
         }
         match deed {
             Deed::Response { status, headers, body } => {
@@ -235,8 +232,11 @@ impl Receivers {
                 response.headers = headers;
                 Ok(response)
             }
-            Deed::Fail(error) => Err(error),
-            Deed::Hang => Err(TransportError::new(FailureKind::Timeout, "no answer")),
+            Deed::Fail(kind, text) => Err(TransportError::new(kind, text)),
+            Deed::Hang => {
+                let text = "the receiver did not answer in time";
+                Err(TransportError::new(FailureKind::Timeout, text))
+            }
         }
     }
 
@@ -275,14 +275,12 @@ impl Transport for Receivers {
             Some(answer) => catch_unwind(AssertUnwindSafe(|| answer.decide(&request))),
             None => {
                 let text = "no receiver of the kit has this address";
-                let error = TransportError::new(FailureKind::Dns, text);
-                Ok((Duration::ZERO, Deed::Fail(error)))
+                Ok((Duration::ZERO, Deed::Fail(FailureKind::Dns, text)))
             }
         };
         let (delay, deed) = decided.unwrap_or_else(|panic| {
             self.blame(format!("a receiver's script panicked: {}", said(&*panic)));
-            let error = TransportError::new(FailureKind::Panic, "the receiver's script panicked");
-            (Duration::ZERO, Deed::Fail(error))
+            (Duration::ZERO, Deed::Fail(FailureKind::Panic, "the receiver's script panicked"))
         });
         if !deed.arrives() {
             self.look(|log| log[at].arrived = false);
