@@ -32,9 +32,13 @@ use crate::ports::storage::Storage;
 ///
 /// Its methods block, and need no runtime: they work in a `#[test]` and in a `#[tokio::test]` of any
 /// flavour. What they need is done on a thread of the kit, which ends when the kit is dropped.
+/// In a `#[tokio::test]` of one thread a look blocks that thread: what the host has spawned and not
+/// awaited has not run by then.
 ///
 /// **Time** stands still at [`START`](Self::START) until the test moves it with
-/// [`advance`](Self::advance). Everything happens at its exact time on the way. Nothing sleeps.
+/// [`advance`](Self::advance). Attempts, answers and the ends of pauses come at their exact times on the
+/// way; what expires, or goes with a deleted webhook, does so at the dispatcher's next
+/// [sweep](DispatcherOptions::sweep_every). Nothing sleeps.
 ///
 /// **Chance** comes from a seed, so the same test has the same ids and secrets in every run.
 ///
@@ -199,7 +203,7 @@ impl Kit {
     }
 
     /// A receiver at `https://<name>.receiver.test/`, for webhooks that the code under test registers
-    /// itself. The same name gives the same receiver.
+    /// itself. The same name gives the same receiver, whatever its case.
     ///
     /// # Panics
     /// When the name cannot be part of a host's name.
@@ -255,7 +259,7 @@ impl Kit {
         event
     }
 
-    /// Moves time by exactly this much. What becomes due on the way and at its end happens, each at
+    /// Moves time by exactly this much; parts of a millisecond are carried to the next call. What becomes due on the way and at its end happens, each at
     /// its own time; requests that are still open then stay so.
     #[track_caller]
     pub fn advance(&self, time: Duration) {
@@ -266,8 +270,11 @@ impl Kit {
     /// Does what is due now: routes and sends what was published, and waits for answers.
     ///
     /// Time stands still meanwhile unless something takes time: a receiver that does (as long as it
-    /// takes), and what is due but may not go yet, as behind a pause, a rate limit or an earlier
-    /// event (a tenth of a second, then it is left). At most an hour passes.
+    /// takes), and what is due but may not go yet, as behind a pause, a rate limit or an earlier event.
+    /// That is left when a tenth of a second passes without a request, and costs no more time until
+    /// time was moved or something was published, sent or changed. So a webhook with a limit of more
+    /// than ten requests a second is sent all that waits for it, in as much time as its limit asks;
+    /// [`advance`](Self::advance) stops where it is told. At most an hour passes.
     ///
     /// Everything that looks does so first, so a test seldom needs to.
     #[track_caller]
@@ -300,7 +307,8 @@ impl Kit {
         self.stage.wait(deliveries(&**self.stage.storage(), &DeliveryQuery::default()))
     }
 
-    /// How many deliveries have not ended: they wait for their time, or for their webhook.
+    /// How many deliveries have not ended: they wait for their time, or for their webhook to be enabled.
+    /// Those of deleted webhooks do not count.
     #[track_caller]
     pub fn waiting(&self) -> usize {
         self.settle();
