@@ -10,7 +10,6 @@ use serde_json::Value;
 
 use super::request::Request;
 use crate::ground::failure::FailureKind;
-use crate::ports::transport::TransportError;
 
 /// What a receiver does with a request. A status code is one: `shop.then(503)`.
 ///
@@ -33,18 +32,21 @@ pub struct Answer {
 
 #[derive(Clone)]
 enum What {
-    Response { status: u16, headers: HeaderMap, body: Bytes },
-    Hang,
-    Fail(FailureKind),
+    Do(Deed),
     By(Arc<dyn Fn(&Request) -> Answer + Send + Sync>),
 }
 
 /// What it comes to for one request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Deed {
-    Response { status: u16, headers: HeaderMap, body: Bytes },
+    Response {
+        status: u16,
+        headers: HeaderMap,
+        body: Bytes,
+    },
     Hang,
-    Fail(TransportError),
+    /// The attempt fails so, for a reason in words.
+    Fail(FailureKind, &'static str),
 }
 
 /// How often an answer may refer to another one.
@@ -57,12 +59,13 @@ impl Answer {
 
     /// An answer with this status code, no headers and no body.
     pub fn status(status: u16) -> Self {
-        Self::new(What::Response { status, headers: HeaderMap::new(), body: Bytes::new() })
+        let (headers, body) = (HeaderMap::new(), Bytes::new());
+        Self::new(What::Do(Deed::Response { status, headers, body }))
     }
 
     /// Takes the request and says nothing: the attempt ends at its deadline.
     pub fn hangs() -> Self {
-        Self::new(What::Hang)
+        Self::new(What::Do(Deed::Hang))
     }
 
     /// Takes the request and closes the connection without an answer. The sender cannot know what
@@ -80,13 +83,17 @@ impl Answer {
     /// [`Timeout`](FailureKind::Timeout) or [`Protocol`](FailureKind::Protocol), and does not
     /// otherwise.
     pub fn fails(kind: FailureKind) -> Self {
-        Self::new(What::Fail(kind))
+        Self::new(What::Do(Deed::Fail(kind, "the receiver's script says so")))
     }
 
     /// Looks at the request and decides then. A panic in `decide` fails the test: it may assert.
     ///
-    /// It runs on the kit's own thread: what it asks of the kit is answered as things stand, and it
-    /// cannot make time pass.
+    /// It runs on the kit's own thread, in the kit's paused runtime: what it asks of the kit is answered
+    /// as things stand, it cannot make time pass, and it is no place for a `block_on` or for the host's
+    /// asynchronous code. One that waits for another thread, which calls the kit, waits for ever.
+    ///
+    /// A closure that owns an `Arc` of the kit keeps it alive, and is kept by it: take a
+    /// [`Weak`](std::sync::Weak) of it ([`Arc::downgrade`]).
     pub fn by<A: Into<Self>>(decide: impl Fn(&Request) -> A + Send + Sync + 'static) -> Self {
         Self::new(What::By(Arc::new(move |request| decide(request).into())))
     }
@@ -97,7 +104,7 @@ impl Answer {
     /// When this is not an answer with a status, or the name or value cannot be a header's.
     #[track_caller]
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        let What::Response { headers, .. } = &mut self.what else {
+        let What::Do(Deed::Response { headers, .. }) = &mut self.what else {
             panic!("only an answer with a status has headers");
         };
         match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
@@ -113,7 +120,7 @@ impl Answer {
     /// When this is not an answer with a status.
     #[track_caller]
     pub fn body(mut self, text: impl Into<Bytes>) -> Self {
-        let What::Response { body, .. } = &mut self.what else {
+        let What::Do(Deed::Response { body, .. }) = &mut self.what else {
             panic!("only an answer with a status has a body");
         };
         *body = text.into();
@@ -159,21 +166,13 @@ impl Answer {
     pub(super) fn decide(mut self, request: &Request) -> (Duration, Deed) {
         let mut after = self.after;
         for _ in 0..REFERRALS {
-            let deed = match self.what {
-                What::Response { status, headers, body } => {
-                    Deed::Response { status, headers, body }
-                }
-                What::Hang => Deed::Hang,
-                What::Fail(kind) => {
-                    Deed::Fail(TransportError::new(kind, "the receiver's script says so"))
-                }
+            match self.what {
+                What::Do(deed) => return (after, deed),
                 What::By(decide) => {
                     self = decide(request);
                     after += self.after;
-                    continue;
                 }
-            };
-            return (after, deed);
+            }
         }
         panic!("an answer refers to another one more than {REFERRALS} times");
     }
@@ -183,7 +182,7 @@ impl Deed {
     /// Whether the request arrives.
     pub(super) fn arrives(&self) -> bool {
         use FailureKind::{Protocol, Timeout};
-        !matches!(self, Self::Fail(error) if !matches!(error.kind(), Timeout | Protocol))
+        !matches!(self, Self::Fail(kind, _) if !matches!(kind, Timeout | Protocol))
     }
 }
 
@@ -197,9 +196,9 @@ impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Answer");
         match &self.what {
-            What::Response { status, .. } => shown.field("status", status),
-            What::Hang => shown.field("hangs", &true),
-            What::Fail(kind) => shown.field("fails", kind),
+            What::Do(Deed::Response { status, .. }) => shown.field("status", status),
+            What::Do(Deed::Hang) => shown.field("hangs", &true),
+            What::Do(Deed::Fail(kind, _)) => shown.field("fails", kind),
             What::By(_) => shown.field("by", &"a closure"),
         };
         shown.field("after", &self.after).field("times", &self.times).finish()

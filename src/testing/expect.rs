@@ -11,7 +11,6 @@ use super::kit::{Kit, good};
 use super::receiver::Receiver;
 use super::receivers::Entry;
 use super::request::Request;
-use super::runner::unfinished;
 use crate::ground::account::{Account, Mode};
 use crate::ground::delivery::{DeliveryView, State};
 use crate::ground::event::Event;
@@ -19,7 +18,7 @@ use crate::ground::filter::Filter;
 use crate::ground::page::PageRequest;
 use crate::ground::query::EventQuery;
 use crate::ground::time::format_time;
-use crate::ground::webhook::Status;
+use crate::ground::webhook::{Status, Webhook};
 
 /// Lines of one kind that a message shows.
 const LINES: usize = 12;
@@ -145,14 +144,22 @@ impl<'k> Expectation<'k> {
                 .filter(|entry| entry.arrived && !entry.expected && self.fits(&entry.request));
             lines(came.map(|entry| format!("{}: {}", entry.place, line(&entry.request))))
         });
-        let waiting = stage.wait(unfinished(stage.storage()));
-        let waiting = waiting.iter().filter(|view| matches!(self.fit(&view.event), Fit::Fits));
-        text.push_str(&lines(waiting.map(waits)));
+        let waiting = stage.unfinished();
+        let waiting = waiting.iter().filter(|(view, webhook)| self.fits_as_sent(view, webhook));
+        text.push_str(&lines(waiting.map(|(view, _)| waits(view))));
         assert!(text.is_empty(), "expected no {self} to anybody, but\n{text}");
     }
 
     fn fits(&self, request: &Request) -> bool {
         request.event.as_ref().is_some_and(|event| matches!(self.fit(event), Fit::Fits))
+    }
+
+    /// Whether the event fits in the version that its webhook will get.
+    fn fits_as_sent(&self, view: &DeliveryView, webhook: &Webhook) -> bool {
+        let event = &view.event;
+        let sent = event.rendered(webhook.api_version());
+        let sent = Event::parse(sent, event.account().clone(), event.created());
+        matches!(self.fit(sent.as_ref().unwrap_or(event)), Fit::Fits)
     }
 
     fn fit(&self, event: &Event) -> Fit {
@@ -198,11 +205,11 @@ impl<'k> Expectation<'k> {
         });
         section(&mut text, &format!("sent to {name}"), &here, "nothing");
         let webhooks = receiver.webhooks();
-        let waiting = stage.wait(unfinished(stage.storage()));
-        let ours = |view: &&DeliveryView| {
-            webhooks.iter().any(|webhook| webhook.id() == view.delivery.webhook)
-        };
-        let waiting = lines(waiting.iter().filter(ours).map(waits));
+        let waiting = stage.unfinished();
+        let ours = waiting
+            .iter()
+            .filter(|(_, webhook)| webhooks.iter().any(|here| here.id() == webhook.id()));
+        let waiting = lines(ours.map(|(view, _)| waits(view)));
         section(&mut text, &format!("waiting for {name}"), &waiting, "nothing");
         let webhooks = webhooks.iter().map(|webhook| {
             let status = match webhook.status() {

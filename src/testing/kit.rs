@@ -10,10 +10,11 @@ use futures_util::FutureExt;
 
 use super::clock::{KitClock, entropy};
 use super::expect::Expectation;
+use super::leases::Leases;
+use super::pages::{deliveries, unfinished};
 use super::receiver::Receiver;
 use super::receivers::{Receivers, place_of};
-use super::runner::{Command, Runner, deliveries, unfinished};
-use crate::adapters::memory::MemoryStorage;
+use super::runner::{Command, Runner};
 use crate::engine::options::DispatcherOptions;
 use crate::engine::tidings::{Builder, Tidings};
 use crate::ground::address::EndpointUrl;
@@ -31,9 +32,13 @@ use crate::ports::storage::Storage;
 ///
 /// Its methods block, and need no runtime: they work in a `#[test]` and in a `#[tokio::test]` of any
 /// flavour. What they need is done on a thread of the kit, which ends when the kit is dropped.
+/// In a `#[tokio::test]` of one thread a look blocks that thread: what the host has spawned and not
+/// awaited has not run by then.
 ///
 /// **Time** stands still at [`START`](Self::START) until the test moves it with
-/// [`advance`](Self::advance). Everything happens at its exact time on the way. Nothing sleeps.
+/// [`advance`](Self::advance). Attempts, answers and the ends of pauses come at their exact times on the
+/// way; what expires, or goes with a deleted webhook, does so at the dispatcher's next
+/// [sweep](DispatcherOptions::sweep_every). Nothing sleeps.
 ///
 /// **Chance** comes from a seed, so the same test has the same ids and secrets in every run.
 ///
@@ -80,6 +85,20 @@ impl Stage {
     #[track_caller]
     pub(super) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         future.now_or_never().expect("the storage in memory answers at once")
+    }
+
+    /// All deliveries that have not ended, each with its webhook. Those of deleted webhooks are left
+    /// out: nothing sends them, and the next sweep ends them.
+    pub(super) fn unfinished(&self) -> Vec<(DeliveryView, Webhook)> {
+        self.wait(async {
+            let mut found = Vec::new();
+            for view in unfinished(&**self.storage()).await {
+                if let Some(webhook) = self.receivers.webhook(view.delivery.webhook).await {
+                    found.push((view, webhook));
+                }
+            }
+            found
+        })
     }
 
     #[track_caller]
@@ -184,13 +203,17 @@ impl Kit {
     }
 
     /// A receiver at `https://<name>.receiver.test/`, for webhooks that the code under test registers
-    /// itself. The same name gives the same receiver.
+    /// itself. The same name gives the same receiver, whatever its case.
     ///
     /// # Panics
     /// When the name cannot be part of a host's name.
     #[track_caller]
     pub fn receiver(&self, name: &str) -> Receiver {
-        self.make(name, &format!("https://{name}.receiver.test/"))
+        let host = format!("{name}.receiver.test");
+        let receiver = self.make(name, &format!("https://{host}/"));
+        let named = receiver.place.eq_ignore_ascii_case(&host);
+        assert!(named, "the receiver: {name:?} cannot be part of a host's name");
+        receiver
     }
 
     /// A receiver at an address of the test's choice: everything under its host and port.
@@ -236,7 +259,7 @@ impl Kit {
         event
     }
 
-    /// Moves time by exactly this much. What becomes due on the way and at its end happens, each at
+    /// Moves time by exactly this much; parts of a millisecond are carried to the next call. What becomes due on the way and at its end happens, each at
     /// its own time; requests that are still open then stay so.
     #[track_caller]
     pub fn advance(&self, time: Duration) {
@@ -247,8 +270,11 @@ impl Kit {
     /// Does what is due now: routes and sends what was published, and waits for answers.
     ///
     /// Time stands still meanwhile unless something takes time: a receiver that does (as long as it
-    /// takes), and what is due but may not go yet, as behind a pause, a rate limit or an earlier
-    /// event (a tenth of a second, then it is left). At most an hour passes.
+    /// takes), and what is due but may not go yet, as behind a pause, a rate limit or an earlier event.
+    /// That is left when a tenth of a second passes without a request, and costs no more time until
+    /// time was moved or something was published, sent or changed. So a webhook with a limit of more
+    /// than ten requests a second is sent all that waits for it, in as much time as its limit asks;
+    /// [`advance`](Self::advance) stops where it is told. At most an hour passes.
     ///
     /// Everything that looks does so first, so a test seldom needs to.
     #[track_caller]
@@ -278,14 +304,15 @@ impl Kit {
     #[track_caller]
     pub fn deliveries(&self) -> Vec<DeliveryView> {
         self.settle();
-        self.stage.wait(deliveries(self.stage.storage(), &DeliveryQuery::default()))
+        self.stage.wait(deliveries(&**self.stage.storage(), &DeliveryQuery::default()))
     }
 
-    /// How many deliveries have not ended: they wait for their time, or for their webhook.
+    /// How many deliveries have not ended: they wait for their time, or for their webhook to be enabled.
+    /// Those of deleted webhooks do not count.
     #[track_caller]
     pub fn waiting(&self) -> usize {
         self.settle();
-        self.stage.wait(unfinished(self.stage.storage())).len()
+        self.stage.unfinished().len()
     }
 }
 
@@ -362,15 +389,20 @@ impl KitBuilder {
     #[must_use]
     pub fn build(self) -> Kit {
         let clock = KitClock::new(self.start);
-        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-        let builder = Tidings::builder_shared(Arc::clone(&storage))
+        let storage = Arc::new(Leases::new());
+        let builder = Tidings::builder_shared(storage.clone())
             .policy(Policy::default().with_jitter_percent(0));
         let builder = self.settings.into_iter().fold(builder, |builder, set| set(builder));
         let tidings = builder.clock(clock.port()).entropy(entropy(self.seed)).build();
         let receivers = Arc::new(Receivers::new(Arc::clone(&clock), Arc::clone(&storage)));
         let dispatcher = tidings.dispatcher_with(receivers.clone(), self.options);
         let dispatcher = good(dispatcher, "the dispatcher");
-        let runner = Runner::start(dispatcher, receivers.clone(), storage, clock.clone());
+        let dispatch = |shutdown| {
+            dispatcher.run(async {
+                let _ = shutdown.await;
+            })
+        };
+        let runner = Runner::start(dispatch, receivers.clone(), storage, clock.clone());
         let stage = Stage { tidings, clock, receivers, runner };
         Kit { stage: Arc::new(stage), names: AtomicUsize::new(0) }
     }

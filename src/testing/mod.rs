@@ -51,6 +51,8 @@ mod clock;
 mod expect;
 mod json;
 mod kit;
+mod leases;
+mod pages;
 mod receiver;
 mod receivers;
 mod request;

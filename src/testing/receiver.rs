@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::answer::Answer;
 use super::kit::{Stage, good};
+use super::pages::deliveries;
 use super::request::Request;
-use super::runner::deliveries;
 use crate::ground::delivery::Attempt;
 use crate::ground::id::WebhookId;
 use crate::ground::query::DeliveryQuery;
@@ -132,7 +132,7 @@ impl Receiver {
         let mut found = Vec::new();
         for webhook in self.webhooks() {
             let query = DeliveryQuery { webhook: Some(webhook.id()), ..DeliveryQuery::default() };
-            let views = self.stage.wait(deliveries(self.stage.storage(), &query));
+            let views = self.stage.wait(deliveries(&**self.stage.storage(), &query));
             found.extend(views.into_iter().flat_map(|view| view.attempts));
         }
         found.sort_by_key(|attempt| attempt.started);

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
+use std::mem::replace;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +16,8 @@ use tokio::time::sleep;
 
 use super::answer::{Answer, Deed};
 use super::clock::KitClock;
+use super::leases::Leases;
+use super::pages::all;
 use super::request::{Reply, Request};
 use crate::ground::account::Account;
 use crate::ground::address::EndpointUrl;
@@ -22,12 +25,11 @@ use crate::ground::event::Event;
 use crate::ground::failure::FailureKind;
 use crate::ground::id::{EventId, WebhookId};
 use crate::ground::page::PageRequest;
-use crate::ground::policy::PAGE_ITEMS_MAX;
-use crate::ground::query::WebhookQuery;
+use crate::ground::query::{EventQuery, WebhookQuery};
 use crate::ground::signature::{Verifier, VerifyError};
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
-use crate::ports::storage::Storage;
+use crate::ports::storage::{EventStore, WebhookStore};
 use crate::ports::transport::{self, Response, Transport, TransportError};
 
 /// What a receiver answers when nobody says.
@@ -35,7 +37,7 @@ const DEFAULT_STATUS: u16 = 204;
 
 pub(super) struct Receivers {
     clock: Arc<KitClock>,
-    storage: Arc<dyn Storage>,
+    storage: Arc<Leases>,
     state: Mutex<State>,
     /// Rung when a request ends.
     ended: Notify,
@@ -45,8 +47,6 @@ pub(super) struct Receivers {
 struct State {
     /// What each receiver does, by the host and port of its address.
     scripts: BTreeMap<Arc<str>, Script>,
-    /// Whose requests came to an address before.
-    known: HashMap<Uri, Vec<WebhookId>>,
     log: Vec<Entry>,
     /// Where in the log the requests are that brought an event to a webhook.
     sent: HashMap<(WebhookId, EventId), Vec<usize>>,
@@ -82,7 +82,7 @@ impl fmt::Debug for Receivers {
 }
 
 impl Receivers {
-    pub(super) fn new(clock: Arc<KitClock>, storage: Arc<dyn Storage>) -> Self {
+    pub(super) fn new(clock: Arc<KitClock>, storage: Arc<Leases>) -> Self {
         Self { clock, storage, state: Mutex::default(), ended: Notify::new() }
     }
 
@@ -98,9 +98,12 @@ impl Receivers {
 
     /// From now on the receiver at `place` always does this.
     pub(super) fn always(&self, place: &str, answer: Answer) {
-        if let Some(script) = self.state().scripts.get_mut(place) {
-            *script = Script { next: VecDeque::new(), always: answer };
-        }
+        let script = Script { next: VecDeque::new(), always: answer };
+        let mut state = self.state();
+        let former = state.scripts.get_mut(place).map(|former| replace(former, script));
+        drop(state);
+        // A closure of it may own the kit's last handle, whose end needs the state.
+        drop(former);
     }
 
     /// After what it was told before, the receiver at `place` does this.
@@ -135,19 +138,9 @@ impl Receivers {
 
     /// The webhooks whose addresses have this host and port, in the order of their creation.
     pub(super) async fn webhooks(&self, place: &str) -> Vec<Webhook> {
-        let mut found = Vec::new();
-        let mut request = PageRequest::first(PAGE_ITEMS_MAX).expect("a whole page is allowed");
-        loop {
-            let page = self.storage.webhooks(&WebhookQuery::default(), &request).await;
-            let page = page.expect("the storage in memory never fails");
-            let here = |webhook: &Webhook| *place_of(webhook.address()) == *place;
-            found.extend(page.items.into_iter().filter(here));
-            match page.next {
-                Some(cursor) => request = request.after(cursor),
-                None => break,
-            }
-        }
-        found.reverse();
+        let query = WebhookQuery::default();
+        let mut found = all(async |page| self.storage.webhooks(&query, page).await).await;
+        found.retain(|webhook| *place_of(webhook.address()) == *place);
         found
     }
 
@@ -158,36 +151,33 @@ impl Receivers {
         page.expect("the storage in memory never fails").items.into_iter().next()
     }
 
-    /// The webhook that this request is for; `None` when the address is no webhook's.
+    /// The event in a request's body, and the webhook that it is for; `None` where it is no delivery.
     ///
     /// # Errors
-    /// When no webhook at this address has signed it.
-    async fn sender(
+    /// When none of the webhooks at this address to which the event is on its way has signed it.
+    async fn read(
         &self,
         http: &http::Request<Bytes>,
         now: Timestamp,
-    ) -> Result<Option<Webhook>, VerifyError> {
-        let known = self.state().known.get(http.uri()).cloned().unwrap_or_default();
-        for id in known {
-            if let Some(webhook) = self.webhook(id).await
-                && verify(&webhook, http, now).is_ok()
-            {
-                return Ok(Some(webhook));
-            }
-        }
-        let place = http.uri().authority().map_or("", |authority| authority.as_str());
-        let mut found = self.webhooks(place).await;
-        found.retain(|webhook| uri(webhook.address()) == *http.uri());
-        let ids = found.iter().map(Webhook::id).collect();
-        self.state().known.insert(http.uri().clone(), ids);
-        let mut wrong = None;
-        for webhook in found {
-            match verify(&webhook, http, now) {
-                Ok(()) => return Ok(Some(webhook)),
-                Err(error) => wrong = Some(error),
-            }
-        }
-        wrong.map_or(Ok(None), Err)
+    ) -> (Option<Event>, Result<Option<Arc<Webhook>>, VerifyError>) {
+        let text = std::str::from_utf8(http.body()).ok();
+        let parse = |account: Account| Event::parse(text?, account, now).ok();
+        let Some(event) = parse(Account::default()) else {
+            return (None, Ok(None));
+        };
+        let here = |webhook: &Webhook| uri(webhook.address()) == *http.uri();
+        let sender = self.storage.came(event.id(), here, |webhook| verify(webhook, http, now));
+        let account = match &sender {
+            Ok(Some(webhook)) => Some(webhook.account().clone()),
+            _ => self.stored(event.id()).await.map(|event| event.account().clone()),
+        };
+        (account.and_then(parse).or(Some(event)), sender)
+    }
+
+    async fn stored(&self, id: EventId) -> Option<Event> {
+        let query = EventQuery { id: Some(id), ..EventQuery::default() };
+        let page = self.storage.events(&query, &PageRequest::default()).await;
+        page.expect("the storage in memory never fails").items.into_iter().next()
     }
 
     /// Notes a request that came; says at which place of the log, and what to do with it.
@@ -229,13 +219,10 @@ impl Receivers {
         deadline: Duration,
         keep: usize,
     ) -> Result<Response, TransportError> {
-        if delay >= deadline || matches!(deed, Deed::Hang) {
-            sleep(deadline).await;
-            let text = "the receiver did not answer in time";
-            return Err(TransportError::new(FailureKind::Timeout, text));
-        }
-        if !delay.is_zero() {
-            sleep(delay).await;
+        let deed = if delay < deadline { deed } else { Deed::Hang };
+        let time = if matches!(deed, Deed::Hang) { deadline } else { delay };
+        if !time.is_zero() {
+            sleep(time).await;
         }
         match deed {
             Deed::Response { status, headers, body } => {
@@ -245,13 +232,17 @@ impl Receivers {
                 response.headers = headers;
                 Ok(response)
             }
-            Deed::Fail(error) => Err(error),
-            Deed::Hang => Err(TransportError::new(FailureKind::Timeout, "no answer")),
+            Deed::Fail(kind, text) => Err(TransportError::new(kind, text)),
+            Deed::Hang => {
+                let text = "the receiver did not answer in time";
+                Err(TransportError::new(FailureKind::Timeout, text))
+            }
         }
     }
 
-    fn blame(&self, fault: String) {
-        self.state().faults.push(fault);
+    /// Notes what broke a rule that has nothing to do with an expectation.
+    pub(super) fn blame(&self, fault: impl Into<String>) {
+        self.state().faults.push(fault.into());
     }
 }
 
@@ -260,17 +251,13 @@ impl Transport for Receivers {
     async fn send(&self, request: transport::Request) -> Result<Response, TransportError> {
         let transport::Request { http, deadline, keep } = request;
         let now = self.clock.now();
-        let sender = self.sender(&http, now).await;
+        let (event, sender) = self.read(&http, now).await;
         let (parts, body) = http.into_parts();
         if let Err(error) = &sender {
             let host = parts.uri.host().unwrap_or_default();
             self.blame(format!("a request to {host} has no valid signature: {error}"));
         }
-        let sender: Option<(WebhookId, Account)> =
-            sender.ok().flatten().map(|webhook| (webhook.id(), webhook.account().clone()));
-        let event = sender.as_ref().and_then(|(_, account)| {
-            Event::parse(std::str::from_utf8(&body).ok()?, account.clone(), now).ok()
-        });
+        let sender = sender.ok().flatten().map(|webhook| webhook.id());
         let (at, request, answer) = self.arrive(Request {
             at: now,
             uri: parts.uri,
@@ -288,14 +275,12 @@ impl Transport for Receivers {
             Some(answer) => catch_unwind(AssertUnwindSafe(|| answer.decide(&request))),
             None => {
                 let text = "no receiver of the kit has this address";
-                let error = TransportError::new(FailureKind::Dns, text);
-                Ok((Duration::ZERO, Deed::Fail(error)))
+                Ok((Duration::ZERO, Deed::Fail(FailureKind::Dns, text)))
             }
         };
         let (delay, deed) = decided.unwrap_or_else(|panic| {
             self.blame(format!("a receiver's script panicked: {}", said(&*panic)));
-            let error = TransportError::new(FailureKind::Panic, "the receiver's script panicked");
-            (Duration::ZERO, Deed::Fail(error))
+            (Duration::ZERO, Deed::Fail(FailureKind::Panic, "the receiver's script panicked"))
         });
         if !deed.arrives() {
             self.look(|log| log[at].arrived = false);
@@ -352,4 +337,44 @@ pub(super) fn place_of(address: &EndpointUrl) -> Arc<str> {
 fn said(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a text")
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::ground::change::Change;
+    use crate::ground::secret::Secret;
+    use crate::ground::secrets::Secrets;
+    use crate::ground::signature::sign;
+    use crate::testing::{Kit, seconds};
+
+    /// Sends an event that is on its way, signed with a secret that the webhook never had.
+    #[test]
+    fn a_wrong_signature_fails_the_test() {
+        let kit = Kit::new();
+        let shop = kit.webhook(["order.*"]);
+        let webhook = shop.webhook();
+        shop.then(Answer::hangs());
+        let change = Change::of("order.paid", &serde_json::json!({ "id": "7" })).unwrap();
+        let event = kit.publish(change);
+        kit.advance(seconds(1));
+
+        let secrets = Secrets::new(Secret::from_random(&[9; 32]), kit.now());
+        let body = Bytes::from(event.payload().to_owned());
+        let mut request = http::Request::post(shop.address());
+        for (name, value) in sign(webhook.schemes(), &secrets, event.id(), &body, kit.now()) {
+            request = request.header(name, &*value);
+        }
+        let request = transport::Request::new(request.body(body).unwrap(), seconds(15), 0);
+        kit.stage.receivers.send(request).now_or_never().unwrap().unwrap();
+
+        let faults = [catch_unwind(AssertUnwindSafe(|| kit.settle())).unwrap_err()];
+        let faults = faults.into_iter().chain(catch_unwind(AssertUnwindSafe(|| drop(kit))).err());
+        let told: Vec<_> = faults.map(|fault| said(&*fault).to_owned()).collect();
+        let text =
+            "a request to webhook-1.receiver.test has no valid signature: no signature matches";
+        assert_eq!(told, [text, text]);
+    }
 }

@@ -8,7 +8,6 @@ use http::{HeaderMap, Uri};
 use serde_json::Value;
 
 use super::json::parsed;
-use crate::ground::account::Account;
 use crate::ground::event::Event;
 use crate::ground::failure::FailureKind;
 use crate::ground::id::WebhookId;
@@ -23,7 +22,7 @@ pub struct Request {
     pub(super) body: Bytes,
     pub(super) deadline: Duration,
     /// The webhook whose request it is, and its event.
-    pub(super) webhook: Option<(WebhookId, Account)>,
+    pub(super) webhook: Option<WebhookId>,
     pub(super) event: Option<Event>,
     pub(super) number: usize,
     pub(super) again: bool,
@@ -68,10 +67,10 @@ impl Request {
         self.deadline
     }
 
-    /// The webhook whose address this is and whose secret signed it; `None` for requests that are no
-    /// deliveries, such as those for an access token.
+    /// The webhook whose delivery this is, also where it was deleted or moved since; `None` for requests
+    /// that are no deliveries, such as those for an access token.
     pub fn webhook(&self) -> Option<WebhookId> {
-        self.webhook.as_ref().map(|(id, _)| *id)
+        self.webhook
     }
 
     /// The event in the body.

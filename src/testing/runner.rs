@@ -3,6 +3,7 @@
 //! The runtime has one task of its own, which waits for commands and blocks the thread while it does:
 //! so nothing runs, and no time passes, but by a command.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -15,13 +16,10 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::clock::KitClock;
+use super::leases::Leases;
+use super::pages::unfinished;
 use super::receivers::Receivers;
-use crate::engine::dispatcher::Dispatcher;
-use crate::ground::delivery::{DeliveryView, State, StateKind};
-use crate::ground::page::PageRequest;
-use crate::ground::policy::PAGE_ITEMS_MAX;
-use crate::ground::query::DeliveryQuery;
-use crate::ports::storage::Storage;
+use crate::ground::delivery::State;
 
 /// How long the kit waits, in virtual time, for what is due and does not go.
 const QUIET: Duration = Duration::from_millis(100);
@@ -38,6 +36,9 @@ pub(super) enum Command {
     /// Do what is due now.
     Settle,
 }
+
+/// Ends when the kit does.
+pub(super) type Shutdown = oneshot::Receiver<()>;
 
 /// A command, and whom to tell when it is done.
 type Asked = (Command, SyncSender<()>);
@@ -56,16 +57,18 @@ impl fmt::Debug for Runner {
 }
 
 impl Runner {
-    pub(super) fn start(
-        dispatcher: Dispatcher,
+    /// Starts the thread, and on it the dispatcher, which ends when what it is given does.
+    pub(super) fn start<D: Future<Output = ()> + Send + 'static>(
+        dispatch: impl FnOnce(Shutdown) -> D + Send + 'static,
         receivers: Arc<Receivers>,
-        storage: Arc<dyn Storage>,
+        storage: Arc<Leases>,
         clock: Arc<KitClock>,
     ) -> Self {
         let (commands, asked) = channel();
-        let work = Work { receivers, storage, clock, idle: Arc::new(Idle::default()) };
+        let (idle, carried, left) = (Arc::default(), Cell::default(), Cell::default());
+        let work = Work { receivers, storage, clock, idle, carried, left };
         let thread = thread::Builder::new().name("tidings-kit".into());
-        let thread = thread.spawn(move || work.run(dispatcher, asked)).expect("a thread");
+        let thread = thread.spawn(move || work.run(dispatch, asked)).expect("a thread");
         Self {
             id: thread.thread().id(),
             commands: Mutex::new(Some(commands)),
@@ -141,13 +144,21 @@ impl Idle {
 /// What the thread works with.
 struct Work {
     receivers: Arc<Receivers>,
-    storage: Arc<dyn Storage>,
+    storage: Arc<Leases>,
     clock: Arc<KitClock>,
     idle: Arc<Idle>,
+    /// Time that was to pass and is less than a millisecond, which a timer cannot tell.
+    carried: Cell<Duration>,
+    /// When something due was last left, and what had been written by then.
+    left: Cell<Option<(Instant, u64)>>,
 }
 
 impl Work {
-    fn run(self, dispatcher: Dispatcher, asked: Receiver<Asked>) {
+    fn run<D: Future<Output = ()> + Send + 'static>(
+        self,
+        dispatch: impl FnOnce(Shutdown) -> D,
+        asked: Receiver<Asked>,
+    ) {
         let idle = Arc::clone(&self.idle);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -157,15 +168,16 @@ impl Work {
             .expect("a runtime");
         runtime.block_on(async move {
             self.clock.begin();
-            let (stop, stopped) = oneshot::channel::<()>();
-            let dispatcher = tokio::spawn(dispatcher.run(async {
-                let _ = stopped.await;
-            }));
+            let (stop, stopped) = oneshot::channel();
+            let dispatcher = tokio::spawn(dispatch(stopped));
             // Blocks on purpose: nothing may run between two commands.
             while let Ok((command, done)) = asked.recv() {
                 match command {
                     Command::Advance(time) => self.advance(time).await,
                     Command::Settle => self.settle().await,
+                }
+                if dispatcher.is_finished() {
+                    self.receivers.blame("the dispatcher has ended: nothing is sent any more");
                 }
                 // What others see as the time is the time of the command's end.
                 let _ = self.clock.now();
@@ -178,7 +190,10 @@ impl Work {
 
     async fn advance(&self, time: Duration) {
         self.idle.wait().await;
-        let mut left = time;
+        let time = time.saturating_add(self.carried.take());
+        let parts = Duration::from_nanos(u64::from(time.subsec_nanos() % 1_000_000));
+        self.carried.set(parts);
+        let mut left = time - parts;
         while !left.is_zero() {
             let step = left.min(STEP);
             sleep_until(Instant::now() + step).await;
@@ -192,7 +207,8 @@ impl Work {
         let (mut seen, mut quiet) = (0, Instant::now());
         loop {
             self.idle.wait().await;
-            if Instant::now() >= end {
+            let stands = (Instant::now(), self.storage.writes());
+            if stands.0 >= end {
                 return;
             }
             let (requests, open) = self.receivers.counts();
@@ -200,10 +216,18 @@ impl Work {
                 let _ = timeout_at(end, self.receivers.end()).await;
                 continue;
             }
+            if self.left.get() == Some(stands) {
+                return;
+            }
             if requests != seen {
                 (seen, quiet) = (requests, Instant::now());
             }
-            if quiet.elapsed() >= QUIET || !self.is_due().await {
+            if !self.is_due().await {
+                return;
+            }
+            if quiet.elapsed() >= QUIET {
+                // Another look at this moment would see the same.
+                self.left.set(Some(stands));
                 return;
             }
             sleep(Duration::from_millis(1)).await;
@@ -214,7 +238,7 @@ impl Work {
     async fn is_due(&self) -> bool {
         let now = self.clock.now();
         let mut webhooks = BTreeSet::new();
-        for view in unfinished(&self.storage).await {
+        for view in unfinished(&*self.storage).await {
             match view.delivery.state {
                 State::Waiting { due } if due > now => {}
                 State::Waiting { .. } => {
@@ -232,28 +256,23 @@ impl Work {
     }
 }
 
-/// All deliveries that have not ended, in the order of their events.
-pub(super) async fn unfinished(storage: &Arc<dyn Storage>) -> Vec<DeliveryView> {
-    let states = vec![StateKind::Waiting, StateKind::Leased];
-    deliveries(storage, &DeliveryQuery { states, ..DeliveryQuery::default() }).await
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Kit;
 
-/// All deliveries that fit, in the order of their events.
-pub(super) async fn deliveries(
-    storage: &Arc<dyn Storage>,
-    query: &DeliveryQuery,
-) -> Vec<DeliveryView> {
-    let mut found = Vec::new();
-    let mut request = PageRequest::first(PAGE_ITEMS_MAX).expect("a whole page is allowed");
-    loop {
-        let page = storage.deliveries(query, &request).await;
-        let page = page.expect("the storage in memory never fails");
-        found.extend(page.items);
-        match page.next {
-            Some(cursor) => request = request.after(cursor),
-            None => break,
+    /// Runs one that ends at once, and one that panics.
+    #[test]
+    fn a_dispatcher_that_ends_fails_the_test() {
+        for panics in [false, true] {
+            let (clock, storage) = (KitClock::new(Kit::START), Arc::new(Leases::new()));
+            let receivers = Arc::new(Receivers::new(clock.clone(), storage.clone()));
+            let dispatch = move |_| async move { assert!(!panics) };
+            let runner = Runner::start(dispatch, receivers.clone(), storage, clock);
+            assert_eq!(receivers.fault(), None);
+            runner.call(Command::Settle);
+            assert!(receivers.fault().unwrap().contains("the dispatcher has ended"));
+            runner.stop();
         }
     }
-    found.reverse();
-    found
 }
