@@ -18,6 +18,8 @@ mod explain;
 mod fill;
 #[path = "../tests/support/load.rs"]
 mod load;
+#[path = "support/setup.rs"]
+mod setup;
 #[path = "../tests/support/worker.rs"]
 mod worker;
 
@@ -29,28 +31,15 @@ use tidings::storage::{SqliteStorage, Storage};
 
 use self::fill::Fill;
 use self::load::Load;
+use self::setup::{env, stores, wanted};
 use self::worker::Worker;
 
 const CLAIMS: usize = 60;
 const CLAIM: u32 = 100;
 
-fn env(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// Whether this is wanted.
-fn wanted(section: &str, store: &str) -> bool {
-    let only = std::env::var("TIDINGS_BENCH_ONLY").unwrap_or_default();
-    format!("{section} {store}").contains(&only)
-}
-
-/// The stores that can be measured here.
-fn stores() -> &'static [&'static str] {
-    #[cfg(feature = "postgres")]
-    if cluster::available() {
-        return &["sqlite", "postgres"];
-    }
-    &["sqlite"]
+/// The stores that keep what they have.
+fn durable() -> impl Iterator<Item = &'static str> {
+    stores().iter().copied().filter(|store| *store != "memory")
 }
 
 /// A store with its past, and what it lives in.
@@ -109,7 +98,7 @@ fn main() {
     runtime.block_on(async {
         let waiting = env("TIDINGS_BENCH_WAITING", 1_000_000);
         let webhooks = env("TIDINGS_BENCH_WEBHOOKS", 10_000);
-        for store in stores() {
+        for store in durable() {
             claims(store, waiting, webhooks).await;
         }
         #[cfg(feature = "postgres")]
@@ -117,7 +106,7 @@ fn main() {
             buffers(waiting, webhooks).await;
             ended(waiting, webhooks).await;
         }
-        for store in stores() {
+        for store in durable() {
             prune(store, waiting).await;
         }
     });

@@ -14,6 +14,11 @@
 mod cluster;
 #[path = "../tests/support/fair.rs"]
 mod fair;
+#[cfg(feature = "postgres")]
+#[path = "support/server.rs"]
+mod server;
+#[path = "support/setup.rs"]
+mod setup;
 #[path = "../tests/support/worker.rs"]
 mod worker;
 
@@ -23,31 +28,9 @@ use std::time::Duration;
 use serde_json::json;
 use tidings::storage::{MemoryStorage, SqliteStorage, Storage};
 
-fn env(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// Whether this is wanted.
-fn wanted(section: &str, store: &str) -> bool {
-    let only = std::env::var("TIDINGS_BENCH_ONLY").unwrap_or_default();
-    format!("{section} {store}").contains(&only)
-}
-
-/// The stores that can be measured here.
-fn stores() -> &'static [&'static str] {
-    #[cfg(feature = "postgres")]
-    if cluster::available() {
-        return &["memory", "sqlite", "postgres"];
-    }
-    &["memory", "sqlite"]
-}
-
-/// A PostgreSQL server for the whole run, as it is after an installation: every commit is synced.
 #[cfg(feature = "postgres")]
-fn server() -> &'static cluster::Cluster {
-    static SERVER: std::sync::OnceLock<cluster::Cluster> = std::sync::OnceLock::new();
-    SERVER.get_or_init(|| cluster::Cluster::with(cluster::Options::default().sync(true)))
-}
+use server::server;
+use setup::{env, stores, wanted};
 
 /// A store, the folder that it lives in, and the name of its database.
 struct Opened {

@@ -11,6 +11,11 @@
 #[cfg(feature = "postgres")]
 #[path = "../tests/support/cluster.rs"]
 mod cluster;
+#[cfg(feature = "postgres")]
+#[path = "support/server.rs"]
+mod server;
+#[path = "support/setup.rs"]
+mod setup;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -30,35 +35,13 @@ use tidings::{
     Change, DispatcherOptions, Event, NetworkPolicy, Notice, Observer, Registration, Tidings,
 };
 
+#[cfg(feature = "postgres")]
+use server::server;
+use setup::{env, stores, wanted};
+
 /// Requests in flight, in the raw loop and in the dispatcher.
 const IN_FLIGHT: u32 = 1_024;
 const RAW_IN_FLIGHT: usize = 32;
-
-fn env(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// Whether this row is wanted.
-fn wanted(bench: &str, store: &str) -> bool {
-    let only = std::env::var("TIDINGS_BENCH_ONLY").unwrap_or_default();
-    format!("{bench} {store}").contains(&only)
-}
-
-/// The stores that can be measured here.
-fn stores() -> &'static [&'static str] {
-    #[cfg(feature = "postgres")]
-    if cluster::available() {
-        return &["memory", "sqlite", "postgres"];
-    }
-    &["memory", "sqlite"]
-}
-
-/// A PostgreSQL server for the whole run, as it is after an installation: every commit is synced.
-#[cfg(feature = "postgres")]
-fn server() -> &'static cluster::Cluster {
-    static SERVER: std::sync::OnceLock<cluster::Cluster> = std::sync::OnceLock::new();
-    SERVER.get_or_init(|| cluster::Cluster::with(cluster::Options::default().sync(true)))
-}
 
 fn main() {
     if std::env::var_os("TIDINGS_BENCH_SINK").is_some() {

@@ -17,14 +17,14 @@
 //!
 //! A resource is a JSON object. `null` stands for one that does not exist, and has no attributes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
 use super::error::{Error, Result};
-use super::json::{self, Walk, common_prefix, common_suffix};
+use super::json::{self, Attributes, Walk, common_prefix, common_suffix};
 use super::same::same_value;
 use crate::policy::PAYLOAD_DEPTH_MAX;
 
@@ -162,8 +162,8 @@ impl Changes {
 
     /// As [`add`](Self::add), without the last brace, of any objects.
     fn by_key(&mut self, before: &str, after: &str, level: usize) {
-        let before = Attributes::of(before);
-        let after = Attributes::of(after);
+        let before = Attributes::of(before).unwrap_or_default();
+        let after = Attributes::of(after).unwrap_or_default();
         let start = self.out.len();
         for member in before.iter() {
             let now = after.get(&member.key);
@@ -279,38 +279,6 @@ fn are_not_in(keys: &HashSet<&str>, rest: &str) -> bool {
     keys.len() <= FEW
         && !rest.contains("\\u")
         && keys.iter().all(|key| !key.contains('/') && !rest.contains(&format!("\"{key}\"")))
-}
-
-/// The members of an object, each key once.
-struct Attributes<'a> {
-    members: Vec<json::Member<'a>>,
-    /// Where the last member of each key is.
-    places: HashMap<Vec<u8>, usize>,
-}
-
-impl<'a> Attributes<'a> {
-    fn of(text: &'a str) -> Self {
-        let members = json::members(text).unwrap_or_default();
-        let places = members
-            .iter()
-            .enumerate()
-            .map(|(place, member)| (member.key.to_vec(), place))
-            .collect();
-        Self { members, places }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &json::Member<'a>> {
-        self.members
-            .iter()
-            .enumerate()
-            .filter(|(place, member)| self.places.get(&*member.key) == Some(place))
-            .map(|(_, member)| member)
-    }
-
-    fn get(&self, key: &[u8]) -> Option<&'a str> {
-        let place = *self.places.get(key)?;
-        self.members.get(place).map(|member| member.value)
-    }
 }
 
 #[cfg(test)]

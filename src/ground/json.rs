@@ -4,6 +4,7 @@
 //! give up or return less; they never panic.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// One member of an object.
 pub(crate) struct Member<'a> {
@@ -29,6 +30,39 @@ pub(crate) fn members(text: &str) -> Option<Vec<Member<'_>>> {
         walk.eat(b',');
     }
     Some(members)
+}
+
+/// The members of an object, each key once: of a repeated one the last.
+#[derive(Default)]
+pub(crate) struct Attributes<'a> {
+    members: Vec<Member<'a>>,
+    /// Where the last member of each key is.
+    places: HashMap<Vec<u8>, usize>,
+}
+
+impl<'a> Attributes<'a> {
+    /// Those of the object that `text` is.
+    pub(crate) fn of(text: &'a str) -> Option<Self> {
+        let members = members(text)?;
+        let keys = members.iter().map(|member| member.key.to_vec());
+        let places = keys.enumerate().map(|(place, key)| (key, place)).collect();
+        Some(Self { members, places })
+    }
+
+    /// In the order in which they count.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Member<'a>> {
+        self.members
+            .iter()
+            .enumerate()
+            .filter(|(place, member)| self.places.get(&*member.key) == Some(place))
+            .map(|(_, member)| member)
+    }
+
+    /// The text of the value at `key`.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&'a str> {
+        let place = *self.places.get(key)?;
+        self.members.get(place).map(|member| member.value)
+    }
 }
 
 /// The text of the last member named `key`: the one that counts where keys are repeated.

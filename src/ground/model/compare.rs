@@ -1,8 +1,8 @@
 //! Whether a resource changed, apart from what does not count as its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use super::super::json;
+use super::super::json::{self, Attributes};
 use super::super::same::same_value;
 use super::path::Path;
 
@@ -84,21 +84,19 @@ impl Except {
             return !same_value(before, after);
         }
         // What is not there has no attributes: it differs only in what is not left out.
-        let (Some(former), Some(present)) = (members(before), members(after)) else {
+        let (Some(former), Some(present)) = (attributes(before), attributes(after)) else {
             return !same_value(before, after);
         };
-        let differs =
-            |key: &[u8], before: Option<&&str>, after: Option<&&str>| match self.keys.get(key) {
-                Some(except) => except.differs(before.unwrap_or(&"null"), after.unwrap_or(&"null")),
-                None => before
-                    .zip(after)
-                    .is_none_or(|(before, after)| before != after && !same_value(before, after)),
-            };
-        let changed = |(key, value): (&Vec<u8>, &&str)| differs(key, Some(value), present.get(key));
-        let added = |(key, value): (&Vec<u8>, &&str)| {
-            !former.contains_key(key) && differs(key, None, Some(value))
+        let differs = |key: &[u8]| {
+            let (was, is) = (former.get(key), present.get(key));
+            match self.keys.get(key) {
+                Some(except) => except.differs(was.unwrap_or("null"), is.unwrap_or("null")),
+                None => was.zip(is).is_none_or(|(was, is)| !same_value(was, is)),
+            }
         };
-        former.iter().any(changed) || present.iter().any(added)
+        let is_added = |key: &[u8]| former.get(key).is_none();
+        former.iter().any(|member| differs(&member.key))
+            || present.iter().any(|member| is_added(&member.key) && differs(&member.key))
     }
 }
 
@@ -106,13 +104,8 @@ fn elements(text: &str) -> Option<Vec<&str>> {
     if text == "null" { Some(Vec::new()) } else { json::elements(text) }
 }
 
-/// The members of an object; of a repeated key the last one.
-fn members(text: &str) -> Option<HashMap<Vec<u8>, &str>> {
-    if text == "null" {
-        return Some(HashMap::new());
-    }
-    let members = json::members(text)?;
-    Some(members.into_iter().map(|member| (member.key.into_owned(), member.value)).collect())
+fn attributes(text: &str) -> Option<Attributes<'_>> {
+    if text == "null" { Some(Attributes::default()) } else { Attributes::of(text) }
 }
 
 #[cfg(test)]
