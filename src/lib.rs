@@ -205,7 +205,8 @@
 //! [`docs::design`] says why things are as they are, [`docs::resources`] how changes become events,
 //! [`docs::lifecycle`] what becomes of an event, [`docs::outbox`] how to publish in a transaction of your
 //! own, [`docs::versions`] how to serve receivers of older versions, [`docs::production`] what to set
-//! before production, [`docs::scale`] what one database carries, and `docs::testing` how to test a host.
+//! before production, [`docs::security`] what is promised against whom, [`docs::scale`] what one database
+//! carries, and `docs::testing` how to test a host.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(doc)]
@@ -275,7 +276,7 @@ pub use engine::tidings::{Builder, Published, Tidings};
 pub use ports::{
     clock::{Clock, SystemClock, clock_fn},
     entropy::{Entropy, OsEntropy, entropy_fn},
-    observer::{NoObserver, Notice, Observer},
+    observer::{Notice, Observer},
 };
 
 /// What a sender does with signatures. A receiver uses [`Verifier`].
@@ -303,6 +304,13 @@ pub mod storage {
 pub mod outbox {
     pub use crate::adapters::outbox::Outbox;
     pub use crate::ports::sql::{BlockingSqlExecutor, BoxError, SqlExecutor};
+}
+
+/// What a host decides and adds when a delivery is about to be sent.
+#[cfg(feature = "engine")]
+pub mod hooks {
+    pub use crate::ports::hooks::{Hooks, Sending};
+    pub use crate::ports::sql::BoxError;
 }
 
 /// The transport port, and the transport that comes with the crate.

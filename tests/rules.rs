@@ -312,6 +312,21 @@ fn every_rule_has_its_row() {
             ..row("a panic is our own fault (design 1)", no_answer(FailureKind::Panic))
         },
         Row {
+            interruptions: 3,
+            charged: (1, 4),
+            health: unchanged,
+            ..row("a hook of the host is our own fault (F57)", no_answer(FailureKind::Hook))
+        },
+        Row {
+            interruptions: 3,
+            failures: 2,
+            failing: Some(9 * DAY),
+            next: Next::Cancelled,
+            charged: (2, 3),
+            health: unchanged,
+            ..row("what the filter refuses ends (F57)", no_answer(FailureKind::Filtered))
+        },
+        Row {
             interruptions: 4,
             failures: 1,
             lapsed: true,

@@ -224,7 +224,12 @@ proptest! {
             let ours = matches!(
                 outcome,
                 Outcome::Interrupted
-                    | Outcome::Unanswered(FailureKind::Local | FailureKind::Panic)
+                    | Outcome::Unanswered(
+                        FailureKind::Local
+                            | FailureKind::Panic
+                            | FailureKind::Hook
+                            | FailureKind::Filtered
+                    )
             );
             prop_assert_eq!(found.health == Health::Unchanged, ours);
             if let Next::Waiting { due } = found.next {

@@ -1,6 +1,6 @@
 //! Longer texts: why, how changes become events, what becomes of an event, how to publish in a transaction
-//! of your own, how to serve receivers of older versions, what to set before production, what comes after
-//! one database, and how to test a host.
+//! of your own, how to serve receivers of older versions, what to set before production, what is promised
+//! against whom, what comes after one database, and how to test a host.
 
 #[doc = include_str!("design.md")]
 pub mod design {}
@@ -19,6 +19,9 @@ pub mod resources {}
 
 #[doc = include_str!("scale.md")]
 pub mod scale {}
+
+#[doc = include_str!("security.md")]
+pub mod security {}
 
 #[cfg(feature = "testing")]
 #[doc = include_str!("testing.md")]

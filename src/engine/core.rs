@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::audience::Audience;
+use super::hooks::Asked;
 use crate::ground::catalogue::Catalogue;
 use crate::ground::change::Change;
 use crate::ground::error::Result;
@@ -15,7 +17,6 @@ use crate::ground::time::{Timestamp, to_millis};
 use crate::ground::versions::Versions;
 use crate::ports::clock::Clock;
 use crate::ports::entropy::Entropy;
-use crate::ports::observer::Observer;
 use crate::ports::storage::Storage;
 
 /// The ports and the rules.
@@ -24,7 +25,8 @@ pub(crate) struct Core {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) audience: Arc<Audience>,
+    pub(crate) hooks: Asked,
     pub(crate) policy: Policy,
     pub(crate) network: NetworkPolicy,
     /// The types that the host supports, where it says so.

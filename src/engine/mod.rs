@@ -1,8 +1,10 @@
 //! Engine: the handle that a host holds, and the dispatcher that it runs. tokio starts here.
 
+pub(crate) mod audience;
 pub(crate) mod core;
 pub(crate) mod dispatcher;
 pub(crate) mod holds;
+pub(crate) mod hooks;
 pub(crate) mod life;
 pub(crate) mod manage;
 pub(crate) mod options;

@@ -25,11 +25,13 @@ use crate::ground::error::{Error, Result};
 use crate::ground::event::Event;
 use crate::ground::failure::FailureKind;
 use crate::ground::id::WebhookId;
+use crate::ground::plain::plain;
 use crate::ground::policy::{DEADLINE_SLACK, ERROR_BYTES_KEPT, RATE_LATE, RESPONSE_BYTES_KEPT};
 use crate::ground::retry_after::retry_after;
 use crate::ground::signature::sign;
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
+use crate::ports::hooks::{Additions, Sending};
 use crate::ports::storage::Leased;
 use crate::ports::transport::{Request, Response, Transport, TransportError};
 
@@ -124,7 +126,7 @@ pub(super) fn uri(address: &EndpointUrl) -> Result<Uri> {
     parsed.map_err(|error: http::uri::InvalidUri| unsendable("address", error))
 }
 
-fn header_name(name: &str) -> Result<HeaderName> {
+pub(super) fn header_name(name: &str) -> Result<HeaderName> {
     HeaderName::from_bytes(name.as_bytes()).map_err(|error| unsendable("headers", error))
 }
 
@@ -152,7 +154,12 @@ impl Failure {
 
 impl From<TransportError> for Failure {
     fn from(error: TransportError) -> Self {
-        Self::new(error.kind(), error.to_string())
+        let kind = match error.kind() {
+            // These say what the engine decided; a transport cannot have.
+            FailureKind::Hook | FailureKind::Filtered => FailureKind::Local,
+            kind => kind,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 
@@ -210,8 +217,9 @@ impl Sender {
         let own = leased.webhook.timeout();
         let deadline = own.unwrap_or_else(|| self.core.policy.timeout());
         let exchange = async {
-            let prepared = prepared?;
-            self.exchange(leased, &prepared, begun + deadline).await
+            let (prepared, end) = (prepared?, begun + deadline);
+            let additions = self.additions(leased, &prepared, end).await?;
+            self.exchange(leased, &prepared, &additions, end).await
         };
         // The transport keeps the deadline; this one is for a transport that does not.
         let cut_off = tokio::time::timeout(deadline + DEADLINE_SLACK, exchange);
@@ -230,7 +238,8 @@ impl Sender {
                 (outcome, response, None)
             }
             Err(failure) => {
-                (Outcome::Unanswered(failure.kind), Response::default(), Some(cut(failure.text)))
+                let text = plain(failure.text.into(), ERROR_BYTES_KEPT).into_owned();
+                (Outcome::Unanswered(failure.kind), Response::default(), Some(text))
             }
         };
         let number = leased.delivery.attempt;
@@ -242,6 +251,24 @@ impl Sender {
         attempt
     }
 
+    /// What the host's hooks add to the request.
+    async fn additions(
+        &self,
+        leased: &Leased,
+        prepared: &Prepared,
+        end: Instant,
+    ) -> Result<Additions, Failure> {
+        if self.core.hooks.is_empty() {
+            return Ok(Additions::default());
+        }
+        let Leased { delivery, event, webhook, .. } = leased;
+        let sending =
+            Sending { delivery: delivery.clone(), event: event.clone(), webhook: webhook.clone() };
+        let authorizes = matches!(webhook.authentication(), Authentication::None)
+            && !prepared.headers.contains_key(AUTHORIZATION);
+        self.core.hooks.ask(sending, authorizes, end).await
+    }
+
     /// The POST, with what its authentication asks for, all of it by `end`.
     ///
     /// A bearer token that is refused may have been withdrawn: a fresh one is tried once. The last
@@ -250,23 +277,24 @@ impl Sender {
         &self,
         leased: &Leased,
         prepared: &Prepared,
+        additions: &Additions,
         end: Instant,
     ) -> Result<Response, Failure> {
         let webhook = &leased.webhook;
         let Authentication::OAuth(oauth) = webhook.authentication() else {
-            return self.post(leased, prepared, None, end).await;
+            return self.post(leased, prepared, additions, None, end).await;
         };
         let key = (webhook.id(), webhook.version());
         let token = |refused| self.tokens.get(key, oauth, &*self.transport, end, refused);
         let first = token(None).await?;
-        let answer = self.post(leased, prepared, Some(&first), end).await?;
+        let answer = self.post(leased, prepared, additions, Some(&first), end).await?;
         if answer.status != 401 {
             return Ok(answer);
         }
         match token(Some(&first)).await {
             // A second POST would be one that the limit does not know of. The next try has the token.
             Ok(fresh) if Instant::now() < end && webhook.rate_limit().is_none() => {
-                self.post(leased, prepared, Some(&fresh), end).await
+                self.post(leased, prepared, additions, Some(&fresh), end).await
             }
             _ => Ok(answer),
         }
@@ -276,18 +304,29 @@ impl Sender {
         &self,
         leased: &Leased,
         prepared: &Prepared,
+        additions: &Additions,
         token: Option<&Held>,
         end: Instant,
     ) -> Result<Response, Failure> {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            let text = "the token came too late: no time was left to send";
-            return Err(Failure::new(FailureKind::Token, text));
+            // Whatever had the attempt's time before has used it up.
+            return Err(match token {
+                Some(_) => {
+                    let text = "the token came too late: no time was left to send";
+                    Failure::new(FailureKind::Token, text)
+                }
+                None => {
+                    let text = "the hooks came too late: no time was left to send";
+                    Failure::new(FailureKind::Hook, text)
+                }
+            });
         }
         let mut request = prepared.request(leased, self.core.clock.now())?;
         if let Some(token) = token {
             request.headers_mut().insert(AUTHORIZATION, token.header()?);
         }
+        additions.write(request.headers_mut())?;
         let request = Request::new(request, left, RESPONSE_BYTES_KEPT);
         Ok(self.transport.send(request).await?)
     }
@@ -300,16 +339,4 @@ fn asked_to_wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
         .iter()
         .filter_map(|value| retry_after(value.to_str().ok()?, now))
         .max()
-}
-
-/// `text`, cut at a character to what is kept of an error.
-fn cut(mut text: String) -> String {
-    if text.len() > ERROR_BYTES_KEPT {
-        let mut end = ERROR_BYTES_KEPT;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
-    }
-    text
 }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::audience::Audience;
 use super::core::Core;
 use super::dispatcher::Dispatcher;
+use super::hooks::Asked;
 use super::options::DispatcherOptions;
 use crate::ground::catalogue::Catalogue;
 use crate::ground::change::Change;
@@ -20,7 +22,8 @@ use crate::ground::publish::check_publish;
 use crate::ground::versions::Versions;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::entropy::{Entropy, OsEntropy};
-use crate::ports::observer::{NoObserver, Observer};
+use crate::ports::hooks::Hooks;
+use crate::ports::observer::Observer;
 use crate::ports::storage::{Appended, NewEvent, Storage};
 use crate::ports::transport::Transport;
 
@@ -99,7 +102,13 @@ impl Builder {
 
     /// Sets who hears of what happens.
     pub fn observer(mut self, observer: impl Observer) -> Self {
-        self.core.observer = Arc::new(observer);
+        self.core.audience = Audience::new(Some(Arc::new(observer)));
+        self
+    }
+
+    /// Sets what the host decides and adds when a delivery is about to be sent.
+    pub fn hooks(mut self, hooks: Hooks) -> Self {
+        self.core.hooks = Asked::new(hooks);
         self
     }
 
@@ -139,7 +148,8 @@ impl Tidings {
                 storage,
                 clock: Arc::new(SystemClock),
                 entropy: Arc::new(OsEntropy),
-                observer: Arc::new(NoObserver),
+                audience: Audience::new(None),
+                hooks: Asked::new(Hooks::default()),
                 policy: Policy::default(),
                 network: NetworkPolicy::public_only(),
                 catalogue: None,

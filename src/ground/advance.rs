@@ -28,6 +28,8 @@ pub enum Next {
     Exhausted,
     /// The next try would come too late.
     Expired,
+    /// The sender decided that it is not to be sent.
+    Cancelled,
 }
 
 /// What a settlement says of a webhook's health. The store applies it with
@@ -114,6 +116,7 @@ impl Transition {
             Next::Delivered => State::Delivered { at: self.at },
             Next::Exhausted => State::Exhausted { at: self.at },
             Next::Expired => State::Expired { at: self.at },
+            Next::Cancelled => State::Cancelled { at: self.at },
         };
         delivery.failures = self.failures;
         delivery.interruptions = self.interruptions;
@@ -152,7 +155,8 @@ pub fn must_account(delivery: &Delivery, policy: &Policy) -> bool {
 /// | 429, 502, 503, 504 | failure; not before `Retry-After` | failing | paused |
 /// | any other answer, redirects too | failure; not before `Retry-After` | failing | the probe opens it |
 /// | no answer | failure | failing | paused if the last one failed too |
-/// | our own fault, interrupted | the first few free, then as a failure | unchanged | probe again |
+/// | the sender's filter refused it | cancelled | unchanged | probe again |
+/// | our own fault, a hook's, interrupted | the first few free, then as a failure | unchanged | probe again |
 ///
 /// A failure is followed by the schedule's next delay with its jitter; by the end if that was the
 /// last try; and by expiry if the next try would come too late. After
@@ -176,8 +180,15 @@ pub fn advance(
             lane: if seen.probe { LaneChange::Open } else { LaneChange::None },
         };
     }
-    if let Outcome::Interrupted | Outcome::Unanswered(FailureKind::Local | FailureKind::Panic) =
-        outcome
+    if let Outcome::Unanswered(FailureKind::Filtered) = outcome {
+        return Transition {
+            next: Next::Cancelled,
+            lapsed: false,
+            ..Transition::given_back(delivery, seen, now)
+        };
+    }
+    if let Outcome::Interrupted
+    | Outcome::Unanswered(FailureKind::Local | FailureKind::Panic | FailureKind::Hook) = outcome
     {
         return interrupted(delivery, webhook, seen, outcome, policy, now);
     }

@@ -83,7 +83,7 @@ pub enum State {
         /// When.
         at: Timestamp,
     },
-    /// Its webhook was deleted.
+    /// Its webhook was deleted, or a filter of the sender's refused it.
     Cancelled {
         /// When.
         at: Timestamp,

@@ -6,6 +6,9 @@
 
 use std::borrow::Cow;
 
+use super::plain::plain;
+use super::policy::MESSAGE_BYTES_MAX;
+
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -70,9 +73,11 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    /// An error of `kind` with a text for people.
+    /// An error of `kind` with a text for people. It is cut to 1 KiB, and what would not be seen in it
+    /// (control characters, marks of direction) is escaped: it may repeat what strangers wrote.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Inner { kind, field: None, message: message.into(), source: None }))
+        let message = plain(message.into(), MESSAGE_BYTES_MAX);
+        Self(Box::new(Inner { kind, field: None, message, source: None }))
     }
 
     /// The input in `field` breaks a rule; `message` says which, and the limit.
@@ -81,7 +86,7 @@ impl Error {
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
         let mut error = Self::new(ErrorKind::Invalid, message);
-        error.0.field = Some(field.into());
+        error.0.field = Some(plain(field.into(), MESSAGE_BYTES_MAX));
         error
     }
 

@@ -26,11 +26,15 @@ pub enum FailureKind {
     Local,
     /// The transport panicked.
     Panic,
+    /// A hook of the sender failed, panicked or took too long. The receiver is not to blame.
+    Hook,
+    /// The sender's filter decided that it is not to be sent.
+    Filtered,
 }
 
 impl FailureKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Blocked,
         Self::Dns,
         Self::Connect,
@@ -40,6 +44,8 @@ impl FailureKind {
         Self::Token,
         Self::Local,
         Self::Panic,
+        Self::Hook,
+        Self::Filtered,
     ];
 
     /// The stable name.
@@ -54,6 +60,8 @@ impl FailureKind {
             Self::Token => "token",
             Self::Local => "local",
             Self::Panic => "panic",
+            Self::Hook => "hook",
+            Self::Filtered => "filtered",
         }
     }
 

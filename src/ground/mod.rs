@@ -24,6 +24,7 @@ pub(crate) mod network;
 pub(crate) mod oauth;
 pub(crate) mod order;
 pub(crate) mod page;
+pub(crate) mod plain;
 pub mod policy;
 #[cfg(feature = "engine")]
 pub(crate) mod publish;

@@ -110,6 +110,8 @@ pub const PAGE_ITEMS_DEFAULT: usize = 10;
 pub const RESPONSE_BYTES_KEPT: usize = 16 * 1024;
 /// Bytes of an error's text that are kept with an attempt.
 pub const ERROR_BYTES_KEPT: usize = 512;
+/// Bytes of the text of an [`Error`](crate::Error): what it repeats of its input is cut.
+pub const MESSAGE_BYTES_MAX: usize = 1_024;
 
 // --- the hyper transport -----------------------------------------------------------------------
 
@@ -271,6 +273,12 @@ pub const HOLD_IDLE: Duration = Duration::from_secs(30);
 pub const RATE_AHEAD: Duration = Duration::from_millis(50);
 /// How long after its moment it may still be sent; it is given back when that has passed.
 pub const RATE_LATE: Duration = Duration::from_millis(100);
+/// How long the host's hooks may take for one attempt, unless the host sets another limit.
+pub const HOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Hooks that run at once, each on a thread of its own.
+pub const HOOKS_AT_ONCE: usize = 64;
+/// Notices that wait for the host's observer; later ones are missed.
+pub const NOTICES_WAITING: usize = 4_096;
 /// How much longer than its deadline the engine waits for a transport before it cuts it off.
 pub const DEADLINE_SLACK: Duration = Duration::from_secs(1);
 /// Access tokens that one dispatcher keeps, beside those in use at the moment.

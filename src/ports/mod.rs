@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod entropy;
+pub(crate) mod hooks;
 pub(crate) mod kept;
 pub(crate) mod observer;
 mod rules;

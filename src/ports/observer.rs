@@ -10,9 +10,12 @@ use crate::ground::webhook::{DisabledReason, Webhook};
 /// Hears of what the dispatcher did.
 ///
 /// # Contract
-/// Called after the storage has it, in the dispatcher's own task: return quickly. A panic in it is
-/// caught and logged. Every call is a hint: after a crash the one for the last change may be
-/// missing, and nothing is called twice.
+/// Called after the storage has it, one call after the other, on one of tokio's threads for blocking
+/// work: it may block, and it may call the crate. No dispatcher waits for it. Up to 4,096 notices wait;
+/// one that takes too long misses what comes meanwhile, and hears how much
+/// ([`Notice::Missed`]). A panic in it is caught and logged. Every call is a hint: after a crash the
+/// last ones may be missing, and nothing is called twice. A dispatcher that ends waits for it within
+/// its grace time.
 pub trait Observer: Debug + Send + Sync + 'static {
     /// Something happened.
     fn notice(&self, notice: &Notice);
@@ -42,13 +45,9 @@ pub enum Notice {
         /// Why.
         reason: DisabledReason,
     },
-}
-
-/// Hears of nothing.
-#[derive(Debug, Clone, Copy, Default)]
-#[allow(clippy::exhaustive_structs)]
-pub struct NoObserver;
-
-impl Observer for NoObserver {
-    fn notice(&self, _: &Notice) {}
+    /// So many notices were lost here, because the observer did not keep up.
+    Missed {
+        /// How many.
+        count: u64,
+    },
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::FailureKind;
+use crate::ground::plain::plain;
 use crate::policy::ERROR_BYTES_KEPT;
 
 /// Sends requests.
@@ -129,7 +130,7 @@ impl fmt::Debug for Names<'_> {
 
 /// Why there was no answer: a kind for decisions, a text for people.
 ///
-/// The text has at most 512 bytes and no control characters. It is kept with the attempt and shown
+/// The text has at most 512 bytes, and what would not be seen in it is escaped. It is kept with the attempt and shown
 /// to customers, so whoever makes one keeps secrets out of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}: {message}")]
@@ -139,20 +140,10 @@ pub struct TransportError {
 }
 
 impl TransportError {
-    /// A failure of `kind`. The text is cut to 512 bytes; control characters become spaces.
+    /// A failure of `kind`. The text is cut to 512 bytes; control characters and marks of direction are
+    /// escaped.
     pub fn new(kind: FailureKind, message: impl Into<Cow<'static, str>>) -> Self {
-        let mut message = message.into();
-        if message.chars().any(char::is_control) {
-            message = message.replace(char::is_control, " ").into();
-        }
-        if message.len() > ERROR_BYTES_KEPT {
-            let mut end = ERROR_BYTES_KEPT;
-            while !message.is_char_boundary(end) {
-                end -= 1;
-            }
-            message = message[..end].to_owned().into();
-        }
-        Self { kind, message }
+        Self { kind, message: plain(message.into(), ERROR_BYTES_KEPT) }
     }
 
     /// What failed.
@@ -218,7 +209,7 @@ mod tests {
         let error = TransportError::new(FailureKind::Dns, format!("a{}", "ü".repeat(1_000)));
         assert_eq!(error.message().len(), ERROR_BYTES_KEPT - 1);
         let error = TransportError::new(FailureKind::Dns, "a\r\nb\u{1b}[31m");
-        assert_eq!(error.to_string(), "dns: a  b [31m");
+        assert_eq!(error.to_string(), r"dns: a\r\nb\u{1b}[31m");
     }
 
     /// Prints a request and an answer that hold secrets in every place.

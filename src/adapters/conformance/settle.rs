@@ -57,7 +57,7 @@ pub(super) async fn every_field_of_an_attempt_survives(store: &dyn Storage) {
     for (number, (leased, outcome)) in leased.iter().zip(outcomes).enumerate() {
         let latency = Duration::from_millis(number as u64 * 1_001);
         let mut attempt = Attempt::new(1, at_millis(1_000 + number as u64), latency, outcome);
-        attempt.response = bytes[bytes.len() - number * 1_000..].to_vec();
+        attempt.response = bytes[bytes.len() - number * 500..].to_vec();
         attempt.truncated = number % 2 == 1;
         attempt.error = (number % 3 > 0).then(|| format!("no 'answer' {number} ü\u{1F4A5}"));
         let mut settlement = failed(leased, at(60), at(2));

@@ -34,6 +34,8 @@ impl Running {
         if timeout(each, self.goodbye()).await.is_err() {
             warn!(name: "tidings.storage.heartbeat_failed", "no answer at shutdown");
         }
+        // The host's own code may hang; it holds nobody up for longer than the host allows.
+        let _ = timeout(self.options.grace, self.core.audience.silence()).await;
     }
 
     /// Ends the POSTs. Their receivers may have seen them, so each leaves a record.

@@ -1,6 +1,5 @@
 //! Outcomes: gathered, written in batches, and told to the observer.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,16 +105,19 @@ impl Running {
                         _ => DisabledReason::Failing,
                     };
                     warn!(name: "tidings.webhook.disabled", webhook = %leased.webhook.id(), ?reason);
-                    self.notice(&Notice::Disabled { webhook: leased.webhook.clone(), reason });
+                    let webhook = leased.webhook.clone();
+                    self.core.audience.tell(|| Notice::Disabled { webhook, reason });
                 }
                 if let Some(attempt) = settlement.attempt {
-                    let mut delivery = leased.delivery;
-                    settlement.transition.apply(&mut delivery, self.id);
-                    self.notice(&Notice::Settled {
-                        delivery,
-                        event: leased.event,
-                        webhook: leased.webhook,
-                        attempt,
+                    self.core.audience.tell(|| {
+                        let mut delivery = leased.delivery;
+                        settlement.transition.apply(&mut delivery, self.id);
+                        Notice::Settled {
+                            delivery,
+                            event: leased.event,
+                            webhook: leased.webhook,
+                            attempt,
+                        }
                     });
                 }
             }
@@ -125,13 +127,6 @@ impl Running {
             Settled::Gone => {
                 debug!(name: "tidings.delivery.gone", delivery = %leased.delivery.id);
             }
-        }
-    }
-
-    fn notice(&self, notice: &Notice) {
-        let observer = &self.core.observer;
-        if catch_unwind(AssertUnwindSafe(|| observer.notice(notice))).is_err() {
-            error!(name: "tidings.observer.panicked", "the observer panicked");
         }
     }
 }
