@@ -25,7 +25,7 @@ pub(crate) struct Audience {
 #[derive(Debug, Default)]
 struct Queue {
     notices: VecDeque<Notice>,
-    /// How many were lost since the last one that was kept.
+    /// How many were lost behind them.
     missed: u64,
     /// Whether a thread is telling them.
     telling: bool,
@@ -49,10 +49,6 @@ impl Audience {
             }
             return;
         }
-        if queue.missed > 0 {
-            let count = std::mem::take(&mut queue.missed);
-            queue.notices.push_back(Notice::Missed { count });
-        }
         queue.notices.push_back(notice());
         if !queue.telling {
             queue.telling = true;
@@ -65,12 +61,17 @@ impl Audience {
     fn speak(&self, observer: &dyn Observer) {
         loop {
             let mut queue = self.lock();
-            let notices = std::mem::take(&mut queue.notices);
+            let mut notices = std::mem::take(&mut queue.notices);
             if notices.is_empty() {
                 queue.telling = false;
                 drop(queue);
                 self.silence.notify_waiters();
                 return;
+            }
+            // They were lost while these filled the queue.
+            let count = std::mem::take(&mut queue.missed);
+            if count > 0 {
+                notices.push_back(Notice::Missed { count });
             }
             drop(queue);
             for notice in notices {
