@@ -247,6 +247,9 @@ pub use ground::oauth::{Grant, OAuth, Token};
 pub use ground::order::{OrderKey, Ordering};
 pub use ground::page::{Cursor, Page, PageRequest, Place};
 pub use ground::policy::{self, Policy, Schedule};
+#[cfg(feature = "ed25519")]
+#[cfg_attr(docsrs, doc(cfg(feature = "ed25519")))]
+pub use ground::public_key::PublicKey;
 pub use ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 pub use ground::rate_limit::RateLimit;
 pub use ground::resource::{self, Resource};
