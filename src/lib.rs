@@ -127,6 +127,9 @@
 //! # assert!(verify(&[], b"{}", Timestamp::UNIX_EPOCH).is_err());
 //! ```
 //!
+//! In axum the feature `receiver` does the rest: it bounds the body, parses the event, tells repetitions
+//! and calls a handler for each type. `docs::receiving` has both ways.
+//!
 //! # The words
 //!
 //! * A [`Change`] of a resource becomes an [`Event`]: a type (`order.charge.capture.complete`), the
@@ -147,9 +150,9 @@
 //! * Delivers at least once: what was answered with `Ok` is delivered, or its end is on record
 //!   (exhausted, expired, cancelled). A crash between a receiver's answer and its record makes a
 //!   repetition, with the same id and the same bytes.
-//! * Signs by Standard Webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`), in the form
-//!   `t=…,v1=…`, or as `<timestamp>, <base64>…` in a header of your choice; up to five secrets at once,
-//!   so that they can be rotated.
+//! * Signs by Standard Webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`) with a shared
+//!   secret (`v1`) or a private key (`v1a`), in the form `t=…,v1=…`, or as `<timestamp>, <base64>…` in a
+//!   header of your choice; up to five secrets at once, so that they can be rotated.
 //! * Authenticates itself, where a receiver asks for it, by basic authentication or OAuth 2.0, and sends
 //!   headers of your choice.
 //! * Keeps, for webhooks that want it, the order of each object's events, a rate limit, and a limit of
@@ -194,6 +197,8 @@
 //! | `native-roots` | no | trust in the operating system's root certificates |
 //! | `conformance` | no | the suite for implementers of the storage ports |
 //! | `schema` | no | payloads are checked against the JSON Schemas of a catalogue |
+//! | `ed25519` | no | signatures with private and public keys: `v1a` of Standard Webhooks |
+//! | `receiver` | no | the receiver's side in axum: verify, parse, tell repetitions, dispatch |
 //! | `toml` | no | catalogues can be read from TOML |
 //! | `testing` | no | the test kit for hosts: scripted receivers, virtual time, expectations |
 //!
@@ -204,9 +209,9 @@
 //!
 //! [`docs::design`] says why things are as they are, [`docs::resources`] how changes become events,
 //! [`docs::lifecycle`] what becomes of an event, [`docs::outbox`] how to publish in a transaction of your
-//! own, [`docs::versions`] how to serve receivers of older versions, [`docs::production`] what to set
-//! before production, [`docs::security`] what is promised against whom, [`docs::scale`] what one database
-//! carries, and `docs::testing` how to test a host.
+//! own, `docs::receiving` how to receive, [`docs::versions`] how to serve receivers of older versions,
+//! [`docs::production`] what to set before production, [`docs::security`] what is promised against whom,
+//! [`docs::scale`] what one database carries, and `docs::testing` how to test a host.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(doc)]
@@ -219,6 +224,9 @@ mod adapters;
 mod engine;
 #[cfg(feature = "engine")]
 mod ports;
+#[cfg(feature = "receiver")]
+#[cfg_attr(docsrs, doc(cfg(feature = "receiver")))]
+pub mod receiver;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
@@ -248,6 +256,9 @@ pub use ground::oauth::{Grant, OAuth, Token};
 pub use ground::order::{OrderKey, Ordering};
 pub use ground::page::{Cursor, Page, PageRequest, Place};
 pub use ground::policy::{self, Policy, Schedule};
+#[cfg(feature = "ed25519")]
+#[cfg_attr(docsrs, doc(cfg(feature = "ed25519")))]
+pub use ground::public_key::PublicKey;
 pub use ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 pub use ground::rate_limit::RateLimit;
 pub use ground::resource::{self, Resource};

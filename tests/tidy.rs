@@ -13,11 +13,12 @@ const LINES_MAX: usize = 800;
 const LINES_AIM: usize = 400;
 
 /// Which floors each floor may use. `lib.rs` and `docs.rs` stand above all.
-const FLOORS: [(&str, &[&str]); 5] = [
+const FLOORS: [(&str, &[&str]); 6] = [
     ("ground", &["ground"]),
     ("ports", &["ground", "ports"]),
     ("engine", &["ground", "ports", "engine"]),
     ("adapters", &["ground", "ports", "adapters"]),
+    ("receiver", &["ground", "receiver"]),
     ("testing", &["ground", "ports", "engine", "adapters", "testing"]),
 ];
 
@@ -445,6 +446,8 @@ fn every_rule_finds_what_breaks_it() {
         ("src/adapters/a.rs", "//!\nuse crate::engine::core::Core;", "of engine"),
         ("src/engine/a.rs", "//!\nuse crate::testing::Kit;", "of testing"),
         ("src/testing/a.rs", "//!\nlet a = SystemTime::now();", "clock port"),
+        ("src/receiver/a.rs", "//!\nuse crate::ports::clock::Clock;", "of ports"),
+        ("src/receiver/a.rs", "//!\nlet a = chrono::Utc::now();", "clock port"),
         ("src/ground/a.rs", "//!\nlet a = clock.now();", "no clock"),
         ("src/ports/a.rs", "//!\nlet a = std::time::Instant::now();", "no clock"),
         ("src/ground/a.rs", "//!\nlet a = b.elapsed();", "no clock"),

@@ -1,6 +1,6 @@
 //! Longer texts: why, how changes become events, what becomes of an event, how to publish in a transaction
-//! of your own, how to serve receivers of older versions, what to set before production, what is promised
-//! against whom, what comes after one database, and how to test a host.
+//! of your own, how to receive, how to serve receivers of older versions, what to set before production,
+//! what is promised against whom, what comes after one database, and how to test a host.
 
 #[doc = include_str!("design.md")]
 pub mod design {}
@@ -13,6 +13,10 @@ pub mod outbox {}
 
 #[doc = include_str!("production.md")]
 pub mod production {}
+
+#[cfg(feature = "receiver")]
+#[doc = include_str!("receiving.md")]
+pub mod receiving {}
 
 #[doc = include_str!("resources.md")]
 pub mod resources {}

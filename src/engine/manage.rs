@@ -10,6 +10,7 @@ use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::WebhookQuery;
 use crate::ground::secret::Secret;
 use crate::ground::secrets::{Overlap, Secrets};
+use crate::ground::signature::SignatureScheme;
 use crate::ground::webhook::{Confirmation, Created, DisabledReason, Edit, Registration, Webhook};
 use crate::ports::storage::refuse_holder;
 
@@ -32,7 +33,8 @@ impl Tidings {
         let now = self.core.now();
         let prompt = registration.prompts();
         let id = WebhookId::new(now, &self.core.id_bytes()?);
-        let webhook = registration.into_webhook(id, self.made_secret()?, now)?;
+        let made = self.made_secret(registration.schemes())?;
+        let webhook = registration.into_webhook(id, made, now)?;
         let webhook = self.with_known_types(webhook, None)?;
         self.check_holder(&webhook)?;
         self.check_version(&webhook)?;
@@ -131,7 +133,7 @@ impl Tidings {
         Ok(self.webhook(id).await?.secrets().clone())
     }
 
-    /// Gives the webhook a new secret; the former one lives on for `overlap`. The new one is in
+    /// Gives the webhook a new secret of the kind that it has; the former one lives on for `overlap`. The new one is in
     /// the answer, as [`Secrets::current`].
     ///
     /// # Errors
@@ -144,10 +146,10 @@ impl Tidings {
         confirmation: &Confirmation,
     ) -> Result<Secrets> {
         confirmation.check()?;
-        let made = self.made_secret()?;
         let webhook = self
             .change(id, None, |webhook| {
-                let secrets = webhook.secrets().rotate(made.clone(), overlap, self.core.now())?;
+                let made = self.made_secret(webhook.schemes())?;
+                let secrets = webhook.secrets().rotate(made, overlap, self.core.now())?;
                 Ok(webhook.with_secrets(secrets))
             })
             .await?;
@@ -219,9 +221,16 @@ impl Tidings {
         Ok(())
     }
 
-    fn made_secret(&self) -> Result<Secret> {
+    /// A fresh secret of the kind that `schemes` sign with.
+    fn made_secret(&self, schemes: &[SignatureScheme]) -> Result<Secret> {
         let mut bytes = zeroize::Zeroizing::new([0; 32]);
         self.core.entropy.fill(bytes.as_mut_slice())?;
+        #[cfg(feature = "ed25519")]
+        if schemes.contains(&SignatureScheme::StandardWebhooksAsymmetric) {
+            return Ok(Secret::asymmetric_from_random(&bytes));
+        }
+        #[cfg(not(feature = "ed25519"))]
+        let _ = schemes;
         Ok(Secret::from_random(&bytes))
     }
 }

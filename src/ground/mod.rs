@@ -26,6 +26,8 @@ pub(crate) mod order;
 pub(crate) mod page;
 pub(crate) mod plain;
 pub mod policy;
+#[cfg(feature = "ed25519")]
+pub(crate) mod public_key;
 #[cfg(feature = "engine")]
 pub(crate) mod publish;
 pub(crate) mod query;

@@ -95,8 +95,16 @@ pub const TOLERANCE: Duration = Duration::from_secs(300);
 pub const SIGNATURES_MAX: usize = 16;
 /// Secrets that one verifier may try.
 pub const VERIFY_SECRETS_MAX: usize = 16;
+/// Public keys that one verifier may try: a pass over the body for each of them and each signature.
+pub const VERIFY_PUBLIC_KEYS_MAX: usize = SECRETS_MAX;
 /// Bytes of a `webhook-id` that a verifier accepts (rule S9).
 pub const MESSAGE_ID_BYTES_MAX: usize = 256;
+/// Bytes of a body that a receiver takes unless told otherwise: what a payload of this crate has at most.
+pub const RECEIVED_BYTES: usize = PAYLOAD_BYTES_MAX;
+/// Events that a receiver remembers in memory unless told otherwise, and for how long.
+pub const SEEN_EVENTS_MAX: usize = 100_000;
+/// How long a receiver remembers an event in memory unless told otherwise.
+pub const SEEN_AGE: Duration = Duration::from_secs(24 * 3_600);
 /// Bytes of a body that a verifier accepts.
 pub const VERIFY_BYTES_MAX: usize = 16 * 1024 * 1024;
 

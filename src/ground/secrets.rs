@@ -118,6 +118,10 @@ impl Secrets {
         if older.iter().any(|record| record.expires.is_none()) {
             return invalid("an older one has no expiry".to_owned());
         }
+        let asymmetric = current.secret.is_asymmetric();
+        if older.iter().any(|record| record.secret.is_asymmetric() != asymmetric) {
+            return invalid("shared secrets and private keys are mixed".to_owned());
+        }
         Ok(Self { current, older })
     }
 
@@ -145,10 +149,15 @@ impl Secrets {
     /// # Errors
     /// [`Limit`](crate::ErrorKind::Limit) when that would be a sixth living secret; the text says
     /// when the next one expires. [`Invalid`](crate::ErrorKind::Invalid) for the field `secret`
-    /// when `new` is among the living ones already. These secrets stay as they are.
+    /// when `new` is among the living ones already, or is of another kind: all are shared, or all are
+    /// private keys. These secrets stay as they are.
     pub fn rotate(&self, new: Secret, overlap: Overlap, now: Timestamp) -> Result<Self> {
         if self.active(now).any(|secret| *secret == new) {
             return Err(Error::invalid("secret", "is one of the webhook's secrets already"));
+        }
+        if new.is_asymmetric() != self.current().is_asymmetric() {
+            let message = "is of another kind than the webhook's: all shared, or all private keys";
+            return Err(Error::invalid("secret", message));
         }
         let retired = SecretRecord {
             expires: Some(time::after(now, overlap.duration())),
@@ -304,5 +313,26 @@ mod tests {
         ] {
             assert_eq!(Secrets::from_stored(parts).unwrap_err().to_string(), text);
         }
+    }
+
+    /// Rotates asymmetric secrets with an overlap, and mixes kinds in a rotation and in the store.
+    #[cfg(feature = "ed25519")]
+    #[test]
+    fn secrets_are_all_of_one_kind() {
+        let private = |n| Secret::asymmetric_from_random(&[n; 32]);
+        let secrets = Secrets::new(private(1), hour(0));
+        let secrets = secrets.rotate(private(2), Overlap::hours(1).unwrap(), hour(0)).unwrap();
+        assert_eq!(active(&secrets, hour(0)), [private(2), private(1)]);
+        assert_eq!(active(&secrets, hour(1)), [private(2)]);
+        assert_eq!(Secrets::from_stored(secrets.parts().cloned()).unwrap(), secrets);
+
+        let shared = Secrets::new(secret(1), hour(0));
+        for (secrets, new) in [(&secrets, secret(3)), (&shared, private(3))] {
+            let error = secrets.rotate(new, Overlap::default(), hour(0)).unwrap_err();
+            assert_eq!(error.field(), Some("secret"));
+        }
+        let mixed = shared.parts().chain(secrets.parts().skip(1)).cloned();
+        let error = Secrets::from_stored(mixed).unwrap_err();
+        assert_eq!(error.to_string(), "secrets: shared secrets and private keys are mixed");
     }
 }

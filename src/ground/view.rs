@@ -75,6 +75,9 @@ pub struct WebhookView {
     pub timeout_millis: Option<u64>,
     /// How requests are signed.
     pub schemes: Vec<SignatureScheme>,
+    /// What receivers verify with (`whpk_`), where the current secret is a private key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
     /// Whether it gets its events in order.
     pub ordering: Ordering,
     /// How many requests it gets in time.
@@ -167,6 +170,10 @@ impl From<&Webhook> for WebhookView {
             live_mode: webhook.mode().is_live(),
             timeout_millis: webhook.timeout().map(millis),
             schemes: webhook.schemes().to_vec(),
+            #[cfg(feature = "ed25519")]
+            public_key: webhook.secrets().current().public_key().map(|key| key.to_string()),
+            #[cfg(not(feature = "ed25519"))]
+            public_key: None,
             ordering: webhook.ordering(),
             rate_limit: webhook.rate_limit(),
             concurrency: webhook.concurrency(),

@@ -278,11 +278,13 @@ impl Webhook {
     /// This webhook with `edit` applied. The id, the account and the mode stay.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) if what comes out breaks a rule; nothing is changed then.
+    /// [`Invalid`](ErrorKind::Invalid) if what comes out breaks a rule, also if its secrets cannot sign
+    /// by its schemes; nothing is changed then.
     pub fn edit(&self, edit: Edit) -> Result<Self> {
         let mut settings = self.settings.clone();
         edit.apply(&mut settings);
         settings.check()?;
+        signature::check_secrets(&settings.schemes, &self.secrets)?;
         Ok(Self { settings, ..self.clone() })
     }
 }
@@ -380,24 +382,33 @@ impl Registration {
         self
     }
 
+    /// How requests are to be signed.
+    #[cfg(feature = "engine")]
+    pub(crate) fn schemes(&self) -> &[SignatureScheme] {
+        &self.settings.schemes
+    }
+
     /// Whether a secret was brought along.
     pub fn has_secret(&self) -> bool {
         self.secret.is_some()
     }
 
-    /// The webhook, not yet stored. `made` is the secret used unless one was brought.
+    /// The webhook, not yet stored. `made` is the secret used unless one was brought; it is of the kind
+    /// that the schemes sign with.
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid), naming the field that breaks a rule.
     pub fn into_webhook(self, id: WebhookId, made: Secret, now: Timestamp) -> Result<Webhook> {
         self.settings.check()?;
         let now = to_millis(now);
+        let secrets = Secrets::new(self.secret.unwrap_or(made), now);
+        signature::check_secrets(&self.settings.schemes, &secrets)?;
         Ok(Webhook {
             id,
             account: self.account,
             mode: self.mode,
             settings: self.settings,
-            secrets: Secrets::new(self.secret.unwrap_or(made), now),
+            secrets,
             status: match self.enabled {
                 Some(true) => Status::Enabled,
                 Some(false) => Status::Disabled(DisabledReason::Person),

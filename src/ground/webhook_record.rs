@@ -20,6 +20,7 @@ use super::order::Ordering;
 use super::rate_limit::RateLimit;
 use super::secret::Secret;
 use super::secrets::{SecretRecord, Secrets};
+use super::signature;
 use super::time::Timestamp;
 use super::webhook::{DisabledReason, Settings, Status, Webhook};
 
@@ -198,6 +199,7 @@ impl Webhook {
             .collect::<Result<Vec<_>>>()
             .and_then(Secrets::from_stored)
             .map_err(|_| unreadable("secrets"))?;
+        signature::check_secrets(&settings.schemes, &secrets).map_err(|_| unreadable("secrets"))?;
         Ok(Self {
             id: keys.get("id")?,
             account: keys.get("account")?,
@@ -464,5 +466,36 @@ mod tests {
         for text in ["", "CANARY", "[\"CANARY\"]", "{\"CANARY\":", "\"CANARY\""] {
             refused(text, "JSON object");
         }
+    }
+
+    /// Writes and reads a webhook with private keys, and puts a shared secret in their place.
+    #[cfg(feature = "ed25519")]
+    #[test]
+    fn a_record_holds_private_keys() {
+        let schemes = Edit::new().schemes([SignatureScheme::StandardWebhooksAsymmetric]);
+        let secret = Secret::asymmetric_from_random(&[3; 32]);
+        let webhook = Registration::new("https://example.com/hook", ["*"])
+            .unwrap()
+            .with(schemes)
+            .into_webhook(WebhookId::new(now(), &[1; 10]), secret.clone(), now())
+            .unwrap();
+        let text = webhook.to_stored().unwrap();
+        assert_eq!(Webhook::from_stored(&text).unwrap(), webhook);
+        let shared = text.replace(secret.reveal(), Secret::from_random(&[3; 32]).reveal());
+        assert!(Webhook::from_stored(&shared).unwrap_err().to_string().contains("secrets"));
+    }
+
+    /// Reads such a record in a build that cannot sign by it: the error names what it lacks.
+    #[cfg(not(feature = "ed25519"))]
+    #[test]
+    fn a_record_with_private_keys_names_the_feature() {
+        let text = full(Authentication::None).to_stored().unwrap();
+        let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        json["schemes"] = serde_json::json!([{ "kind": "standardWebhooksAsymmetric" }]);
+        json["secrets"][0]["secret"] = "whsk_CANARY".into();
+        let error = Webhook::from_stored(&json.to_string()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Storage);
+        assert!(error.to_string().contains("`ed25519`"), "{error}");
+        assert!(!format!("{error:?}").contains("CANARY"));
     }
 }

@@ -9,16 +9,22 @@ use super::scheme::SignatureScheme;
 use super::wire::{self, Code};
 use super::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, mac};
 use crate::ground::error::{Error, Result};
-use crate::ground::header::HeaderName;
+use crate::ground::header::{HeaderName, Headers};
+#[cfg(feature = "ed25519")]
+use crate::ground::public_key::PublicKey;
 use crate::ground::secret::Secret;
+use crate::ground::signature;
 use crate::ground::time::Timestamp;
+#[cfg(feature = "ed25519")]
+use crate::policy::VERIFY_PUBLIC_KEYS_MAX;
 use crate::policy::{TOLERANCE, VERIFY_BYTES_MAX, VERIFY_SECRETS_MAX};
 
 /// Verifies the requests of one sender. For receivers; needs no feature of the crate.
 ///
 /// Strict on purpose. Each header of the scheme is there once, in whatever case; the timestamp has
 /// 1 to 12 digits and is at most 300 s from the receiver's clock, in both directions; one of the
-/// first 16 signatures matches one of the secrets in all 32 bytes, compared in constant time. Items
+/// first 16 signatures matches one of the secrets in all 32 bytes, compared in constant time (or is one
+/// by one of the public keys, verified strictly). Items
 /// of other versions, and malformed ones, are skipped. The body is taken as it came: verify it
 /// before anything parses it.
 ///
@@ -49,8 +55,15 @@ use crate::policy::{TOLERANCE, VERIFY_BYTES_MAX, VERIFY_SECRETS_MAX};
 #[derive(Debug, Clone)]
 pub struct Verifier {
     scheme: SignatureScheme,
-    secrets: Vec<Secret>,
+    keys: Keys,
     tolerance: Duration,
+}
+
+#[derive(Debug, Clone)]
+enum Keys {
+    Shared(Vec<Secret>),
+    #[cfg(feature = "ed25519")]
+    Public(Vec<PublicKey>),
 }
 
 /// A request that came from the sender, unchanged.
@@ -109,19 +122,55 @@ pub enum VerifyError {
 impl Verifier {
     /// A verifier of `scheme` that takes a signature by any of `secrets`.
     ///
+    /// [`StandardWebhooksAsymmetric`](SignatureScheme::StandardWebhooksAsymmetric) is verified with the
+    /// public halves of private keys, for a sender that verifies itself; who has only the public keys
+    /// calls `Verifier::standard_webhooks_asymmetric` (feature `ed25519`).
+    ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for the field `secrets` when there is none (a verifier
-    /// without a secret would be no verifier), or there are more than 16.
+    /// without a secret would be no verifier), there are more than 16 (5 private keys), or one is
+    /// of another kind than the scheme's; for the field `schemes` when the build lacks the
+    /// scheme's feature.
     pub fn new(scheme: SignatureScheme, secrets: impl IntoIterator<Item = Secret>) -> Result<Self> {
-        let secrets: Vec<_> = secrets.into_iter().take(VERIFY_SECRETS_MAX + 1).collect();
-        if secrets.is_empty() {
-            return Err(Error::invalid("secrets", "there is none"));
-        }
-        if secrets.len() > VERIFY_SECRETS_MAX {
-            let message = format!("there are more than {VERIFY_SECRETS_MAX}");
+        let secrets = some("secrets", secrets, VERIFY_SECRETS_MAX)?;
+        signature::check(std::slice::from_ref(&scheme), &Headers::default())?;
+        let asymmetric = scheme.is_asymmetric();
+        if secrets.iter().any(|secret| secret.is_asymmetric() != asymmetric) {
+            let message = if asymmetric {
+                "has a shared secret; standardWebhooksAsymmetric takes private keys (whsk_)"
+            } else {
+                "has a private key (whsk_), which only standardWebhooksAsymmetric takes"
+            };
             return Err(Error::invalid("secrets", message));
         }
-        Ok(Self { scheme, secrets, tolerance: TOLERANCE })
+        #[cfg(feature = "ed25519")]
+        if asymmetric {
+            let keys = secrets.iter().filter_map(Secret::public_key);
+            let keys = Keys::Public(some("secrets", keys, VERIFY_PUBLIC_KEYS_MAX)?);
+            return Ok(Self { scheme, keys, tolerance: TOLERANCE });
+        }
+        Ok(Self { scheme, keys: Keys::Shared(secrets), tolerance: TOLERANCE })
+    }
+
+    /// A verifier of [`SignatureScheme::StandardWebhooksAsymmetric`] that takes a signature by any of
+    /// the private keys that `keys` belong to.
+    ///
+    /// ```
+    /// use tidings::{PublicKey, Verifier};
+    ///
+    /// let key = PublicKey::parse("whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=")?;
+    /// let verifier = Verifier::standard_webhooks_asymmetric([key])?;
+    /// # Ok::<(), tidings::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for the field `publicKeys` when there is none, or there
+    /// are more than 5: each signature of a request costs a pass over its body for each key.
+    #[cfg(feature = "ed25519")]
+    pub fn standard_webhooks_asymmetric(keys: impl IntoIterator<Item = PublicKey>) -> Result<Self> {
+        let keys = Keys::Public(some("publicKeys", keys, VERIFY_PUBLIC_KEYS_MAX)?);
+        let scheme = SignatureScheme::StandardWebhooksAsymmetric;
+        Ok(Self { scheme, keys, tolerance: TOLERANCE })
     }
 
     /// A verifier of [`SignatureScheme::StandardWebhooks`].
@@ -180,13 +229,17 @@ impl Verifier {
             return Err(VerifyError::BodyTooLong);
         }
         match &self.scheme {
-            SignatureScheme::StandardWebhooks => {
+            SignatureScheme::StandardWebhooks | SignatureScheme::StandardWebhooksAsymmetric => {
                 let names = [WEBHOOK_ID, WEBHOOK_TIMESTAMP, WEBHOOK_SIGNATURE];
                 let [id, time, signatures] = once_each(headers, names)?;
                 let id = wire::message_id(id)?;
                 let timestamp = self.fresh(time, now)?;
                 let parts = [id.as_bytes(), b".", time, b".", body];
-                self.matches(&wire::standard(signatures), &parts)?;
+                match &self.keys {
+                    Keys::Shared(_) => self.matches(&wire::standard(signatures), &parts)?,
+                    #[cfg(feature = "ed25519")]
+                    Keys::Public(keys) => signed(&wire::asymmetric(signatures), keys, &parts)?,
+                }
                 let id = Some(id.to_owned());
                 Ok(Verified { id, timestamp })
             }
@@ -230,16 +283,43 @@ impl Verifier {
     /// matches, so that the time taken tells nothing.
     fn matches(&self, codes: &[Code], parts: &[&[u8]]) -> Result<(), VerifyError> {
         let mut matched = Choice::from(0);
-        if !codes.is_empty() {
-            for secret in &self.secrets {
-                let expected = mac(self.scheme.key(secret), parts);
-                for code in codes {
-                    matched |= expected.ct_eq(code);
-                }
+        let secrets: &[Secret] = match &self.keys {
+            Keys::Shared(secrets) if !codes.is_empty() => secrets,
+            _ => &[],
+        };
+        for key in secrets.iter().filter_map(|secret| self.scheme.key(secret)) {
+            let expected = mac(key, parts);
+            for code in codes {
+                matched |= expected.ct_eq(code);
             }
         }
         if matched.into() { Ok(()) } else { Err(VerifyError::NoMatch) }
     }
+}
+
+/// Whether any signature is one of `parts` by any key. Nothing of it is secret, so the first that fits
+/// ends the search.
+#[cfg(feature = "ed25519")]
+fn signed(signatures: &[[u8; 64]], keys: &[PublicKey], parts: &[&[u8]]) -> Result<(), VerifyError> {
+    if signatures.is_empty() {
+        return Err(VerifyError::NoMatch);
+    }
+    let message = parts.concat();
+    let mut pairs = signatures.iter().flat_map(|one| keys.iter().map(move |key| (one, key)));
+    let matched = pairs.any(|(signature, key)| key.verifies(&message, signature));
+    if matched { Ok(()) } else { Err(VerifyError::NoMatch) }
+}
+
+/// 1 to `most` of `given`.
+fn some<T>(field: &'static str, given: impl IntoIterator<Item = T>, most: usize) -> Result<Vec<T>> {
+    let found: Vec<_> = given.into_iter().take(most + 1).collect();
+    if found.is_empty() {
+        return Err(Error::invalid(field, "there is none"));
+    }
+    if found.len() > most {
+        return Err(Error::invalid(field, format!("there are more than {most}")));
+    }
+    Ok(found)
 }
 
 /// The values of the headers of these names, each of which is there exactly once, in any case (S1).

@@ -41,6 +41,22 @@ pub(super) fn standard(value: &[u8]) -> Vec<Code> {
         .collect()
 }
 
+/// The `v1a` signatures among the first items of `v1a,<base64> v1,… …`.
+#[cfg(feature = "ed25519")]
+pub(super) fn asymmetric(value: &[u8]) -> Vec<[u8; 64]> {
+    let items = value.split(|byte| *byte == b' ');
+    items
+        .filter(|item| !item.is_empty())
+        .take(SIGNATURES_MAX)
+        .filter_map(|item| {
+            let text = item.strip_prefix(b"v1a,")?;
+            let mut bytes = [0; 66];
+            let len = STANDARD.decode_slice(text, &mut bytes).ok()?;
+            bytes.get(..len)?.try_into().ok()
+        })
+        .collect()
+}
+
 /// The timestamp and the signatures of `<timestamp>, <base64>[, <base64>…]`.
 pub(super) fn digital_river(value: &[u8]) -> (&[u8], Vec<Code>) {
     let mut items = commas(value);

@@ -1,0 +1,101 @@
+//! A receiver in plain hyper, with the crate's ground floor alone: pass the verifier the headers and the
+//! bytes. Any framework that gives both does as well.
+//!
+//! `WEBHOOK_SECRET=whsec_… cargo run --example receiver_hyper -- 127.0.0.1:8080` listens at every path
+//! until it is stopped. Of the crate it needs no feature (`default-features = false`).
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::Utc;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpListener;
+
+use tidings::{Account, Event, Result, Secret, Verifier, policy};
+
+/// The orders that are to be shipped: the work of this shop.
+pub(crate) type Orders = Arc<Mutex<Vec<String>>>;
+
+struct Shop {
+    verifier: Verifier,
+    /// The ids of what was handled. They belong into the database that the work writes to, in the same
+    /// transaction; a set in memory forgets them at a restart.
+    seen: Mutex<HashSet<String>>,
+    orders: Orders,
+}
+
+impl Shop {
+    async fn receive(&self, request: Request<Incoming>) -> StatusCode {
+        let (head, body) = request.into_parts();
+        // Bounded before it is read: a stranger chooses its length.
+        let body = match Limited::new(body, policy::PAYLOAD_BYTES_MAX).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => return StatusCode::PAYLOAD_TOO_LARGE,
+            Err(_) => return StatusCode::BAD_REQUEST,
+        };
+        let now = Utc::now();
+        let pairs = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let Ok(verified) = self.verifier.verify(pairs, &body, now) else {
+            return StatusCode::UNAUTHORIZED;
+        };
+        let text = str::from_utf8(&body).unwrap_or_default();
+        let Ok(event) = Event::parse(text, Account::default(), now) else {
+            return StatusCode::BAD_REQUEST;
+        };
+        // Held over the work, so that of two requests with one id only one does it.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = verified.id.unwrap_or_else(|| event.id().to_string());
+        if !seen.contains(&id) {
+            self.act(&event);
+            seen.insert(id);
+        }
+        StatusCode::NO_CONTENT
+    }
+
+    fn act(&self, event: &Event) {
+        // New types come without notice: they are fine.
+        if event.event_type().as_str() == "order.accepted" {
+            let order = event.object().map_or("", |object| object.get());
+            println!("ship {order}");
+            self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order.to_owned());
+        }
+    }
+}
+
+pub(crate) async fn serve(listener: TcpListener, secret: Secret, orders: Orders) -> Result<()> {
+    let verifier = Verifier::standard_webhooks([secret])?;
+    let shop = Arc::new(Shop { verifier, seen: Mutex::default(), orders });
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let shop = shop.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let shop = shop.clone();
+                async move {
+                    let mut answer = Response::new(String::new());
+                    *answer.status_mut() = shop.receive(request).await;
+                    Ok::<_, Infallible>(answer)
+                }
+            });
+            let server = auto::Builder::new(TokioExecutor::new());
+            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+#[tokio::main]
+#[allow(dead_code)] // A test has this file as a module.
+async fn main() -> Result<(), Box<dyn Error>> {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    let secret = Secret::parse(&std::env::var("WEBHOOK_SECRET")?)?;
+    let listener = TcpListener::bind(address).await?;
+    println!("listening at http://{}", listener.local_addr()?);
+    Ok(serve(listener, secret, Orders::default()).await?)
+}
