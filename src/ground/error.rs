@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use super::address_rule::AddressRule;
+
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -27,6 +29,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     field: Option<Cow<'static, str>>,
+    rule: Option<AddressRule>,
     message: Cow<'static, str>,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -72,7 +75,13 @@ pub enum ErrorKind {
 impl Error {
     /// An error of `kind` with a text for people.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Inner { kind, field: None, message: message.into(), source: None }))
+        Self(Box::new(Inner {
+            kind,
+            field: None,
+            rule: None,
+            message: message.into(),
+            source: None,
+        }))
     }
 
     /// The input in `field` breaks a rule; `message` says which, and the limit.
@@ -116,6 +125,28 @@ impl Error {
     /// The field of the input that is at fault, where one is.
     pub fn field(&self) -> Option<&str> {
         self.0.field.as_deref()
+    }
+
+    /// The rule for addresses that the input breaks, where it is one of those.
+    pub fn rule(&self) -> Option<AddressRule> {
+        self.0.rule
+    }
+
+    /// This address breaks `rule`; the text names it.
+    pub(crate) fn address(
+        field: &'static str,
+        rule: AddressRule,
+        message: impl std::fmt::Display,
+    ) -> Self {
+        let mut error = Self::invalid(field, format!("{message} ({rule})"));
+        error.0.rule = Some(rule);
+        error
+    }
+
+    /// The same of another field.
+    pub(crate) fn in_field(mut self, field: &'static str) -> Self {
+        self.0.field = Some(field.into());
+        self
     }
 
     /// Whether the same call may succeed later without any change by the caller.
