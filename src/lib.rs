@@ -233,6 +233,7 @@ pub mod testing;
 
 pub use ground::account::{Account, Mode};
 pub use ground::address::EndpointUrl;
+pub use ground::address_rule::AddressRule;
 pub use ground::advance::{Health, LaneChange, Next, Seen, Transition, advance, must_account};
 pub use ground::authentication::{Authentication, Basic};
 pub use ground::catalogue::{Catalogue, CatalogueBuilder, CatalogueEntry, Selected};

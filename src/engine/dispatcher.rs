@@ -492,7 +492,7 @@ impl Running {
             attempt.error = Some("the sender died during the attempt before".into());
             self.decide(leased, attempt);
         } else {
-            let prepared = self.prepare.of(&leased.webhook);
+            let prepared = self.prepare.of(&leased.webhook, &self.core.network);
             let sender = self.sender.clone();
             let sending =
                 Sending { leased: leased.clone(), started: self.core.now(), begun: Instant::now() };

@@ -1,8 +1,8 @@
 //! Managing webhooks: create, search, edit, enable, disable, delete, reveal, rotate (seed rows W5,
 //! W6).
 
+use super::request::check_addresses;
 use super::tidings::Tidings;
-use crate::ground::authentication::Authentication;
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::filter::Filters;
 use crate::ground::id::WebhookId;
@@ -38,7 +38,7 @@ impl Tidings {
         let webhook = self.with_known_types(webhook, None)?;
         self.check_holder(&webhook)?;
         self.check_version(&webhook)?;
-        self.check_addresses(&webhook)?;
+        check_addresses(&webhook, &self.core.network)?;
         let webhook = self.core.storage.put(&webhook, self.core.shared_now().await?).await?;
         Ok(Created { webhook, prompt })
     }
@@ -82,7 +82,7 @@ impl Tidings {
             if edited.api_version() != webhook.api_version() {
                 self.check_version(&edited)?;
             }
-            self.check_addresses(&edited)?;
+            check_addresses(&edited, &self.core.network)?;
             Ok(edited)
         })
         .await
@@ -205,20 +205,6 @@ impl Tidings {
     fn check_version(&self, webhook: &Webhook) -> Result<()> {
         let versions = self.core.versions.as_ref();
         versions.map_or(Ok(()), |versions| versions.check_pin(webhook.api_version()))
-    }
-
-    /// Judges every URL that the webhook makes the sender call.
-    fn check_addresses(&self, webhook: &Webhook) -> Result<()> {
-        let network = &self.core.network;
-        network.check_url(webhook.address())?;
-        if let Authentication::OAuth(oauth) = webhook.authentication() {
-            let checked = network.check_url(oauth.token_endpoint());
-            checked.map_err(|error| {
-                let message = "is an address that the host does not allow";
-                Error::invalid("oauth.tokenEndPoint", message).with_source(error)
-            })?;
-        }
-        Ok(())
     }
 
     /// A fresh secret of the kind that `schemes` sign with.

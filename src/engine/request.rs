@@ -25,6 +25,7 @@ use crate::ground::error::{Error, Result};
 use crate::ground::event::Event;
 use crate::ground::failure::FailureKind;
 use crate::ground::id::WebhookId;
+use crate::ground::network::NetworkPolicy;
 use crate::ground::plain::plain;
 use crate::ground::policy::{DEADLINE_SLACK, ERROR_BYTES_KEPT, RATE_LATE, RESPONSE_BYTES_KEPT};
 use crate::ground::retry_after::retry_after;
@@ -39,6 +40,16 @@ use crate::ports::transport::{Request, Response, Transport, TransportError};
 const PREPARED_MAX: usize = 4_096;
 /// Who sends.
 pub(super) const USER_AGENT_VALUE: &str = concat!("tidings/", env!("CARGO_PKG_VERSION"));
+
+/// Judges every URL that the webhook makes the sender call: at registration, and before it is sent to.
+pub(super) fn check_addresses(webhook: &Webhook, network: &NetworkPolicy) -> Result<()> {
+    network.check_url(webhook.address())?;
+    if let Authentication::OAuth(oauth) = webhook.authentication() {
+        let checked = network.check_url(oauth.token_endpoint());
+        checked.map_err(|error| error.in_field("oauth.tokenEndPoint"))?;
+    }
+    Ok(())
+}
 
 /// The part of a webhook's requests that is the same for all of them.
 #[derive(Debug)]
@@ -56,13 +67,17 @@ pub(super) struct Prepare {
 
 impl Prepare {
     /// The prepared request of `webhook`.
-    pub(super) fn of(&mut self, webhook: &Webhook) -> Result<Arc<Prepared>> {
+    pub(super) fn of(
+        &mut self,
+        webhook: &Webhook,
+        network: &NetworkPolicy,
+    ) -> Result<Arc<Prepared>> {
         if let Some(prepared) = self.entries.get(&webhook.id())
             && prepared.version == webhook.version()
         {
             return Ok(prepared.clone());
         }
-        let prepared = Arc::new(Prepared::new(webhook)?);
+        let prepared = Arc::new(Prepared::new(webhook, network)?);
         if self.entries.len() >= PREPARED_MAX {
             self.entries.clear();
         }
@@ -72,7 +87,10 @@ impl Prepare {
 }
 
 impl Prepared {
-    fn new(webhook: &Webhook) -> Result<Self> {
+    /// Nothing can be prepared for an address that is refused: the webhook may be older than the
+    /// policy, and the transport one that leaves literal addresses unvetted.
+    fn new(webhook: &Webhook, network: &NetworkPolicy) -> Result<Self> {
+        check_addresses(webhook, network)?;
         let uri = uri(webhook.address())?;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -164,9 +182,11 @@ impl From<TransportError> for Failure {
 }
 
 impl From<Error> for Failure {
-    /// A request that cannot be written is nobody's fault but ours.
+    /// A request that cannot be written is nobody's fault but ours, unless its address is refused.
     fn from(error: Error) -> Self {
-        Self::new(FailureKind::Local, error.to_string())
+        let refused = error.rule().is_some();
+        let kind = if refused { FailureKind::Blocked } else { FailureKind::Local };
+        Self::new(kind, error.to_string())
     }
 }
 

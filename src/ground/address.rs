@@ -11,8 +11,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use url::{Host, Url};
+use url::{Host, ParseError, Url};
 
+use super::address_rule::AddressRule as Rule;
 use super::error::{Error, Result};
 use super::policy::{HOST_BYTES_MAX, HOST_LABEL_BYTES_MAX, URL_BYTES_MAX};
 
@@ -69,55 +70,62 @@ impl EndpointUrl {
     /// [`Invalid`](crate::ErrorKind::Invalid), naming the field `address` and the rule.
     pub fn parse(text: &str) -> Result<Self> {
         if text.len() > URL_BYTES_MAX {
-            return Err(invalid(format!(
-                "has {} bytes; at most {URL_BYTES_MAX} are allowed",
-                text.len()
-            )));
+            let bytes = text.len();
+            return refuse(
+                Rule::Text,
+                format_args!("has {bytes} bytes; at most {URL_BYTES_MAX} are allowed"),
+            );
         }
         let Some(rest) = without_scheme(text) else {
-            return Err(invalid("must begin with http:// or https://"));
+            return refuse(Rule::Text, "must begin with http:// or https://");
         };
         for char in text.chars() {
-            let what = match char {
-                '\\' => "a backslash",
-                '#' => "a fragment (#)",
-                '\u{feff}' => "a byte order mark",
-                char if char.is_control() => "a control character",
-                char if char.is_whitespace() => "white space",
+            let (rule, what) = match char {
+                '\\' => (Rule::Text, "a backslash"),
+                '#' => (Rule::Authority, "a fragment (#)"),
+                '\u{feff}' => (Rule::Text, "a byte order mark"),
+                char if char.is_control() => (Rule::Text, "a control character"),
+                char if char.is_whitespace() => (Rule::Text, "white space"),
                 _ => continue,
             };
-            return Err(invalid(format!("must not have {what}")));
+            return refuse(rule, format_args!("must not have {what}"));
         }
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let authority = &rest[..end];
         if authority.contains('@') {
-            return Err(invalid(
+            return refuse(
+                Rule::Authority,
                 "must not have a user name or password; set them as the webhook's credentials",
-            ));
+            );
         }
         let host = host_text(authority);
         if host.is_empty() {
-            return Err(invalid("has no host after the two slashes"));
+            return refuse(Rule::Authority, "has no host after the two slashes");
         }
         if host.contains('%') {
-            return Err(invalid("must not have % in the host"));
+            return refuse(Rule::Host, "must not have % in the host");
         }
-        let url = Url::parse(text)
-            .map_err(|error| invalid(format!("is not a URL: {error}")).with_source(error))?;
+        let url = Url::parse(text).map_err(|error| {
+            // What is left to be at fault are the parts of the authority.
+            let rule = match error {
+                ParseError::InvalidPort => Rule::Port,
+                ParseError::InvalidIpv4Address => Rule::Ipv4,
+                _ => Rule::Host,
+            };
+            invalid(rule, format_args!("is not a URL: {error}")).with_source(error)
+        })?;
         match url.host() {
-            None => return Err(invalid("has no host")),
+            None => return refuse(Rule::Authority, "has no host"),
             Some(Host::Domain(name)) => check_name(name)?,
             Some(Host::Ipv4(address)) if address.to_string() != host => {
-                return Err(invalid(
+                return refuse(
+                    Rule::Ipv4,
                     "has an IPv4 address that is not written as four decimal numbers",
-                ));
+                );
             }
             Some(Host::Ipv4(_) | Host::Ipv6(_)) => {}
         }
-        let port = url.port_or_known_default().unwrap_or(0);
-        if BAD_PORTS.contains(&port) {
-            return Err(invalid(format!("must not use port {port}")));
-        }
+        let port = check_port(&url)?;
         Ok(Self(Arc::new(Inner { text: text.to_owned(), url, port })))
     }
 
@@ -149,8 +157,12 @@ impl EndpointUrl {
     }
 }
 
-fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
-    Error::invalid(FIELD, message)
+fn invalid(rule: Rule, message: impl fmt::Display) -> Error {
+    Error::address(FIELD, rule, message)
+}
+
+fn refuse<T>(rule: Rule, message: impl fmt::Display) -> Result<T> {
+    Err(invalid(rule, message))
 }
 
 /// What follows `http://` or `https://`.
@@ -173,24 +185,38 @@ fn host_text(authority: &str) -> &str {
 fn check_name(name: &str) -> Result<()> {
     let name = name.strip_suffix('.').unwrap_or(name);
     if name.len() > HOST_BYTES_MAX {
-        return Err(invalid(format!(
-            "has a host of {} bytes; at most {HOST_BYTES_MAX} are allowed",
-            name.len()
-        )));
+        let bytes = name.len();
+        return refuse(
+            Rule::Host,
+            format_args!("has a host of {bytes} bytes; at most {HOST_BYTES_MAX} are allowed"),
+        );
     }
     for label in name.split('.') {
         if label.is_empty() || label.len() > HOST_LABEL_BYTES_MAX {
-            return Err(invalid(format!(
-                "has a label of {} bytes in its host; 1 to {HOST_LABEL_BYTES_MAX} are allowed",
-                label.len()
-            )));
+            let bytes = label.len();
+            let allowed = format_args!("1 to {HOST_LABEL_BYTES_MAX} are allowed");
+            return refuse(
+                Rule::Host,
+                format_args!("has a label of {bytes} bytes in its host; {allowed}"),
+            );
         }
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if !label.bytes().all(allowed) {
-            return Err(invalid("has a host with characters other than letters, digits, - and _"));
+            return refuse(
+                Rule::Host,
+                "has a host with characters other than letters, digits, - and _",
+            );
         }
     }
     Ok(())
+}
+
+fn check_port(url: &Url) -> Result<u16> {
+    let port = url.port_or_known_default().unwrap_or(0);
+    if BAD_PORTS.contains(&port) {
+        return refuse(Rule::Port, format_args!("must not use port {port}"));
+    }
+    Ok(port)
 }
 
 impl fmt::Display for EndpointUrl {

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use super::address_rule::AddressRule;
 use super::plain::plain;
 use super::policy::MESSAGE_BYTES_MAX;
 
@@ -30,6 +31,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     field: Option<Cow<'static, str>>,
+    rule: Option<AddressRule>,
     message: Cow<'static, str>,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -77,7 +79,7 @@ impl Error {
     /// (control characters, marks of direction) is escaped: it may repeat what strangers wrote.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         let message = plain(message.into(), MESSAGE_BYTES_MAX);
-        Self(Box::new(Inner { kind, field: None, message, source: None }))
+        Self(Box::new(Inner { kind, field: None, rule: None, message, source: None }))
     }
 
     /// The input in `field` breaks a rule; `message` says which, and the limit.
@@ -121,6 +123,28 @@ impl Error {
     /// The field of the input that is at fault, where one is.
     pub fn field(&self) -> Option<&str> {
         self.0.field.as_deref()
+    }
+
+    /// The rule for addresses that the input breaks, where it is one of those.
+    pub fn rule(&self) -> Option<AddressRule> {
+        self.0.rule
+    }
+
+    /// This address breaks `rule`; the text names it.
+    pub(crate) fn address(
+        field: &'static str,
+        rule: AddressRule,
+        message: impl std::fmt::Display,
+    ) -> Self {
+        let mut error = Self::invalid(field, format!("{message} ({rule})"));
+        error.0.rule = Some(rule);
+        error
+    }
+
+    /// The same of another field.
+    pub(crate) fn in_field(mut self, field: &'static str) -> Self {
+        self.0.field = Some(field.into());
+        self
     }
 
     /// Whether the same call may succeed later without any change by the caller.

@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod address;
+pub(crate) mod address_rule;
 pub(crate) mod advance;
 pub(crate) mod authentication;
 

@@ -4,6 +4,7 @@
 //! judged, not only the text of the URL: at registration where the URL has a literal address, and
 //! again for every address of every look-up, before it is dialled.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,6 +12,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::Host;
 
 use super::address::{EndpointUrl, FIELD};
+use super::address_rule::AddressRule as Rule;
 use super::error::{Error, Result};
 
 /// Names, and all names under them, that mean this machine or this network whatever DNS says.
@@ -84,6 +86,8 @@ pub struct NetworkPolicy {
     allowed: Vec<IpNet>,
     denied: Vec<IpNet>,
     require_https: bool,
+    /// `None`: every port that an address may name.
+    ports: Option<BTreeSet<u16>>,
 }
 
 impl NetworkPolicy {
@@ -120,8 +124,27 @@ impl NetworkPolicy {
         self
     }
 
-    /// Judges what can be judged of a URL without a look-up: its scheme, a literal address, and
-    /// names that mean this machine or this network (`localhost`, `localdomain`, `local`,
+    /// Refuses every port but these: those that URLs name and those that their schemes imply.
+    /// Without it every port is allowed that an [`EndpointUrl`] may name. A second call replaces the
+    /// first; with no port at all, every URL is refused.
+    ///
+    /// ```
+    /// use tidings::{AddressRule, EndpointUrl, NetworkPolicy};
+    ///
+    /// let policy = NetworkPolicy::public_only().only_ports([443, 8443]);
+    /// assert!(policy.check_url(&EndpointUrl::parse("https://example.com/")?).is_ok());
+    /// let error = policy.check_url(&EndpointUrl::parse("https://example.com:444/")?).unwrap_err();
+    /// assert_eq!(error.rule(), Some(AddressRule::Port));
+    /// # Ok::<(), tidings::Error>(())
+    /// ```
+    #[must_use]
+    pub fn only_ports(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
+        self.ports = Some(ports.into_iter().collect());
+        self
+    }
+
+    /// Judges what can be judged of a URL without a look-up: its scheme, its port, a literal address,
+    /// and names that mean this machine or this network (`localhost`, `localdomain`, `local`,
     /// `internal`, `home.arpa`, `onion`, all names under them, and names of one label).
     ///
     /// Once the host allows a network, such names pass here; what they resolve to must then lie in
@@ -131,23 +154,28 @@ impl NetworkPolicy {
     /// [`Invalid`](crate::ErrorKind::Invalid), naming the field `address` and the rule.
     pub fn check_url(&self, url: &EndpointUrl) -> Result<()> {
         if self.require_https && !url.is_https() {
-            return Err(Error::invalid(FIELD, "must begin with https://"));
+            return Err(Error::address(FIELD, Rule::Text, "must begin with https://"));
+        }
+        if self.ports.as_ref().is_some_and(|ports| !ports.contains(&url.port())) {
+            let message =
+                format_args!("must not use port {}, which the host does not allow", url.port());
+            return Err(Error::address(FIELD, Rule::Port, message));
         }
         let verdict = match url.url().host() {
             Some(Host::Ipv4(address)) => self.check_ip(address.into()),
             Some(Host::Ipv6(address)) => self.check_ip(address.into()),
             Some(Host::Domain(_)) | None => {
                 if self.allowed.is_empty() && is_private_name(url.host()) {
-                    let message = format!(
+                    let message = format_args!(
                         "{} is a name of this machine or network, not a public one",
                         url.host()
                     );
-                    return Err(Error::invalid(FIELD, message));
+                    return Err(Error::address(FIELD, Rule::Host, message));
                 }
                 Ok(())
             }
         };
-        verdict.map_err(|refusal| Error::invalid(FIELD, refusal.to_string()))
+        verdict.map_err(|refusal| Error::address(FIELD, refusal.rule, refusal.words()))
     }
 
     /// Judges an address that the host of `url` resolved to. Every address of the answer must
@@ -162,6 +190,7 @@ impl NetworkPolicy {
         if is_name && is_private_name(url.host()) && !contains(&self.allowed, address) {
             return Err(Refusal {
                 address,
+                rule: Rule::Network,
                 reason: "not in an allowed network, as the name requires",
             });
         }
@@ -173,9 +202,9 @@ impl NetworkPolicy {
     /// # Errors
     /// A [`Refusal`], which says what the address is.
     pub fn check_ip(&self, address: IpAddr) -> Result<(), Refusal> {
-        let refuse = |reason| Err(Refusal { address, reason });
         if contains(&self.denied, address) {
-            return refuse("in a network that is denied");
+            let reason = "in a network that is denied";
+            return Err(Refusal { address, rule: Rule::Network, reason });
         }
         if contains(&self.allowed, address) {
             return Ok(());
@@ -186,11 +215,12 @@ impl NetworkPolicy {
                 // A network of NAT64 reaches the address inside, so that one is judged.
                 Some(inner) => match self.check_ip(inner.into()) {
                     Ok(()) => None,
-                    Err(refusal) => Some(refusal.reason),
+                    Err(inner) => return Err(Refusal { address, ..inner }),
                 },
                 None => refused_v6(outer),
             },
         };
+        let refuse = |reason| Err(Refusal { address, rule: Rule::Address, reason });
         reason.map_or(Ok(()), refuse)
     }
 }
@@ -239,6 +269,7 @@ fn nat64(address: Ipv6Addr) -> Option<Ipv4Addr> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
     address: IpAddr,
+    rule: Rule,
     reason: &'static str,
 }
 
@@ -252,11 +283,20 @@ impl Refusal {
     pub fn reason(&self) -> &'static str {
         self.reason
     }
+
+    /// The rule that refuses it.
+    pub fn rule(&self) -> Rule {
+        self.rule
+    }
+
+    fn words(&self) -> impl fmt::Display {
+        format!("{} may not be dialled: {}", self.address, self.reason)
+    }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} may not be dialled: {}", self.address, self.reason)
+        write!(f, "{} ({})", self.words(), self.rule)
     }
 }
 

@@ -118,8 +118,9 @@ impl Connector {
                 tracing::debug!(host = url.host(), %refusal, "a resolved address was refused");
                 // Customers see this text. The address itself would map the host's network.
                 let message = format!(
-                    "the name has an address that may not be dialled: {}",
-                    refusal.reason()
+                    "the name has an address that may not be dialled: {} ({})",
+                    refusal.reason(),
+                    refusal.rule()
                 );
                 return Err(TransportError::new(FailureKind::Blocked, message));
             }
