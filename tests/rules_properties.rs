@@ -226,6 +226,13 @@ proptest! {
                 Outcome::Interrupted
                     | Outcome::Unanswered(FailureKind::Local | FailureKind::Panic)
             );
+            let crowded = matches!(outcome, Outcome::Unanswered(FailureKind::Busy));
+            let ours = ours || crowded;
+            if crowded {
+                sent -= 1;
+                prop_assert_eq!(found.failures, delivery.failures);
+                prop_assert_eq!(found.interruptions, delivery.interruptions);
+            }
             prop_assert_eq!(found.health == Health::Unchanged, ours);
             if let Next::Waiting { due } = found.next {
                 prop_assert!(due >= now);
@@ -239,6 +246,10 @@ proptest! {
                 }
             }
             match found.lane {
+                LaneChange::Pause { until } if crowded => {
+                    prop_assert!(between(now, until) >= Duration::from_secs(1));
+                    prop_assert!(between(now, until) <= Duration::from_secs(10));
+                }
                 LaneChange::Pause { until } => {
                     let longest = policy.pause_max().max(policy.retry_after_max());
                     prop_assert!(between(now, until) >= policy.pause_min());
