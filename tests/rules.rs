@@ -137,6 +137,8 @@ fn every_rule_has_its_row() {
     let since = |time| Health::Disable { observed: before(now(), time), at: now() };
     let local = no_answer(FailureKind::Local);
     let crashed = Outcome::Interrupted;
+    let busy = no_answer(FailureKind::Busy);
+    let busy_pause = |failures| crowded(failures, 1, failures).lane;
     let unchanged = Health::Unchanged;
     for row in [
         row("a 2xx acknowledges (W16)", answered(200)).success(),
@@ -359,6 +361,16 @@ fn every_rule_has_its_row() {
             ..row("a free interruption expires, too (policy: expire_after)", local)
         },
         Row {
+            age: 31 * DAY,
+            failures: 2,
+            interruptions: 1,
+            next: Next::Expired,
+            charged: (2, 1),
+            health: unchanged,
+            lane: busy_pause(2),
+            ..row("no place at the destination keeps nothing alive (policy: expire_after)", busy)
+        },
+        Row {
             lapsed: true,
             interruptions: 1,
             charged: (0, 1),
@@ -375,6 +387,45 @@ impl Row {
         self.policy = self.policy.with_schedule(Mode::Live, schedule);
         self
     }
+}
+
+/// What becomes of a delivery for which there was no place, with so many failures, interruptions and
+/// leases.
+fn crowded(failures: u32, interruptions: u32, attempt: u32) -> Transition {
+    let mut delivery = leased(1, before(now(), SECOND), failures);
+    (delivery.interruptions, delivery.attempt) = (interruptions, attempt);
+    delivery.lapsed = interruptions > 0;
+    let busy = Outcome::Unanswered(FailureKind::Busy);
+    let seen = Seen { failing_since: Some(before(now(), 9 * DAY)), probe: true };
+    advance(&delivery, &webhook(Mode::Live), seen, &busy, &exact(), now())
+}
+
+/// Crowds a delivery out after one lease, some, and more than can be counted (table, A16).
+#[test]
+fn being_crowded_out_counts_nothing_and_waits_longer_each_time() {
+    for (failures, interruptions, attempt, longest) in [
+        (0, 0, 1, 2),
+        (0, 0, 3, 4),
+        (9, 3, 13, 2),
+        (2, 1, 6, 4),
+        (0, 0, 9, 10),
+        (0, 0, 1_000, 10),
+        (0, 0, u32::MAX, 10),
+        (u32::MAX, u32::MAX, 7, 2),
+    ] {
+        let found = crowded(failures, interruptions, attempt);
+        let Next::Waiting { due } = found.next else { panic!("{:?}", found.next) };
+        let delay = between(now(), due);
+        assert!(delay >= SECOND && delay <= longest * SECOND, "{delay:?} of {longest} s");
+        assert_eq!(found.lane, LaneChange::Pause { until: due }, "what is behind waits, too");
+        assert_eq!((found.failures, found.interruptions), (failures, interruptions));
+        assert_eq!(found.lapsed, interruptions > 0, "nothing was sent: as it was");
+        assert_eq!(found.health, Health::Unchanged);
+    }
+    let mut delays: Vec<_> = (1..=100).map(|attempt| crowded(0, 0, attempt).next).collect();
+    delays.sort_by_key(|next| format!("{next:?}"));
+    delays.dedup();
+    assert!(delays.len() > 95, "they are spread: {}", delays.len());
 }
 
 /// Decides on every status from 100 to 999 (W16, W18, W19, F40).

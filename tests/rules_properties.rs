@@ -231,6 +231,13 @@ proptest! {
                             | FailureKind::Filtered
                     )
             );
+            let crowded = matches!(outcome, Outcome::Unanswered(FailureKind::Busy));
+            let ours = ours || crowded;
+            if crowded {
+                sent -= 1;
+                prop_assert_eq!(found.failures, delivery.failures);
+                prop_assert_eq!(found.interruptions, delivery.interruptions);
+            }
             prop_assert_eq!(found.health == Health::Unchanged, ours);
             if let Next::Waiting { due } = found.next {
                 prop_assert!(due >= now);
@@ -244,6 +251,10 @@ proptest! {
                 }
             }
             match found.lane {
+                LaneChange::Pause { until } if crowded => {
+                    prop_assert!(between(now, until) >= Duration::from_secs(1));
+                    prop_assert!(between(now, until) <= Duration::from_secs(10));
+                }
                 LaneChange::Pause { until } => {
                     let longest = policy.pause_max().max(policy.retry_after_max());
                     prop_assert!(between(now, until) >= policy.pause_min());

@@ -5,6 +5,8 @@
 mod addresses;
 #[path = "transport/answers.rs"]
 mod answers;
+#[path = "transport/caps.rs"]
+mod caps;
 #[path = "transport/connections.rs"]
 mod connections;
 #[path = "transport/receiver.rs"]

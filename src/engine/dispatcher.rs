@@ -41,6 +41,7 @@ use super::turns::{Call, Turns};
 use crate::ground::advance::{Seen, Transition, advance, must_account};
 use crate::ground::delivery::{Attempt, Outcome};
 use crate::ground::error::{Error, ErrorKind, Result};
+use crate::ground::failure::FailureKind;
 use crate::ground::id::{DeliveryId, DispatcherId, WebhookId};
 use crate::ground::policy::{ROUTE_DELIVERIES, ROUTE_MARKS, SWEEP_ROWS, TIMEOUT_RANGE};
 use crate::ground::time::{Timestamp, after, before, to_millis};
@@ -537,7 +538,9 @@ impl Running {
             &self.core.policy,
             self.now(),
         );
-        self.outcome(leased, Some(attempt), transition);
+        // What was never sent is no attempt.
+        let sent = attempt.outcome != Outcome::Unanswered(FailureKind::Busy);
+        self.outcome(leased, sent.then_some(attempt), transition);
     }
 
     // --- heartbeat -----------------------------------------------------------------------------

@@ -314,7 +314,11 @@ impl Sender {
         match token(Some(&first)).await {
             // A second POST would be one that the limit does not know of. The next try has the token.
             Ok(fresh) if Instant::now() < end && webhook.rate_limit().is_none() => {
-                self.post(leased, prepared, additions, Some(&fresh), end).await
+                match self.post(leased, prepared, additions, Some(&fresh), end).await {
+                    // The first one was sent, and answered: it counts.
+                    Err(failure) if failure.kind == FailureKind::Busy => Ok(answer),
+                    outcome => outcome,
+                }
             }
             _ => Ok(answer),
         }

@@ -134,7 +134,9 @@ async fn fetch(oauth: &OAuth, transport: &dyn Transport, end: Instant) -> Result
     let request = Request::new(http, left, TOKEN_RESPONSE_BYTES_MAX + 1);
     let response = transport.send(request).await.map_err(|error| match error.kind() {
         // Trouble of our own stays that: nobody else is to blame.
-        FailureKind::Local => Failure::new(FailureKind::Local, format!("token: {error}")),
+        kind @ (FailureKind::Local | FailureKind::Busy) => {
+            Failure::new(kind, format!("token: {error}"))
+        }
         _ => failed(&error.to_string()),
     })?;
     // The body is never repeated: it may hold a token, whatever the status.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::delivery::{Delivery, Outcome, State};
 use super::failure::FailureKind;
 use super::id::{DeliveryId, DispatcherId};
-use super::policy::Policy;
+use super::policy::{BUSY_DELAY, Policy};
 use super::time::{Timestamp, after, between};
 use super::webhook::Webhook;
 
@@ -155,6 +155,7 @@ pub fn must_account(delivery: &Delivery, policy: &Policy) -> bool {
 /// | 429, 502, 503, 504 | failure; not before `Retry-After` | failing | paused |
 /// | any other answer, redirects too | failure; not before `Retry-After` | failing | the probe opens it |
 /// | no answer | failure | failing | paused if the last one failed too |
+/// | busy: our own limit for the destination | waits 1 s to 10 s, uncharged; nothing was sent | unchanged | paused as long |
 /// | the sender's filter refused it | cancelled | unchanged | probe again |
 /// | our own fault, a hook's, interrupted | the first few free, then as a failure | unchanged | probe again |
 ///
@@ -179,6 +180,9 @@ pub fn advance(
             health: Health::Recovered,
             lane: if seen.probe { LaneChange::Open } else { LaneChange::None },
         };
+    }
+    if let Outcome::Unanswered(FailureKind::Busy) = outcome {
+        return crowded_out(delivery, policy, now);
     }
     if let Outcome::Unanswered(FailureKind::Filtered) = outcome {
         return Transition {
@@ -214,6 +218,26 @@ pub fn advance(
         lapsed: false,
         health,
         lane: lane_after_failure(seen, outcome, retry_after, policy, now),
+    }
+}
+
+/// Its destination had no place for it. Nothing was sent, so nothing is counted, and an end comes by
+/// delivery or expiry alone. The lane waits as long: what else is in it goes to the same destination.
+fn crowded_out(delivery: &Delivery, policy: &Policy, now: Timestamp) -> Transition {
+    // Leases that were neither a failure nor an interruption went as this one: the more, the longer.
+    let accounted = delivery.failures.saturating_add(delivery.interruptions);
+    let unsent = delivery.attempt.saturating_sub(accounted).max(1);
+    let (shortest, longest) = (*BUSY_DELAY.start(), *BUSY_DELAY.end());
+    let most = shortest.saturating_mul(unsent).min(longest - shortest);
+    let due = after(now, shortest + jitter(delivery.id, delivery.attempt, most, 100));
+    Transition {
+        at: now,
+        next: waiting_or_expired(delivery, due, policy),
+        failures: delivery.failures,
+        interruptions: delivery.interruptions,
+        lapsed: delivery.lapsed,
+        health: Health::Unchanged,
+        lane: LaneChange::Pause { until: due },
     }
 }
 

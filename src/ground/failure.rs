@@ -22,6 +22,9 @@ pub enum FailureKind {
     Protocol,
     /// The token endpoint gave no access token, so that nothing was sent to the receiver.
     Token,
+    /// The sender's own limit for this destination: too much is under way to it, from whomever.
+    /// Nothing was sent, the receiver is not to blame, and no attempt is recorded.
+    Busy,
     /// Trouble of the sender itself, such as too few file descriptors. The receiver is not to blame.
     Local,
     /// The transport panicked.
@@ -34,7 +37,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Blocked,
         Self::Dns,
         Self::Connect,
@@ -42,6 +45,7 @@ impl FailureKind {
         Self::Timeout,
         Self::Protocol,
         Self::Token,
+        Self::Busy,
         Self::Local,
         Self::Panic,
         Self::Hook,
@@ -58,6 +62,7 @@ impl FailureKind {
             Self::Timeout => "timeout",
             Self::Protocol => "protocol",
             Self::Token => "token",
+            Self::Busy => "busy",
             Self::Local => "local",
             Self::Panic => "panic",
             Self::Hook => "hook",

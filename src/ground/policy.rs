@@ -135,8 +135,15 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const CONNECT_TIMEOUT_MIN: Duration = Duration::from_secs(2);
 /// How long a connection without a request is kept, when nobody says.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Connections to one host, when nobody says.
+/// Connections to one host, and to one address, when nobody says.
 pub const HOST_CONNECTIONS: usize = 64;
+/// Destinations (hosts and addresses) that are remembered at once: those with requests under way or
+/// kept connections, and those whose rate is not yet rested.
+pub const DESTINATIONS_MAX: usize = 131_072;
+/// Requests that may wait for their turn at one destination, where it has no more places than this.
+pub const DESTINATION_WAITERS_MIN: usize = 64;
+/// The longest that a request waits for its turn at a destination: it holds what others need.
+pub const DESTINATION_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Connections without a request that are kept to one host, when nobody says.
 pub const HOST_IDLE_CONNECTIONS: usize = 32;
 /// Bytes of the head of an answer.
@@ -299,6 +306,9 @@ pub const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(86_400);
 pub const TOKEN_MARGIN: Duration = Duration::from_secs(30);
 /// How long a token endpoint is left in peace after it gave no token.
 pub const TOKEN_REST: Duration = Duration::from_secs(1);
+/// How long a delivery waits at least, and at most, for which its destination had no place.
+pub const BUSY_DELAY: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(10);
 /// Outcomes in one settle call.
 pub const SETTLE_BATCH: usize = 512;
 /// Rows that one step of a sweep touches.

@@ -48,10 +48,12 @@ pub enum Fault {
     Panic,
     /// The sender lacks something of its own.
     Local,
+    /// The transport has no place for it.
+    Busy,
 }
 
 /// All kinds, in order.
-pub const FAULTS: [Fault; 18] = [
+pub const FAULTS: [Fault; 19] = [
     Fault::StorageBefore,
     Fault::StorageAfter,
     Fault::StorageHangBefore,
@@ -70,6 +72,7 @@ pub const FAULTS: [Fault; 18] = [
     Fault::AnswerLost,
     Fault::Panic,
     Fault::Local,
+    Fault::Busy,
 ];
 
 /// How often each kind of fault fired, over all seeds.

@@ -97,6 +97,9 @@ impl Transport for SimTransport {
         if shared.roll(Fault::Local, shared.odds.own) {
             return Err(TransportError::new(FailureKind::Local, "planted"));
         }
+        if shared.roll(Fault::Busy, shared.odds.own) {
+            return Err(TransportError::new(FailureKind::Busy, "planted"));
+        }
         assert!(!shared.roll(Fault::Panic, shared.odds.own), "planted");
         let begun = tokio::time::Instant::now();
         self.gate.pass().await;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tidings::time::between;
 use tidings::{
     Attempt, FailureKind, LaneChange, Mode, Next, Outcome, Policy, Schedule, Timestamp, Transition,
 };
@@ -126,7 +127,9 @@ impl Rules {
     pub fn judge(&self, before: &Before, attempt: Option<&Attempt>, to: &Transition) -> Verdict {
         let accounts = self.must_account(before);
         match attempt.map(|attempt| attempt.outcome) {
-            None => self.given_back(before, to),
+            None if to.next == (Next::Waiting { due: to.at }) => self.given_back(before, to),
+            None => self.crowded_out(before, to),
+            Some(Outcome::Unanswered(FailureKind::Busy)) => panic!("I8: nothing was sent"),
             Some(Outcome::Interrupted) if !accounts => self.given_back(before, to),
             Some(Outcome::Interrupted) => self.own_fault(before, before.interruptions, to),
             _ if accounts => panic!("I5: sent before its interruptions were accounted for"),
@@ -177,6 +180,21 @@ impl Rules {
             "I5: given back uncharged"
         );
         self.reprobes(before, to);
+        Verdict::Nothing
+    }
+
+    /// Its destination had no place: it waits for a little, uncharged, and its lane as long.
+    fn crowded_out(&self, before: &Before, to: &Transition) -> Verdict {
+        assert_eq!(
+            (to.failures, to.interruptions, to.lapsed),
+            (before.failures, before.interruptions, before.lapsed),
+            "I5: crowded out uncharged"
+        );
+        let (shortest, longest) = (Duration::from_secs(1), Duration::from_secs(10));
+        self.due(before, to, shortest, longest);
+        let LaneChange::Pause { until } = to.lane else { panic!("I6: a crowded lane rests") };
+        let pause = between(to.at, until);
+        assert!(pause >= shortest && pause <= longest, "I6: a crowded lane rests {pause:?}");
         Verdict::Nothing
     }
 

@@ -161,8 +161,7 @@ async fn http2_requests_share_one_connection() {
     let authority = Authority::new();
     let (receiver, seen) = secure(authority.acceptor("hooks.example", &["h2", "http/1.1"])).await;
     let host = format!("hooks.example:{}", receiver.address.port());
-    let options = authority.options().with_connections_per_host(2);
-    let transport = HyperTransport::new(options).unwrap();
+    let transport = HyperTransport::new(authority.options()).unwrap();
     let all = (0..100).map(|_| {
         let body = vec![b' '; 100_000];
         transport.send(post(&format!("https://{host}/hook"), body))
@@ -173,6 +172,39 @@ async fn http2_requests_share_one_connection() {
     }
     assert_eq!(receiver.connections(), 1);
     assert_eq!(seen.requests.load(Ordering::SeqCst), 100);
+}
+
+/// Sends 60 requests at once over HTTP/2, with four allowed, and counts them at the receiver.
+#[tokio::test]
+async fn http2_requests_under_way_are_bounded() {
+    let authority = Authority::new();
+    let acceptor = authority.acceptor("hooks.example", &["h2"]);
+    let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&most);
+    let receiver = Receiver::start(move |peer: Peer| {
+        let (acceptor, open, most) = (acceptor.clone(), Arc::clone(&open), Arc::clone(&most));
+        async move {
+            let stream = acceptor.accept(peer.stream).await.unwrap();
+            let service = service_fn(|_: http::Request<Incoming>| async {
+                most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                open.fetch_sub(1, Ordering::SeqCst);
+                Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+            });
+            let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        }
+    })
+    .await;
+    let url = format!("https://hooks.example:{}/", receiver.address.port());
+    let options = authority.options().with_connections_per_address(4);
+    let transport = HyperTransport::new(options).unwrap();
+    let all = (0..60).map(|_| transport.send(post(&url, "{}")));
+    for outcome in futures_util::future::join_all(all).await {
+        assert_eq!(outcome.unwrap().status, 200);
+    }
+    assert_eq!((seen.load(Ordering::SeqCst), receiver.connections()), (4, 1));
 }
 
 /// Sends to receivers and with transports of which one side does not offer HTTP/2 (table).

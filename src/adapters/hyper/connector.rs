@@ -15,6 +15,7 @@ use url::Host;
 
 use super::connection::{Io, Own, Shared};
 use super::options::HyperOptions;
+use super::pool::{Gate, Pass};
 use super::resolver::Resolver;
 use super::{Phase, failure, tls};
 use crate::policy::{ADDRESSES_MAX, CONNECT_TIMEOUT_MIN, LOOKUP_TIMEOUT};
@@ -60,7 +61,8 @@ impl Connector {
         https: bool,
         authority: &str,
         phase: &Phase,
-    ) -> Result<Connected, TransportError> {
+        gate: &mut Gate<'_>,
+    ) -> Result<(Connected, Pass), TransportError> {
         let scheme = if https { "https" } else { "http" };
         let url = EndpointUrl::parse(&format!("{scheme}://{authority}/"))
             .and_then(|url| self.network.check_url(&url).map(|()| url))
@@ -68,9 +70,10 @@ impl Connector {
         phase.set(Phase::LOOKING_UP);
         let addresses = self.addresses(&url).await?;
         phase.set(Phase::CONNECTING);
-        let stream = self.dial(&addresses, url.port()).await?;
+        let (stream, pass) = self.dial(&addresses, url.port(), gate).await?;
         if !https {
-            return Own::handshake(Io::plain(stream)).await.map(Connected::Own);
+            let own = Own::handshake(Io::plain(stream)).await?;
+            return Ok((Connected::Own(own), pass));
         }
         phase.set(Phase::SECURING);
         let handshake = self.tls.0.connect(server_name(&url)?, stream);
@@ -83,9 +86,9 @@ impl Connector {
             .map_err(|error| failure::of_handshake(&error))?;
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             let shared = Shared::handshake(Io::tls(stream)).await?;
-            return Ok(Connected::Shared(shared));
+            return Ok((Connected::Shared(shared), pass));
         }
-        Own::handshake(Io::tls(stream)).await.map(Connected::Own)
+        Ok((Connected::Own(Own::handshake(Io::tls(stream)).await?), pass))
     }
 
     /// The vetted addresses of a URL's host.
@@ -128,17 +131,27 @@ impl Connector {
         Ok(addresses)
     }
 
-    /// Connects to the first address that answers.
-    async fn dial(&self, addresses: &[IpAddr], port: u16) -> Result<TcpStream, TransportError> {
+    /// Connects to the first address that answers, of those that let it pass.
+    async fn dial(
+        &self,
+        addresses: &[IpAddr],
+        port: u16,
+        gate: &mut Gate<'_>,
+    ) -> Result<(TcpStream, Pass), TransportError> {
         let addresses = &addresses[..addresses.len().min(ADDRESSES_MAX)];
         let end = Instant::now() + self.connect_timeout;
-        let mut last = None;
+        let (mut last, mut dialled) = (None, false);
         for (index, address) in addresses.iter().enumerate() {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
             let others = u32::try_from(addresses.len() - index).unwrap_or(1);
+            // It waits for one only where no other could be dialled.
+            let Some(pass) = gate.pass(*address, others == 1 && !dialled).await? else {
+                continue;
+            };
+            dialled = true;
             let part = (left / others).max(CONNECT_TIMEOUT_MIN).min(left);
             let connect = TcpStream::connect(SocketAddr::new(*address, port));
             match timeout(part, connect).await {
@@ -146,7 +159,7 @@ impl Connector {
                     // Requests are written whole, so waiting to fill a packet only costs time. A
                     // socket that cannot be told so still works.
                     let _ = stream.set_nodelay(true);
-                    return Ok(stream);
+                    return Ok((stream, pass));
                 }
                 Ok(Err(error)) => last = Some(failure::of_connect(&error)),
                 Err(_) => {}

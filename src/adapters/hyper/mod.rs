@@ -5,6 +5,7 @@
 //! Here one place vets every address and dials what it vetted, and a request is repeated only when
 //! not a byte of it was written.
 
+mod caps;
 mod connection;
 mod connector;
 mod failure;
@@ -34,9 +35,11 @@ pub use self::resolver::Resolver;
 
 /// A [`Transport`] over hyper and rustls.
 ///
-/// It needs a tokio runtime with time and I/O enabled. Connections are kept for reuse, at most so
-/// many to one host as [`HyperOptions`] say; requests wait for a free one in the order in which
-/// they came. Where the receiver speaks HTTP/2 (over TLS), requests share one connection.
+/// It needs a tokio runtime with time and I/O enabled. Connections are kept for reuse. There are at
+/// most so many of them, and of requests under way, to one host and to one address as
+/// [`HyperOptions`] say; a request waits for a free one a little, in the order of coming, and is
+/// refused as [`Busy`](FailureKind::Busy) when there is none. Where the receiver speaks HTTP/2 (over
+/// TLS), requests share one connection.
 ///
 /// When a receiver closed a kept connection meanwhile, the request is sent once more on a new one,
 /// but only if not a byte of it had been written. Dropping the transport closes its connections.
@@ -76,7 +79,8 @@ impl Transport for HyperTransport {
         // What has not begun to write by the deadline must not: after a stop of the process the
         // connection may be there, and long past the moment to send.
         let too_late = || phase.is_before_writing() && Instant::now() >= end;
-        let head = before(timer.as_mut(), too_late, self.pool.exchange(http, &phase)).await;
+        let head =
+            before(timer.as_mut(), too_late, self.pool.exchange(http, deadline, &phase)).await;
         let Some(head) = head else {
             let message = format!("no answer within {deadline:?}, {}", phase.text());
             return Err(TransportError::new(FailureKind::Timeout, message));

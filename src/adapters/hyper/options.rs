@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::caps::CapLimits;
 use super::pool::Limits;
 use super::resolver::{Resolver, SystemResolver};
 use crate::NetworkPolicy;
@@ -14,8 +15,8 @@ use crate::policy::{
 /// How a [`HyperTransport`](super::HyperTransport) works.
 ///
 /// By default: public addresses only, the root certificates of the `webpki-roots` crate, HTTP/2
-/// where the receiver offers it, 5 s to connect, 64 connections to one host of which 32 are kept
-/// for 30 s without a request, names looked up by the operating system.
+/// where the receiver offers it, 5 s to connect, 64 connections to one host and to one address, of
+/// which 32 to each host are kept for 30 s without a request, names looked up by the operating system.
 #[derive(Clone)]
 pub struct HyperOptions {
     pub(super) network: NetworkPolicy,
@@ -26,6 +27,8 @@ pub struct HyperOptions {
     pub(super) connect_timeout: Duration,
     idle_timeout: Duration,
     connections: usize,
+    address_connections: Option<usize>,
+    per_second: Option<u32>,
     idle_connections: usize,
 }
 
@@ -49,6 +52,8 @@ impl Default for HyperOptions {
             connect_timeout: CONNECT_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
             connections: HOST_CONNECTIONS,
+            address_connections: None,
+            per_second: None,
             idle_connections: HOST_IDLE_CONNECTIONS,
         }
     }
@@ -115,10 +120,39 @@ impl HyperOptions {
         self
     }
 
-    /// Sets how many connections to one host (scheme, name and port) may be open; at least 1.
+    /// Sets how many connections to one host may be open, and how many requests under way; at least
+    /// 1. A host is a name, whatever the scheme and the port. Over HTTP/2, where requests share a
+    /// connection, it is the requests that are bounded.
+    ///
+    /// It holds across all webhooks and accounts. As many requests again (64 at least) wait for a
+    /// quarter of their deadline, at most 1 s; what comes beyond fails with
+    /// [`FailureKind::Busy`](crate::FailureKind::Busy), for which the receiver is not blamed.
     #[must_use]
     pub fn with_connections_per_host(mut self, connections: usize) -> Self {
         self.connections = connections.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Sets the same for one address (of IPv6, one /64), whatever the names that lead to it. Without
+    /// this it is as for one host.
+    ///
+    /// Many names may share an address that is not under attack, such as that of a large hoster:
+    /// what this allows them is shared by all.
+    #[must_use]
+    pub fn with_connections_per_address(mut self, connections: usize) -> Self {
+        self.address_connections = Some(connections.clamp(1, tokio::sync::Semaphore::MAX_PERMITS));
+        self
+    }
+
+    /// Sets how many requests may leave in a second to one host, and to one address; at least 1. By
+    /// default there is no such limit.
+    ///
+    /// As many may leave at once after a rest, so no second sees more than twice the number. An
+    /// attempt at connecting counts as a request. It holds across all webhooks and accounts of this
+    /// transport: several processes are each granted as many.
+    #[must_use]
+    pub fn with_requests_per_second(mut self, requests: u32) -> Self {
+        self.per_second = Some(requests.max(1));
         self
     }
 
@@ -132,8 +166,12 @@ impl HyperOptions {
     pub(super) fn limits(&self) -> Limits {
         Limits {
             idle_timeout: self.idle_timeout,
-            connections: self.connections,
             idle_connections: self.idle_connections,
+            caps: CapLimits {
+                host_connections: self.connections,
+                address_connections: self.address_connections.unwrap_or(self.connections),
+                per_second: self.per_second,
+            },
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Connections to hosts: kept, shared, bounded, and ended in time.
 //!
-//! For each host (scheme, name, port) there is a number of slots. An exchange over HTTP/1.1 holds
-//! one from before it takes or makes a connection until after it gave it back, and makes one only
-//! where none is kept, so there are never more connections than slots. Waiting for a slot is in
-//! the order of coming. Exchanges over HTTP/2 share one connection and hold no slot.
+//! An exchange holds a place at its host and at the address that it goes to ([`caps`](super::caps))
+//! from before it takes or makes a connection until after it gave it back, whatever the version of
+//! HTTP. A connection holds a seat at both for as long as it is open. Where all seats are taken,
+//! a connection that nobody uses is ended for a new one; that of an exchange with a place never is.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,11 +18,11 @@ use http::uri::{Authority, Scheme, Uri};
 use http::{HeaderMap, HeaderValue, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::Phase;
+use super::caps::{Cap, CapLimits, Caps, Entry, Keeper, Patience, Seat};
 use super::connection::{self, Answered, Kept, Outgoing, Own, Shared};
 use super::connector::{Connected, Connector};
 use crate::FailureKind;
@@ -31,8 +32,8 @@ use crate::ports::transport::TransportError;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) idle_timeout: Duration,
-    pub(super) connections: usize,
     pub(super) idle_connections: usize,
+    pub(super) caps: CapLimits,
 }
 
 /// The least time between two looks for connections that were kept for too long.
@@ -42,6 +43,7 @@ const SWEEP_PAUSE_MIN: Duration = Duration::from_millis(10);
 pub(super) struct Pool {
     connector: Connector,
     limits: Limits,
+    caps: Caps,
     hosts: Mutex<Hosts>,
 }
 
@@ -53,28 +55,32 @@ struct Hosts {
 
 impl Pool {
     pub(super) fn new(connector: Connector, limits: Limits) -> Self {
-        Self { connector, limits, hosts: Mutex::default() }
+        Self { connector, limits, caps: Caps::new(limits.caps), hosts: Mutex::default() }
     }
 
     /// Sends a request and waits for the head of the answer.
     pub(super) async fn exchange(
         self: &Arc<Self>,
         request: http::Request<Bytes>,
+        deadline: Duration,
         phase: &Phase,
     ) -> Result<Exchange, TransportError> {
         let host = self.host(request.uri())?;
+        let mut patience = Patience::of(deadline);
         let mut request = prepare(request);
         let mut fresh = false;
         loop {
             phase.set(Phase::WAITING);
-            let mut lease = self.lease(&host, fresh, phase).await?;
+            let mut lease = self.lease(&host, fresh, phase, &mut patience).await?;
             phase.set(Phase::ANSWERING);
+            lease.places.spend(true);
             match lease.send(request).await {
                 Ok(answer) => return Ok(Exchange::new(lease, answer)),
                 // The receiver closed a kept connection before a byte was written on it. That is
                 // no failure of the receiver's, so it is repeated once, on a connection of now.
                 Err(unanswered) if lease.reused => match unanswered.request {
                     Some(unsent) => {
+                        lease.places.spend(false);
                         request = unsent;
                         fresh = true;
                     }
@@ -109,7 +115,10 @@ impl Pool {
         }
         let header = HeaderValue::from_str(key.1.as_str())
             .map_err(|_| blocked("the address has a host that cannot be sent"))?;
-        let host = Arc::new(Host::new(https, key.1.clone(), header, self.limits));
+        let cap = self.caps.host(key.1.host())?;
+        let host = Arc::new_cyclic(|this| {
+            Host::new(https, key.1.clone(), header, self.limits, cap, Weak::clone(this))
+        });
         hosts.map.insert(key, Arc::clone(&host));
         if hosts.sweeper.as_ref().is_none_or(AbortHandle::is_finished) {
             hosts.sweeper = Some(self.spawn_sweeper());
@@ -141,10 +150,11 @@ impl Pool {
             // Exchanges hold the host too; none begins while the map is locked.
             kept || Arc::strong_count(host) > 1
         });
-        if hosts.map.is_empty() {
+        let capped = self.caps.sweep();
+        if hosts.map.is_empty() && !capped {
             hosts.sweeper = None;
         }
-        !hosts.map.is_empty()
+        hosts.sweeper.is_some()
     }
 
     /// A connection to `host`: one that is there, or a new one. `fresh` asks for one that is new
@@ -154,58 +164,59 @@ impl Pool {
         host: &Arc<Host>,
         fresh: bool,
         phase: &Phase,
+        patience: &mut Patience,
     ) -> Result<Lease, TransportError> {
-        if let Some(shared) = host.shared() {
-            return Ok(Lease::shared(host, shared, true));
-        }
-        let slot = Slot::take(host).await;
+        let entry = host.cap.enter(patience).await?;
         if fresh {
             host.forget_idle();
-        } else if let Some(own) = host.pop_idle() {
-            return Ok(Lease::own(slot, own, true));
         }
+        if let Some((at, kept)) = host.kept(!fresh, patience).await? {
+            return Ok(Lease::kept(host, Places { host: entry, address: at }, kept));
+        }
+        let gate = Gate { caps: &self.caps, host, entry, patience };
         if !host.may_share() {
-            return self.connect(slot, phase).await;
+            return self.connect(gate, phase).await;
         }
         // While it is not known whether the receiver shares, one exchange finds out for all. When
         // that fails, the others try each on its own instead of queueing for the same failure.
         let failures = host.failures.load(Ordering::Relaxed);
         let turn = host.dialling.lock().await;
-        if let Some(shared) = host.shared() {
-            return Ok(Lease::shared(host, shared, true));
-        }
-        if !fresh && let Some(own) = host.pop_idle() {
-            return Ok(Lease::own(slot, own, true));
+        if let Some((at, kept)) = host.kept(!fresh, gate.patience).await? {
+            return Ok(Lease::kept(host, Places { host: gate.entry, address: at }, kept));
         }
         if !host.may_share() || host.failures.load(Ordering::Relaxed) != failures {
             drop(turn);
-            return self.connect(slot, phase).await;
+            return self.connect(gate, phase).await;
         }
         let attempt = Attempt { host, failed: true };
-        let lease = self.connect(slot, phase).await?;
+        let lease = self.connect(gate, phase).await?;
         attempt.succeeded();
         Ok(lease)
     }
 
-    async fn connect(&self, slot: Slot, phase: &Phase) -> Result<Lease, TransportError> {
-        let host = &slot.host;
-        let connected = self.connector.connect(host.https, host.authority.as_str(), phase).await?;
-        Ok(match connected {
+    async fn connect(&self, mut gate: Gate<'_>, phase: &Phase) -> Result<Lease, TransportError> {
+        let host = gate.host;
+        let name = host.authority.as_str();
+        let (connected, pass) = self.connector.connect(host.https, name, phase, &mut gate).await?;
+        let Pass { address, seats } = pass;
+        let places = Places { host: gate.entry, address };
+        let connection = match connected {
             Connected::Own(own) => {
                 lock(&host.state).shares = false;
-                Lease::own(slot, own, false)
+                Leased::Own(Seated { connection: own, seats })
             }
-            Connected::Shared(shared) => {
-                let shared = Arc::new(shared);
+            Connected::Shared(connection) => {
+                let shared = Arc::new(Seated { connection, seats });
                 let mut state = lock(&host.state);
                 state.shares = true;
                 if state.shared.is_none() {
                     state.shared = Some(Arc::clone(&shared));
                 }
                 drop(state);
-                Lease::shared(host, shared, false)
+                Leased::Shared(SharedLease { shared, host: Arc::clone(host), answered: false })
             }
-        })
+        };
+        Ok(Lease { connection, reused: false, places, host: Arc::clone(host) })
     }
 }
 
@@ -243,7 +254,9 @@ struct Host {
     authority: Authority,
     header: HeaderValue,
     limits: Limits,
-    slots: Semaphore,
+    cap: Arc<Cap>,
+    /// Itself, as the keeper of its connections.
+    this: Weak<Self>,
     dialling: tokio::sync::Mutex<()>,
     failures: AtomicU64,
     state: Mutex<State>,
@@ -251,7 +264,7 @@ struct Host {
 
 struct State {
     idle: Vec<Idle>,
-    shared: Option<Arc<Shared>>,
+    shared: Option<Arc<Seated<Shared>>>,
     /// Whether the receiver may speak HTTP/2, as far as is known.
     shares: bool,
     /// Whether the shared connection was used since the last sweep.
@@ -259,18 +272,102 @@ struct State {
 }
 
 struct Idle {
-    own: Box<Own>,
+    own: Seated<Box<Own>>,
     since: Instant,
 }
 
+/// A connection with its seats. It ends before they are free.
+struct Seated<C> {
+    connection: C,
+    seats: Seats,
+}
+
+/// The seats of one connection.
+pub(super) struct Seats {
+    host: Seat,
+    address: Seat,
+}
+
+impl Seats {
+    fn are_of(&self, cap: &Arc<Cap>) -> bool {
+        Arc::ptr_eq(self.host.cap(), cap) || Arc::ptr_eq(self.address.cap(), cap)
+    }
+}
+
+/// The places of one exchange.
+struct Places {
+    host: Entry,
+    address: Entry,
+}
+
+impl Places {
+    fn spend(&mut self, spent: bool) {
+        self.host.spend(spent);
+        self.address.spend(spent);
+    }
+}
+
+/// A connection that was kept.
+enum KeptConnection {
+    Own(Seated<Box<Own>>),
+    Shared(Arc<Seated<Shared>>),
+}
+
+/// Where a request asks for its place at an address before that is dialled.
+pub(super) struct Gate<'a> {
+    caps: &'a Caps,
+    host: &'a Arc<Host>,
+    entry: Entry,
+    patience: &'a mut Patience,
+}
+
+/// What a request that may dial an address holds there.
+pub(super) struct Pass {
+    address: Entry,
+    seats: Seats,
+}
+
+impl Gate<'_> {
+    /// Lets a request dial `address`. Where `waits` is not said, only if it may at once.
+    pub(super) async fn pass(
+        &mut self,
+        address: IpAddr,
+        waits: bool,
+    ) -> Result<Option<Pass>, TransportError> {
+        let cap = self.caps.address(address)?;
+        let mut entry = match cap.try_enter() {
+            Some(entry) => entry,
+            None if waits => cap.enter(self.patience).await?,
+            None => return Ok(None),
+        };
+        let keeper: Weak<dyn Keeper> = Weak::<Host>::clone(&self.host.this);
+        let seats = Seats {
+            host: self.host.cap.sit(&keeper, self.patience).await?,
+            address: cap.sit(&keeper, self.patience).await?,
+        };
+        // From here on the destination feels it, whatever comes of it.
+        entry.spend(true);
+        self.entry.spend(true);
+        Ok(Some(Pass { address: entry, seats }))
+    }
+}
+
 impl Host {
-    fn new(https: bool, authority: Authority, header: HeaderValue, limits: Limits) -> Self {
+    fn new(
+        https: bool,
+        authority: Authority,
+        header: HeaderValue,
+        limits: Limits,
+        cap: Arc<Cap>,
+        this: Weak<Self>,
+    ) -> Self {
         Self {
             https,
             authority,
             header,
             limits,
-            slots: Semaphore::new(limits.connections),
+            cap,
+            this,
             dialling: tokio::sync::Mutex::default(),
             failures: AtomicU64::new(0),
             state: Mutex::new(State {
@@ -286,38 +383,61 @@ impl Host {
         self.https && lock(&self.state).shares
     }
 
-    fn shared(&self) -> Option<Arc<Shared>> {
-        if !self.https {
-            return None;
+    /// A connection that is there, and a place at its address. `idle`: one for one exchange at a
+    /// time will do.
+    async fn kept(
+        &self,
+        idle: bool,
+        patience: &mut Patience,
+    ) -> Result<Option<(Entry, KeptConnection)>, TransportError> {
+        // While it waits for the place, others may take what was there.
+        while let Some(cap) = self.kept_at(idle) {
+            let entry = cap.enter(patience).await?;
+            if let Some(kept) = self.take_kept(&cap, idle) {
+                return Ok(Some((entry, kept)));
+            }
         }
+        Ok(None)
+    }
+
+    /// The cap of the address to which there is a connection.
+    fn kept_at(&self, idle: bool) -> Option<Arc<Cap>> {
         let mut state = lock(&self.state);
-        let usable = state.shared.as_ref().is_some_and(|shared| shared.is_usable());
-        if !usable {
-            state.shared = None;
+        if let Some(shared) = state.shared() {
+            return Some(Arc::clone(shared.seats.address.cap()));
         }
-        state.shared_used = true;
-        state.shared.clone()
+        let limit = self.limits.idle_timeout;
+        let last = state.idle.last().filter(|_| idle)?;
+        if last.since.elapsed() < limit {
+            return Some(Arc::clone(last.own.seats.address.cap()));
+        }
+        // The last is the youngest.
+        let old = std::mem::take(&mut state.idle);
+        drop(state);
+        drop(old);
+        None
+    }
+
+    fn take_kept(&self, cap: &Arc<Cap>, idle: bool) -> Option<KeptConnection> {
+        let mut state = lock(&self.state);
+        if let Some(shared) = state.shared() {
+            let there = Arc::ptr_eq(shared.seats.address.cap(), cap);
+            return there.then_some(KeptConnection::Shared(shared));
+        }
+        let there = |kept: &Idle| Arc::ptr_eq(kept.own.seats.address.cap(), cap);
+        let at = state.idle.iter().rposition(there).filter(|_| idle)?;
+        Some(KeptConnection::Own(state.idle.remove(at).own))
     }
 
     /// Lets no further exchange use this connection.
-    fn retire(&self, shared: &Arc<Shared>) {
+    fn retire(&self, shared: &Arc<Seated<Shared>>) {
         let mut state = lock(&self.state);
         if state.shared.as_ref().is_some_and(|now| Arc::ptr_eq(now, shared)) {
             state.shared = None;
         }
     }
 
-    /// The connection that was given back last, so that the others grow old and end.
-    fn pop_idle(&self) -> Option<Box<Own>> {
-        let idle = lock(&self.state).idle.pop()?;
-        if idle.since.elapsed() < self.limits.idle_timeout {
-            return Some(idle.own);
-        }
-        self.forget_idle();
-        None
-    }
-
-    fn push_idle(&self, own: Box<Own>) {
+    fn push_idle(&self, own: Seated<Box<Own>>) {
         let since = Instant::now();
         let mut state = lock(&self.state);
         if state.idle.len() < self.limits.idle_connections {
@@ -338,8 +458,11 @@ impl Host {
         let old = state.idle.partition_point(|idle| idle.since.elapsed() >= limit);
         let ended: Vec<_> = state.idle.drain(..old).collect();
         let used = std::mem::take(&mut state.shared_used);
-        let in_use = |shared: &Arc<Shared>| Arc::strong_count(shared) > 1;
-        let shared = state.shared.take_if(|shared| !shared.is_usable() || !used && !in_use(shared));
+        let in_use = |shared: &Arc<Seated<Shared>>| Arc::strong_count(shared) > 1;
+        let ends = |shared: &Arc<Seated<Shared>>| {
+            !shared.connection.is_usable() || !used && !in_use(shared)
+        };
+        let shared = state.shared.take_if(|shared| ends(shared));
         let left = !state.idle.is_empty() || state.shared.is_some();
         drop(state);
         drop((ended, shared));
@@ -347,24 +470,34 @@ impl Host {
     }
 }
 
-/// The right to have one connection.
-struct Slot {
-    host: Arc<Host>,
-}
-
-impl Slot {
-    async fn take(host: &Arc<Host>) -> Self {
-        // It is never closed, so there is always a permit to come.
-        if let Ok(permit) = host.slots.acquire().await {
-            permit.forget();
+impl Keeper for Host {
+    fn give_up(&self, cap: &Arc<Cap>) -> bool {
+        let mut state = lock(&self.state);
+        // The oldest come first.
+        if let Some(at) = state.idle.iter().position(|idle| idle.own.seats.are_of(cap)) {
+            let idle = state.idle.remove(at);
+            drop(state);
+            drop(idle);
+            return true;
         }
-        Self { host: Arc::clone(host) }
+        // Who uses it has another reference, made under this lock.
+        let unused = |shared: &Arc<Seated<Shared>>| {
+            Arc::strong_count(shared) == 1 && shared.seats.are_of(cap)
+        };
+        let shared = state.shared.take_if(|shared| unused(shared));
+        drop(state);
+        shared.is_some()
     }
 }
 
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.host.slots.add_permits(1);
+impl State {
+    /// The connection that several exchanges can share, if there is one that can be used.
+    fn shared(&mut self) -> Option<Arc<Seated<Shared>>> {
+        if self.shared.as_ref().is_some_and(|shared| !shared.connection.is_usable()) {
+            self.shared = None;
+        }
+        self.shared_used = true;
+        self.shared.clone()
     }
 }
 
@@ -388,23 +521,21 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// A connection in use.
+/// A connection in use. Dropped in this order: the connection ends before its places are free.
 struct Lease {
     connection: Leased,
     reused: bool,
+    places: Places,
+    host: Arc<Host>,
 }
 
 enum Leased {
-    /// Dropped in this order: the connection ends before its slot is free.
-    Own {
-        own: Box<Own>,
-        slot: Slot,
-    },
+    Own(Seated<Box<Own>>),
     Shared(SharedLease),
 }
 
 struct SharedLease {
-    shared: Arc<Shared>,
+    shared: Arc<Seated<Shared>>,
     host: Arc<Host>,
     answered: bool,
 }
@@ -419,26 +550,28 @@ impl Drop for SharedLease {
 }
 
 impl Lease {
-    fn own(slot: Slot, own: Box<Own>, reused: bool) -> Self {
-        Self { connection: Leased::Own { own, slot }, reused }
-    }
-
-    fn shared(host: &Arc<Host>, shared: Arc<Shared>, reused: bool) -> Self {
+    fn kept(host: &Arc<Host>, places: Places, kept: KeptConnection) -> Self {
         let host = Arc::clone(host);
-        Self { connection: Leased::Shared(SharedLease { shared, host, answered: false }), reused }
+        let connection = match kept {
+            KeptConnection::Own(own) => Leased::Own(own),
+            KeptConnection::Shared(shared) => {
+                Leased::Shared(SharedLease { shared, host: Arc::clone(&host), answered: false })
+            }
+        };
+        Self { connection, reused: true, places, host }
     }
 
     async fn send(&mut self, mut request: Outgoing) -> Answered {
         match &mut self.connection {
-            Leased::Own { own, slot } => {
+            Leased::Own(own) => {
                 *request.version_mut() = Version::HTTP_11;
-                request.headers_mut().insert(HOST, slot.host.header.clone());
+                request.headers_mut().insert(HOST, self.host.header.clone());
                 // What is sent is the path alone; the full address serves a repetition.
                 let uri = std::mem::take(request.uri_mut());
                 if let Some(path) = uri.path_and_query() {
                     *request.uri_mut() = path.clone().into();
                 }
-                let mut answer = own.send(request).await;
+                let mut answer = own.connection.send(request).await;
                 if let Err(unanswered) = &mut answer
                     && let Some(request) = &mut unanswered.request
                 {
@@ -450,7 +583,7 @@ impl Lease {
                 *request.version_mut() = Version::HTTP_2;
                 // Here the address itself names the host.
                 request.headers_mut().remove(HOST);
-                let answer = lease.shared.send(request).await;
+                let answer = lease.shared.connection.send(request).await;
                 lease.answered = answer.is_ok();
                 answer
             }
@@ -482,7 +615,7 @@ impl Exchange {
     /// Reads the body. Whether it ended.
     pub(super) async fn read(&mut self, kept: &mut Kept) -> bool {
         let own = match &mut self.lease.connection {
-            Leased::Own { own, .. } => Some(&mut **own),
+            Leased::Own(own) => Some(&mut *own.connection),
             Leased::Shared(_) => None,
         };
         connection::read(&mut self.body, own, kept).await
@@ -490,15 +623,16 @@ impl Exchange {
 
     /// Keeps the connection for others, after the body was read to its end.
     pub(super) async fn finish(self) {
-        let Leased::Own { mut own, slot } = self.lease.connection else {
+        let Lease { connection, places, host, .. } = self.lease;
+        let Leased::Own(mut own) = connection else {
             return;
         };
-        if own.is_reusable().await {
-            slot.host.push_idle(own);
+        if own.connection.is_reusable().await {
+            host.push_idle(own);
         } else {
             drop(own);
         }
-        drop(slot);
+        drop(places);
     }
 }
 

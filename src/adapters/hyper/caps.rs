@@ -1,0 +1,549 @@
+//! What may go to one destination, whoever asked for it: requests under way, connections, and a rate.
+//!
+//! Webhooks of many accounts may point at one victim, under one name, under many names, or at many
+//! ports. So a destination is a host's name, and it is an address, whatever the scheme and the port;
+//! of IPv6 a whole /64, since that is what one machine commonly has. Each has the same kinds of
+//! limits. A request needs a place at its host and at the address that it goes to.
+//!
+//! Waiting is bounded, in number and in time: whoever waits here holds what others need. Beyond the
+//! bounds a request is refused at once as [`Busy`](FailureKind::Busy), and nothing of it is sent.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::FailureKind;
+use crate::policy::{DESTINATION_WAIT_MAX, DESTINATION_WAITERS_MIN, DESTINATIONS_MAX};
+use crate::ports::transport::TransportError;
+
+/// The limits of every destination.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CapLimits {
+    pub(super) host_connections: usize,
+    pub(super) address_connections: usize,
+    /// Requests in a second, at each host and at each address.
+    pub(super) per_second: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Place {
+    Host(String),
+    Address(IpAddr),
+}
+
+impl Place {
+    fn address(address: IpAddr) -> Self {
+        Self::Address(match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+            }
+            address => address,
+        })
+    }
+}
+
+/// The caps of all destinations that are in use.
+#[derive(Debug)]
+pub(super) struct Caps {
+    limits: CapLimits,
+    places: Mutex<Places>,
+}
+
+#[derive(Debug)]
+struct Places {
+    map: HashMap<Place, Arc<Cap>>,
+    /// How many there are when unused ones are looked for.
+    sweep_at: usize,
+}
+
+/// The least number of caps at which unused ones are looked for.
+const SWEEP_MIN: usize = 1_024;
+
+impl Caps {
+    pub(super) fn new(limits: CapLimits) -> Self {
+        Self { limits, places: Mutex::new(Places { map: HashMap::new(), sweep_at: SWEEP_MIN }) }
+    }
+
+    /// The cap of a host by its name.
+    pub(super) fn host(&self, name: &str) -> Result<Arc<Cap>, TransportError> {
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        self.cap(Place::Host(name), self.limits.host_connections)
+    }
+
+    /// The cap of an address.
+    pub(super) fn address(&self, address: IpAddr) -> Result<Arc<Cap>, TransportError> {
+        self.cap(Place::address(address), self.limits.address_connections)
+    }
+
+    fn cap(&self, place: Place, most: usize) -> Result<Arc<Cap>, TransportError> {
+        let mut places = lock(&self.places);
+        if let Some(cap) = places.map.get(&place) {
+            return Ok(Arc::clone(cap));
+        }
+        if places.map.len() >= places.sweep_at {
+            places.sweep();
+        }
+        if places.map.len() >= DESTINATIONS_MAX {
+            return Err(busy("there are too many destinations at once"));
+        }
+        let cap = Arc::new(Cap::new(most, self.limits.per_second));
+        places.map.insert(place, Arc::clone(&cap));
+        Ok(cap)
+    }
+
+    /// Forgets what is not used. Whether anything is left.
+    pub(super) fn sweep(&self) -> bool {
+        let mut places = lock(&self.places);
+        places.sweep();
+        !places.map.is_empty()
+    }
+}
+
+impl Places {
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        self.map.retain(|_, cap| Arc::strong_count(cap) > 1 || !cap.is_rested(now));
+        self.sweep_at = (self.map.len() * 2).clamp(SWEEP_MIN, DESTINATIONS_MAX);
+    }
+}
+
+/// Has connections that may be ended when others need their seats.
+pub(super) trait Keeper: Send + Sync {
+    /// Ends one connection of this cap's that nobody uses. Whether there was one.
+    fn give_up(&self, cap: &Arc<Cap>) -> bool;
+}
+
+/// The limits of one destination.
+pub(super) struct Cap {
+    /// Requests from before they take a connection until after they gave it back.
+    places: Arc<Semaphore>,
+    /// Open connections, whether used or kept. A request that has a place finds a seat, if need be
+    /// that of a connection that nobody uses.
+    seats: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    waiters_max: usize,
+    rate: Option<Rate>,
+    keepers: Mutex<Vec<Weak<dyn Keeper>>>,
+}
+
+impl fmt::Debug for Cap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cap")
+            .field("places", &self.places.available_permits())
+            .field("seats", &self.seats.available_permits())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cap {
+    fn new(most: usize, per_second: Option<u32>) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(most)),
+            seats: Arc::new(Semaphore::new(most)),
+            waiting: AtomicUsize::new(0),
+            waiters_max: most.max(DESTINATION_WAITERS_MIN),
+            rate: per_second.map(Rate::new),
+            keepers: Mutex::default(),
+        }
+    }
+
+    /// Whether forgetting it makes no difference.
+    fn is_rested(&self, now: Instant) -> bool {
+        self.rate.as_ref().is_none_or(|rate| lock(&rate.bucket).is_full(now))
+    }
+
+    /// A place for a request, and the right to send it now.
+    pub(super) async fn enter(
+        self: &Arc<Self>,
+        patience: &mut Patience,
+    ) -> Result<Entry, TransportError> {
+        let permit = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let _waiter = Waiter::of(self)?;
+                let place = patience.wait(Arc::clone(&self.places).acquire_owned()).await;
+                place.and_then(Result::ok).ok_or_else(|| busy("all places at it are taken"))?
+            }
+        };
+        if let Some(rate) = &self.rate {
+            rate.take(patience).await?;
+        }
+        Ok(Entry { cap: Arc::clone(self), _place: permit, spent: false })
+    }
+
+    /// The same without waiting.
+    pub(super) fn try_enter(self: &Arc<Self>) -> Option<Entry> {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        if let Some(rate) = &self.rate {
+            lock(&rate.bucket).take(Instant::now()).ok()?;
+        }
+        Some(Entry { cap: Arc::clone(self), _place: place, spent: false })
+    }
+
+    /// The right to have one connection, for who has a place. `keeper` may be asked to end it when
+    /// it is kept unused.
+    pub(super) async fn sit(
+        self: &Arc<Self>,
+        keeper: &Weak<dyn Keeper>,
+        patience: &mut Patience,
+    ) -> Result<Seat, TransportError> {
+        {
+            let mut keepers = lock(&self.keepers);
+            if !keepers.iter().any(|known| Weak::ptr_eq(known, keeper)) {
+                keepers.retain(|known| known.strong_count() > 0);
+                keepers.push(Weak::clone(keeper));
+            }
+        }
+        let seat = match Arc::clone(&self.seats).try_acquire_owned() {
+            Ok(seat) => seat,
+            Err(_) => {
+                self.make_room();
+                let seat = patience.wait(Arc::clone(&self.seats).acquire_owned()).await;
+                seat.and_then(Result::ok).ok_or_else(|| busy("it has too many connections"))?
+            }
+        };
+        Ok(Seat { cap: Arc::clone(self), _seat: seat })
+    }
+
+    fn make_room(self: &Arc<Self>) {
+        let keepers = lock(&self.keepers).clone();
+        for keeper in keepers {
+            if keeper.upgrade().is_some_and(|keeper| keeper.give_up(self)) {
+                return;
+            }
+        }
+    }
+}
+
+/// One of those that wait for a place.
+struct Waiter<'a>(&'a Cap);
+
+impl<'a> Waiter<'a> {
+    fn of(cap: &'a Cap) -> Result<Self, TransportError> {
+        let waiter = Self(cap);
+        if cap.waiting.fetch_add(1, Ordering::Relaxed) >= cap.waiters_max {
+            return Err(busy("too many requests wait for it"));
+        }
+        Ok(waiter)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A request's place at a destination.
+#[derive(Debug)]
+pub(super) struct Entry {
+    cap: Arc<Cap>,
+    _place: OwnedSemaphorePermit,
+    spent: bool,
+}
+
+impl Entry {
+    /// Whether the destination gets to feel it. What it does not feel does not count for the rate.
+    pub(super) fn spend(&mut self, spent: bool) {
+        self.spent = spent;
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if !self.spent
+            && let Some(rate) = &self.cap.rate
+        {
+            lock(&rate.bucket).give_back();
+        }
+    }
+}
+
+/// The right to have one connection to a destination.
+#[derive(Debug)]
+pub(super) struct Seat {
+    cap: Arc<Cap>,
+    _seat: OwnedSemaphorePermit,
+}
+
+impl Seat {
+    pub(super) fn cap(&self) -> &Arc<Cap> {
+        &self.cap
+    }
+}
+
+/// How long a request may still wait for its own kind.
+#[derive(Debug)]
+pub(super) struct Patience {
+    left: Duration,
+}
+
+impl Patience {
+    /// Of a request with this deadline.
+    pub(super) fn of(deadline: Duration) -> Self {
+        Self { left: (deadline / 4).min(DESTINATION_WAIT_MAX) }
+    }
+
+    async fn wait<F: Future>(&mut self, work: F) -> Option<F::Output> {
+        let begun = Instant::now();
+        let output = tokio::time::timeout(self.left, work).await.ok();
+        self.left = self.left.saturating_sub(begun.elapsed());
+        output
+    }
+}
+
+/// A limit of requests in time.
+#[derive(Debug)]
+struct Rate {
+    bucket: Mutex<Bucket>,
+    /// Those who wait go one after the other.
+    turn: tokio::sync::Mutex<()>,
+    queued: AtomicUsize,
+}
+
+impl Rate {
+    fn new(per_second: u32) -> Self {
+        Self {
+            bucket: Mutex::new(Bucket::new(per_second, Instant::now())),
+            turn: tokio::sync::Mutex::default(),
+            queued: AtomicUsize::new(0),
+        }
+    }
+
+    async fn take(&self, patience: &mut Patience) -> Result<(), TransportError> {
+        let interval = {
+            let mut bucket = lock(&self.bucket);
+            let queued = self.queued.load(Ordering::Relaxed);
+            if queued == 0 && bucket.take(Instant::now()).is_ok() {
+                return Ok(());
+            }
+            bucket.interval
+        };
+        let queued = Queued::of(&self.queued);
+        let ahead = u32::try_from(queued.ahead).unwrap_or(u32::MAX);
+        if interval.saturating_mul(ahead) > patience.left {
+            return Err(busy("its rate is used up"));
+        }
+        // Taken when it is time, not booked ahead: after a stop of the process those who woke late
+        // would go all at once.
+        let take = async {
+            let _turn = self.turn.lock().await;
+            loop {
+                let taken = lock(&self.bucket).take(Instant::now());
+                let Err(at) = taken else { return };
+                tokio::time::sleep_until(at).await;
+            }
+        };
+        patience.wait(take).await.ok_or_else(|| busy("its rate is used up"))
+    }
+}
+
+struct Queued<'a> {
+    count: &'a AtomicUsize,
+    ahead: usize,
+}
+
+impl<'a> Queued<'a> {
+    fn of(count: &'a AtomicUsize) -> Self {
+        Self { count, ahead: count.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// So many in a second, and as many at once after a rest.
+#[derive(Debug)]
+struct Bucket {
+    interval: Duration,
+    slack: Duration,
+    /// When the next one would go if all went evenly.
+    even: Instant,
+}
+
+impl Bucket {
+    fn new(per_second: u32, now: Instant) -> Self {
+        let interval = Duration::from_secs(1) / per_second.max(1);
+        Self { interval, slack: interval * per_second.saturating_sub(1), even: now }
+    }
+
+    /// Takes one, or says when there will be one.
+    fn take(&mut self, now: Instant) -> Result<(), Instant> {
+        let first = self.even.checked_sub(self.slack).unwrap_or(now);
+        if first > now {
+            return Err(first);
+        }
+        self.even = self.even.max(now) + self.interval;
+        Ok(())
+    }
+
+    fn give_back(&mut self) {
+        self.even = self.even.checked_sub(self.interval).unwrap_or(self.even);
+    }
+
+    fn is_full(&self, now: Instant) -> bool {
+        self.even <= now
+    }
+}
+
+fn busy(why: &str) -> TransportError {
+    let message = format!("not sent, by the sender's own limit for this destination: {why}");
+    TransportError::new(FailureKind::Busy, message)
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caps(most: usize, per_second: Option<u32>) -> Caps {
+        Caps::new(CapLimits { host_connections: most, address_connections: most, per_second })
+    }
+
+    /// Asks for the caps of names and addresses that are one destination, or several (table).
+    #[test]
+    fn a_destination_is_a_name_or_a_network() {
+        let caps = caps(1, None);
+        let same = |one: &str, other: &str| match (one.parse(), other.parse()) {
+            (Ok(one), Ok(other)) => {
+                Arc::ptr_eq(&caps.address(one).unwrap(), &caps.address(other).unwrap())
+            }
+            _ => Arc::ptr_eq(&caps.host(one).unwrap(), &caps.host(other).unwrap()),
+        };
+        for (one, other, expected) in [
+            ("victim.example", "VICTIM.example.", true),
+            ("victim.example", "other.example", false),
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("2001:db8::1", "2001:db8:0:0:ffff::2", true),
+            ("2001:db8::1", "2001:db8:0:1::1", false),
+        ] {
+            assert_eq!(same(one, other), expected, "{one} {other}");
+        }
+    }
+
+    /// Uses more destinations than are remembered without a look.
+    #[test]
+    fn destinations_are_forgotten_when_nobody_uses_them() {
+        let caps = caps(1, None);
+        let used = caps.host("used.example").unwrap();
+        for number in 0..10 * SWEEP_MIN {
+            caps.host(&format!("host{number}.example")).unwrap();
+        }
+        assert!(lock(&caps.places).map.len() <= SWEEP_MIN + 1);
+        assert!(Arc::ptr_eq(&used, &caps.host("used.example").unwrap()));
+        drop(used);
+        assert!(!caps.sweep());
+    }
+
+    /// Holds on to as many destinations as there may be.
+    #[test]
+    fn destinations_are_bounded() {
+        let caps = caps(1, None);
+        let all: Vec<_> =
+            (0..DESTINATIONS_MAX).map(|n| caps.host(&format!("h{n}")).unwrap()).collect();
+        assert_eq!(caps.host("more").unwrap_err().kind(), FailureKind::Busy);
+        drop(all);
+        assert!(caps.host("more").is_ok());
+    }
+
+    /// Takes all places, fills the queue behind them, and lets it run out of patience.
+    #[tokio::test(start_paused = true)]
+    async fn waiting_is_bounded_in_number_and_time() {
+        let cap = caps(2, None).host("victim.example").unwrap();
+        let mut patience = Patience::of(Duration::from_secs(2));
+        let first = cap.enter(&mut patience).await.unwrap();
+        let _second = cap.enter(&mut patience).await.unwrap();
+        assert!(cap.try_enter().is_none());
+        let begun = Instant::now();
+        let waits = |deadline| {
+            let cap = Arc::clone(&cap);
+            tokio::spawn(async move { cap.enter(&mut Patience::of(deadline)).await })
+        };
+        let waiting: Vec<_> = (0..cap.waiters_max).map(|_| waits(Duration::from_secs(2))).collect();
+        tokio::task::yield_now().await;
+        let refused = waits(Duration::from_secs(2)).await.unwrap().unwrap_err();
+        assert_eq!((refused.kind(), begun.elapsed()), (FailureKind::Busy, Duration::ZERO));
+        drop(first);
+        let mut served = 0;
+        for one in waiting {
+            match one.await.unwrap() {
+                // Each that is served frees its place for the next.
+                Ok(_) => served += 1,
+                Err(error) => assert_eq!(error.kind(), FailureKind::Busy),
+            }
+        }
+        assert_eq!(served, cap.waiters_max);
+        let held = cap.enter(&mut patience).await.unwrap();
+        let begun = Instant::now();
+        for (deadline, time) in [(2_000, 500), (60_000, 1_000)] {
+            let before = begun.elapsed();
+            let error = waits(Duration::from_millis(deadline)).await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), FailureKind::Busy);
+            let took = begun.elapsed() - before;
+            assert!(took.abs_diff(Duration::from_millis(time)) < Duration::from_millis(5));
+        }
+        drop(held);
+    }
+
+    /// Lets many ask at once, again and again, and counts each second that begins with a departure.
+    #[tokio::test(start_paused = true)]
+    async fn no_second_has_more_than_the_rate_and_the_burst() {
+        for per_second in [1, 3, 50, 1_000] {
+            let cap = caps(2_000, Some(per_second)).host("victim.example").unwrap();
+            let departures = Arc::new(Mutex::new(Vec::new()));
+            for round in 0..20 {
+                let all = (0..200).map(|_| {
+                    let (cap, departures) = (Arc::clone(&cap), Arc::clone(&departures));
+                    tokio::spawn(async move {
+                        let mut patience = Patience::of(Duration::from_secs(4));
+                        if let Ok(mut entry) = cap.enter(&mut patience).await {
+                            entry.spend(true);
+                            lock(&departures).push(Instant::now());
+                        }
+                    })
+                });
+                for one in all.collect::<Vec<_>>() {
+                    one.await.unwrap();
+                }
+                if round == 10 {
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                }
+            }
+            let mut departures = lock(&departures).clone();
+            departures.sort();
+            assert!(departures.len() >= 10, "{} at {per_second}", departures.len());
+            for (at, from) in departures.iter().enumerate() {
+                let end = *from + Duration::from_secs(1);
+                let count = departures[at..].partition_point(|one| *one < end);
+                assert!(count <= 2 * per_second as usize, "{count} at {per_second}");
+            }
+        }
+    }
+
+    /// Enters without spending more often than the rate allows, and spends once.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_sent_does_not_count() {
+        let cap = caps(1, Some(1)).host("victim.example").unwrap();
+        for _ in 0..100 {
+            drop(cap.try_enter().unwrap());
+        }
+        cap.try_enter().unwrap().spend(true);
+        assert!(cap.try_enter().is_none());
+    }
+}
