@@ -240,6 +240,7 @@ pub use ground::failure::FailureKind;
 pub use ground::filter::{Filter, Filters};
 pub use ground::header::{HeaderName, HeaderValue, Headers};
 pub use ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
+pub use ground::identity::{ClientIdentity, KeyForm, RootCertificates, TlsSettings};
 pub use ground::lane::{Lane, Readiness};
 pub use ground::model::{DataObject, ModelBuilder, ModelChange, ResourceModel};
 pub use ground::network::{NetworkPolicy, Refusal};

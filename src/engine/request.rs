@@ -288,7 +288,8 @@ impl Sender {
         if let Some(token) = token {
             request.headers_mut().insert(AUTHORIZATION, token.header()?);
         }
-        let request = Request::new(request, left, RESPONSE_BYTES_KEPT);
+        let tls = leased.webhook.tls().cloned();
+        let request = Request::new(request, left, RESPONSE_BYTES_KEPT).with_tls(tls);
         Ok(self.transport.send(request).await?)
     }
 }

@@ -17,6 +17,10 @@ pub(crate) mod failure;
 pub(crate) mod filter;
 pub(crate) mod header;
 pub(crate) mod id;
+pub(crate) mod identity;
+#[cfg(feature = "hyper")]
+pub(crate) mod identity_check;
+mod identity_pem;
 mod json;
 pub(crate) mod lane;
 pub(crate) mod model;

@@ -62,6 +62,16 @@ pub const CREDENTIAL_BYTES_MAX: usize = 512;
 pub const TOKEN_RESPONSE_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of an access token.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of a text in PEM.
+pub const PEM_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of one certificate.
+pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a client certificate's private key.
+pub const PRIVATE_KEY_BYTES_MAX: usize = 8 * 1024;
+/// Certificates of a client's chain, its own included.
+pub const CLIENT_CERTIFICATES_MAX: usize = 8;
+/// Authorities that one webhook may trust.
+pub const ROOT_CERTIFICATES_MAX: usize = 16;
 /// Signature schemes that one webhook may use at once.
 pub const SCHEMES_MAX: usize = 4;
 /// Secrets that one webhook may have at once (domain 4c).
@@ -129,6 +139,10 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const HOST_CONNECTIONS: usize = 64;
 /// Connections without a request that are kept to one host, when nobody says.
 pub const HOST_IDLE_CONNECTIONS: usize = 32;
+/// TLS configurations that are kept for webhooks with settings of their own.
+pub const TLS_CONFIGS_KEPT: usize = 256;
+/// TLS sessions that are kept for resumption under one such configuration.
+pub const TLS_SESSIONS_KEPT: usize = 4;
 /// Bytes of the head of an answer.
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Frames of a body that are read at a stretch, before deadlines are looked at again.

@@ -11,6 +11,7 @@ use super::delivery::{Attempt, DeliveryView, Outcome, State, StateKind};
 use super::event_type::EventType;
 use super::filter::Filters;
 use super::id::{Cause, DeliveryId, EventId, WebhookId};
+use super::identity::ClientIdentity;
 use super::oauth::OAuth;
 use super::order::Ordering;
 use super::rate_limit::RateLimit;
@@ -66,6 +67,12 @@ pub struct WebhookView {
     /// Where tokens come from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oauth: Option<OAuthView>,
+    /// The fingerprint (SHA-256) of the certificate that the sender shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<String>,
+    /// The fingerprints (SHA-256) of the authorities that are trusted instead of all others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub root_certificates: Vec<String>,
     /// The version that it is pinned to, or `default`.
     pub api_version: String,
     /// Live or test.
@@ -163,6 +170,15 @@ impl From<&Webhook> for WebhookView {
             },
             authentication,
             oauth,
+            client_certificate: webhook
+                .tls()
+                .and_then(|tls| tls.identity())
+                .map(ClientIdentity::fingerprint),
+            root_certificates: webhook
+                .tls()
+                .and_then(|tls| tls.roots())
+                .map(|roots| roots.fingerprints().collect())
+                .unwrap_or_default(),
             api_version: webhook.api_version().unwrap_or(API_VERSION_DEFAULT).into(),
             live_mode: webhook.mode().is_live(),
             timeout_millis: webhook.timeout().map(millis),

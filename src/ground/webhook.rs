@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use super::event::Event;
 use super::filter::Filters;
 use super::header::Headers;
 use super::id::WebhookId;
+use super::identity::{ClientIdentity, RootCertificates, TlsSettings};
 use super::order::Ordering;
 use super::policy::{
     API_VERSION_BYTES_MAX, CONCURRENCY_RANGE, DESCRIPTION_BYTES_MAX, METADATA_ENTRIES_MAX,
@@ -85,6 +87,7 @@ pub(super) struct Settings {
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) headers: Headers,
     pub(super) authentication: Authentication,
+    pub(super) tls: Option<Arc<TlsSettings>>,
     pub(super) api_version: Option<String>,
     pub(super) timeout: Option<Duration>,
     pub(super) schemes: Vec<SignatureScheme>,
@@ -137,6 +140,12 @@ impl Webhook {
     /// How the sender authenticates itself, beside the signature.
     pub fn authentication(&self) -> &Authentication {
         &self.settings.authentication
+    }
+
+    /// The certificate that the sender shows, and whose it accepts, where that differs from what
+    /// holds for all.
+    pub fn tls(&self) -> Option<&Arc<TlsSettings>> {
+        self.settings.tls.as_ref()
     }
 
     /// The version of the payload's shape that it is pinned to; `None` is the host's default.
@@ -337,6 +346,7 @@ impl Registration {
                 metadata: BTreeMap::new(),
                 headers: Headers::default(),
                 authentication: Authentication::None,
+                tls: None,
                 api_version: None,
                 timeout: None,
                 schemes: vec![SignatureScheme::StandardWebhooks],
@@ -448,6 +458,8 @@ pub struct Edit {
     metadata: Option<BTreeMap<String, String>>,
     headers: Option<Headers>,
     authentication: Option<Authentication>,
+    client_identity: Option<Option<ClientIdentity>>,
+    root_certificates: Option<Option<RootCertificates>>,
     api_version: Option<Option<String>>,
     timeout: Option<Option<Duration>>,
     schemes: Option<Vec<SignatureScheme>>,
@@ -495,6 +507,20 @@ impl Edit {
     /// How the sender authenticates itself.
     pub fn authentication(mut self, authentication: Authentication) -> Self {
         self.authentication = Some(authentication);
+        self
+    }
+
+    /// The certificate that the sender shows in the TLS handshake; `None` is none. The address must
+    /// begin with `https://`.
+    pub fn client_identity(mut self, identity: Option<ClientIdentity>) -> Self {
+        self.client_identity = Some(identity);
+        self
+    }
+
+    /// The authorities that are trusted for this webhook, instead of those that the transport trusts;
+    /// `None` is those. The address must begin with `https://`.
+    pub fn root_certificates(mut self, roots: Option<RootCertificates>) -> Self {
+        self.root_certificates = Some(roots);
         self
     }
 
@@ -559,6 +585,15 @@ impl Edit {
         set(&mut settings.metadata, self.metadata);
         set(&mut settings.headers, self.headers);
         set(&mut settings.authentication, self.authentication);
+        if self.client_identity.is_some() || self.root_certificates.is_some() {
+            let former = settings.tls.take();
+            let identity = former.as_ref().and_then(|tls| tls.identity().cloned());
+            let roots = former.as_ref().and_then(|tls| tls.roots().cloned());
+            settings.tls = TlsSettings::new(
+                self.client_identity.unwrap_or(identity),
+                self.root_certificates.unwrap_or(roots),
+            );
+        }
         set(&mut settings.api_version, self.api_version);
         set(&mut settings.timeout, self.timeout);
         set(&mut settings.schemes, self.schemes);
@@ -608,6 +643,10 @@ impl Settings {
             let (least, most) = (CONCURRENCY_RANGE.start(), CONCURRENCY_RANGE.end());
             let message = format!("is {requests}; {least} to {most} are allowed");
             return Err(Error::invalid("concurrency", message));
+        }
+        if self.tls.is_some() && !self.address.is_https() {
+            let message = "must begin with https:// where certificates are set";
+            return Err(Error::invalid("address", message));
         }
         signature::check(&self.schemes, &self.headers)?;
         self.authentication.check(&self.address, &self.headers, &self.schemes)

@@ -8,13 +8,17 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+use zeroize::Zeroizing;
 
 use super::address::EndpointUrl;
 use super::authentication::{Authentication, Basic};
 use super::error::{Error, ErrorKind, Result};
 use super::header::Headers;
+use super::identity::{ClientIdentity, KeyForm, PrivateKey, RootCertificates, TlsSettings};
 use super::oauth::{Grant, OAuth};
 use super::order::Ordering;
 use super::rate_limit::RateLimit;
@@ -37,6 +41,10 @@ struct Record<'a> {
     metadata: &'a BTreeMap<String, String>,
     headers: Vec<(&'a str, &'a str)>,
     authentication: AuthenticationRecord<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_identity: Option<IdentityRecord<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root_certificates: Option<Vec<String>>,
     api_version: Option<&'a str>,
     timeout_millis: Option<u64>,
     schemes: &'a [super::signature::SignatureScheme],
@@ -81,6 +89,31 @@ enum AuthenticationRecord<'a> {
     },
 }
 
+/// A client certificate: DER in base64, and the key in whatever form it came.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IdentityRecord<'a> {
+    chain: Vec<String>,
+    #[serde(borrow)]
+    key_form: Option<Text<'a>>,
+    key: Option<Wiped>,
+}
+
+/// A text that is wiped on drop.
+struct Wiped(Zeroizing<String>);
+
+impl Serialize for Wiped {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Wiped {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(Zeroizing::new(text)))
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct SecretPart<'a> {
     #[serde(borrow)]
@@ -113,6 +146,7 @@ impl Webhook {
     /// # Errors
     /// [`Storage`](ErrorKind::Storage) when the text cannot be written.
     pub fn to_stored(&self) -> Result<String> {
+        let tls = self.settings.tls.as_deref();
         let record = Record {
             id: self.id,
             account: &self.account,
@@ -128,6 +162,10 @@ impl Webhook {
                 .map(|(name, value)| (name.as_str(), value.reveal()))
                 .collect(),
             authentication: (&self.settings.authentication).into(),
+            client_identity: tls.and_then(TlsSettings::identity).map(IdentityRecord::from),
+            root_certificates: tls
+                .and_then(TlsSettings::roots)
+                .map(|roots| roots.certificates().map(|der| STANDARD.encode(der)).collect()),
             api_version: self.settings.api_version.as_deref(),
             timeout_millis: self
                 .settings
@@ -169,6 +207,16 @@ impl Webhook {
         let headers: Vec<(Text<'_>, Text<'_>)> = keys.find("headers")?.unwrap_or_default();
         let secrets: Vec<SecretPart<'_>> = keys.get("secrets")?;
         let authentication: Option<AuthenticationRecord<'_>> = keys.find("authentication")?;
+        let identity: Option<IdentityRecord<'_>> = keys.find("clientIdentity")?;
+        let identity = identity
+            .map(ClientIdentity::try_from)
+            .transpose()
+            .map_err(|_| unreadable("clientIdentity"))?;
+        let roots: Option<Vec<String>> = keys.find("rootCertificates")?;
+        let roots = roots
+            .map(|roots| decoded(&roots).and_then(RootCertificates::assemble))
+            .transpose()
+            .map_err(|_| unreadable("rootCertificates"))?;
         let settings = Settings {
             address: keys.get("address")?,
             types: keys.get("types")?,
@@ -180,6 +228,7 @@ impl Webhook {
                 .transpose()
                 .map_err(|_| unreadable("authentication"))?
                 .unwrap_or_default(),
+            tls: TlsSettings::new(identity, roots),
             api_version: keys.find("apiVersion")?,
             timeout: keys.find("timeoutMillis")?.map(Duration::from_millis),
             schemes: keys.get("schemes")?,
@@ -263,6 +312,42 @@ impl TryFrom<SecretPart<'_>> for SecretRecord {
             expires: part.expires.map(|expires| expires.0),
         })
     }
+}
+
+impl<'a> From<&'a ClientIdentity> for IdentityRecord<'a> {
+    fn from(identity: &'a ClientIdentity) -> Self {
+        let key = identity.reveal_key();
+        Self {
+            chain: identity.certificates().map(|der| STANDARD.encode(der)).collect(),
+            key_form: key.map(|(form, _)| form.as_str().into()),
+            key: key.map(|(_, der)| Wiped(Zeroizing::new(STANDARD.encode(der)))),
+        }
+    }
+}
+
+impl TryFrom<IdentityRecord<'_>> for ClientIdentity {
+    type Error = Error;
+
+    fn try_from(record: IdentityRecord<'_>) -> Result<Self> {
+        let key = match (record.key_form.as_deref().map(KeyForm::parse), record.key) {
+            (Some(Some(form)), Some(Wiped(encoded))) => {
+                let mut der = Zeroizing::new(vec![0; encoded.len()]);
+                let len = STANDARD
+                    .decode_slice(encoded.as_bytes(), der.as_mut_slice())
+                    .map_err(|_| unreadable("clientIdentity"))?;
+                der.truncate(len);
+                Some(PrivateKey { form, der })
+            }
+            (None, None) => None,
+            _ => return Err(unreadable("clientIdentity")),
+        };
+        Self::assemble(decoded(&record.chain)?, key)
+    }
+}
+
+fn decoded(certificates: &[String]) -> Result<Vec<Vec<u8>>> {
+    let decode = |text: &String| STANDARD.decode(text).map_err(|_| unreadable("certificates"));
+    certificates.iter().map(decode).collect()
 }
 
 impl<'a> From<&'a Authentication> for AuthenticationRecord<'a> {

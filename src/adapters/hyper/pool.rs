@@ -1,6 +1,6 @@
 //! Connections to hosts: kept, shared, bounded, and ended in time.
 //!
-//! For each host (scheme, name, port) there is a number of slots. An exchange over HTTP/1.1 holds
+//! For each host (scheme, name, port, and the settings of TLS where a webhook has some) there is a number of slots. An exchange over HTTP/1.1 holds
 //! one from before it takes or makes a connection until after it gave it back, and makes one only
 //! where none is kept, so there are never more connections than slots. Waiting for a slot is in
 //! the order of coming. Exchanges over HTTP/2 share one connection and hold no slot.
@@ -24,8 +24,8 @@ use tokio::time::Instant;
 use super::Phase;
 use super::connection::{self, Answered, Kept, Outgoing, Own, Shared};
 use super::connector::{Connected, Connector};
-use crate::FailureKind;
 use crate::ports::transport::TransportError;
+use crate::{FailureKind, TlsSettings};
 
 /// The bounds of a pool.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +47,8 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct Hosts {
-    map: HashMap<(bool, Authority), Arc<Host>>,
+    /// By scheme, authority, and the digest of settings of TLS.
+    map: HashMap<(bool, Authority, Option<[u8; 32]>), Arc<Host>>,
     sweeper: Option<AbortHandle>,
 }
 
@@ -60,9 +61,10 @@ impl Pool {
     pub(super) async fn exchange(
         self: &Arc<Self>,
         request: http::Request<Bytes>,
+        tls: Option<Arc<TlsSettings>>,
         phase: &Phase,
     ) -> Result<Exchange, TransportError> {
-        let host = self.host(request.uri())?;
+        let host = self.host(request.uri(), tls)?;
         let mut request = prepare(request);
         let mut fresh = false;
         loop {
@@ -85,7 +87,11 @@ impl Pool {
         }
     }
 
-    fn host(self: &Arc<Self>, uri: &Uri) -> Result<Arc<Host>, TransportError> {
+    fn host(
+        self: &Arc<Self>,
+        uri: &Uri,
+        tls: Option<Arc<TlsSettings>>,
+    ) -> Result<Arc<Host>, TransportError> {
         let blocked = |message| TransportError::new(FailureKind::Blocked, message);
         let https = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
@@ -97,7 +103,12 @@ impl Pool {
             return Err(blocked("the address must not have a user name or password"));
         }
         let default_port = if https { 443 } else { 80 };
-        let mut key = (https, authority.clone());
+        if tls.is_some() && !https {
+            let message = "tls: certificates are set, and the address does not begin with https://";
+            return Err(TransportError::new(FailureKind::Local, message));
+        }
+        let digest = tls.as_ref().map(|tls| *tls.digest());
+        let mut key = (https, authority.clone(), digest);
         if authority.port_u16() == Some(default_port)
             && let Ok(short) = authority.host().parse()
         {
@@ -109,7 +120,7 @@ impl Pool {
         }
         let header = HeaderValue::from_str(key.1.as_str())
             .map_err(|_| blocked("the address has a host that cannot be sent"))?;
-        let host = Arc::new(Host::new(https, key.1.clone(), header, self.limits));
+        let host = Arc::new(Host::new(https, key.1.clone(), header, tls, self.limits));
         hosts.map.insert(key, Arc::clone(&host));
         if hosts.sweeper.as_ref().is_none_or(AbortHandle::is_finished) {
             hosts.sweeper = Some(self.spawn_sweeper());
@@ -189,7 +200,10 @@ impl Pool {
 
     async fn connect(&self, slot: Slot, phase: &Phase) -> Result<Lease, TransportError> {
         let host = &slot.host;
-        let connected = self.connector.connect(host.https, host.authority.as_str(), phase).await?;
+        let connected = self
+            .connector
+            .connect(host.https, host.authority.as_str(), host.tls.as_deref(), phase)
+            .await?;
         Ok(match connected {
             Connected::Own(own) => {
                 lock(&host.state).shares = false;
@@ -242,6 +256,7 @@ struct Host {
     https: bool,
     authority: Authority,
     header: HeaderValue,
+    tls: Option<Arc<TlsSettings>>,
     limits: Limits,
     slots: Semaphore,
     dialling: tokio::sync::Mutex<()>,
@@ -264,11 +279,18 @@ struct Idle {
 }
 
 impl Host {
-    fn new(https: bool, authority: Authority, header: HeaderValue, limits: Limits) -> Self {
+    fn new(
+        https: bool,
+        authority: Authority,
+        header: HeaderValue,
+        tls: Option<Arc<TlsSettings>>,
+        limits: Limits,
+    ) -> Self {
         Self {
             https,
             authority,
             header,
+            tls,
             limits,
             slots: Semaphore::new(limits.connections),
             dialling: tokio::sync::Mutex::default(),
