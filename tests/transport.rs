@@ -7,6 +7,8 @@ mod addresses;
 mod answers;
 #[path = "transport/connections.rs"]
 mod connections;
+#[path = "transport/mutual.rs"]
+mod mutual;
 #[path = "transport/receiver.rs"]
 mod receiver;
 #[path = "transport/secure.rs"]

@@ -13,15 +13,17 @@ use http::header::{
 };
 use http::{Method, Uri};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::core::Core;
 use super::holds::Departure;
 use super::life::Life;
 use super::token::{Held, Tokens};
+use super::vault::Vault;
 use crate::ground::address::EndpointUrl;
 use crate::ground::authentication::Authentication;
 use crate::ground::delivery::{Attempt, Outcome};
-use crate::ground::error::{Error, Result};
+use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::event::Event;
 use crate::ground::failure::FailureKind;
 use crate::ground::id::WebhookId;
@@ -41,7 +43,8 @@ pub(super) const USER_AGENT_VALUE: &str = concat!("tidings/", env!("CARGO_PKG_VE
 /// The part of a webhook's requests that is the same for all of them.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    version: u64,
+    /// With its secrets open.
+    webhook: Arc<Webhook>,
     uri: Uri,
     headers: HeaderMap,
 }
@@ -54,13 +57,17 @@ pub(super) struct Prepare {
 
 impl Prepare {
     /// The prepared request of `webhook`.
-    pub(super) fn of(&mut self, webhook: &Webhook) -> Result<Arc<Prepared>> {
+    pub(super) fn of(&mut self, webhook: &Arc<Webhook>, vault: &Vault) -> Result<Arc<Prepared>> {
         if let Some(prepared) = self.entries.get(&webhook.id())
-            && prepared.version == webhook.version()
+            && prepared.webhook.version() == webhook.version()
         {
             return Ok(prepared.clone());
         }
-        let prepared = Arc::new(Prepared::new(webhook)?);
+        let webhook = match webhook.sealed_with() {
+            Some(_) => Arc::new(vault.open(webhook)?),
+            None => webhook.clone(),
+        };
+        let prepared = Arc::new(Prepared::new(webhook.clone())?);
         if self.entries.len() >= PREPARED_MAX {
             self.entries.clear();
         }
@@ -70,7 +77,7 @@ impl Prepare {
 }
 
 impl Prepared {
-    fn new(webhook: &Webhook) -> Result<Self> {
+    fn new(webhook: Arc<Webhook>) -> Result<Self> {
         let uri = uri(webhook.address())?;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -81,21 +88,22 @@ impl Prepared {
         }
         // A bearer token changes; it is added to each request.
         if let Authentication::Basic(basic) = webhook.authentication() {
-            let mut value = header_value(&basic.header_value())?;
+            let mut value = header_value(&Zeroizing::new(basic.header_value()))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        Ok(Self { version: webhook.version(), uri, headers })
+        Ok(Self { webhook, uri, headers })
     }
 
     /// The whole request: the event's bytes, with a timestamp and signatures of `now`.
     fn request(&self, leased: &Leased, now: Timestamp) -> Result<http::Request<Bytes>> {
-        let webhook = &leased.webhook;
+        let webhook = &self.webhook;
         // Of damaged ones nothing is sent: other bytes under the same id would be worse.
         leased.event.try_rendered(webhook.api_version())?;
         let payload = Payload { event: leased.event.clone(), webhook: webhook.clone() };
         let body = Bytes::from_owner(payload);
-        let signed = sign(webhook.schemes(), webhook.secrets(), leased.event.id(), &body, now);
+        let secrets = webhook.secrets()?;
+        let signed = sign(webhook.schemes(), secrets, leased.event.id(), &body, now);
         let mut request = http::Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
@@ -159,7 +167,11 @@ impl From<TransportError> for Failure {
 impl From<Error> for Failure {
     /// A request that cannot be written is nobody's fault but ours.
     fn from(error: Error) -> Self {
-        Self::new(FailureKind::Local, error.to_string())
+        let kind = match error.kind() {
+            ErrorKind::Sealed => FailureKind::Sealed,
+            _ => FailureKind::Local,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 
@@ -252,7 +264,7 @@ impl Sender {
         prepared: &Prepared,
         end: Instant,
     ) -> Result<Response, Failure> {
-        let webhook = &leased.webhook;
+        let webhook = &prepared.webhook;
         let Authentication::OAuth(oauth) = webhook.authentication() else {
             return self.post(leased, prepared, None, end).await;
         };
@@ -288,7 +300,7 @@ impl Sender {
         if let Some(token) = token {
             request.headers_mut().insert(AUTHORIZATION, token.header()?);
         }
-        let tls = leased.webhook.tls().cloned();
+        let tls = prepared.webhook.tls().cloned();
         let request = Request::new(request, left, RESPONSE_BYTES_KEPT).with_tls(tls);
         Ok(self.transport.send(request).await?)
     }

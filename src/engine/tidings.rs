@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::core::Core;
 use super::dispatcher::Dispatcher;
 use super::options::DispatcherOptions;
+use super::vault::Vault;
 use crate::ground::catalogue::Catalogue;
 use crate::ground::change::Change;
 use crate::ground::error::{Error, ErrorKind, Result};
@@ -85,6 +86,16 @@ impl Builder {
         self
     }
 
+    /// Seals secrets and credentials of webhooks with these keys, before the storage sees them.
+    /// Webhooks that are stored in clear are sealed when they are next written, or by
+    /// [`reseal`](Tidings::reseal). Every node needs the keys.
+    #[cfg(feature = "sealing")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "sealing")))]
+    pub fn keys(mut self, keys: impl crate::ports::keys::KeyProvider) -> Self {
+        self.core.vault.keys = Some(Arc::new(keys));
+        self
+    }
+
     /// Sets the clock.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.core.clock = Arc::new(clock);
@@ -144,6 +155,7 @@ impl Tidings {
                 network: NetworkPolicy::public_only(),
                 catalogue: None,
                 versions: None,
+                vault: Vault::default(),
                 bell: Notify::new(),
             },
         }

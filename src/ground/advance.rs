@@ -176,7 +176,8 @@ pub fn advance(
             lane: if seen.probe { LaneChange::Open } else { LaneChange::None },
         };
     }
-    if let Outcome::Interrupted | Outcome::Unanswered(FailureKind::Local | FailureKind::Panic) =
+    if let Outcome::Interrupted
+    | Outcome::Unanswered(FailureKind::Sealed | FailureKind::Local | FailureKind::Panic) =
         outcome
     {
         return interrupted(delivery, webhook, seen, outcome, policy, now);

@@ -22,6 +22,9 @@ pub enum FailureKind {
     Protocol,
     /// The token endpoint gave no access token, so that nothing was sent to the receiver.
     Token,
+    /// The webhook's secrets are sealed with a key that the sender does not have, so that nothing was
+    /// sent. The receiver is not to blame.
+    Sealed,
     /// Trouble of the sender itself, such as too few file descriptors. The receiver is not to blame.
     Local,
     /// The transport panicked.
@@ -30,7 +33,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Blocked,
         Self::Dns,
         Self::Connect,
@@ -38,6 +41,7 @@ impl FailureKind {
         Self::Timeout,
         Self::Protocol,
         Self::Token,
+        Self::Sealed,
         Self::Local,
         Self::Panic,
     ];
@@ -52,6 +56,7 @@ impl FailureKind {
             Self::Timeout => "timeout",
             Self::Protocol => "protocol",
             Self::Token => "token",
+            Self::Sealed => "sealed",
             Self::Local => "local",
             Self::Panic => "panic",
         }

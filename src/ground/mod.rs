@@ -40,6 +40,9 @@ pub(crate) mod secret;
 pub(crate) mod secrets;
 pub(crate) mod signature;
 pub mod time;
+pub(crate) mod vault;
+#[cfg(feature = "sealing")]
+pub(crate) mod vault_key;
 pub(crate) mod versions;
 pub(crate) mod view;
 pub(crate) mod webhook;

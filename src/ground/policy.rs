@@ -62,6 +62,10 @@ pub const CREDENTIAL_BYTES_MAX: usize = 512;
 pub const TOKEN_RESPONSE_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of an access token.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of the name of a sealing key.
+pub const KEY_ID_BYTES_MAX: usize = 64;
+/// Bytes of a webhook's secrets and credentials, as they are sealed.
+pub const SEALED_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a text in PEM.
 pub const PEM_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of one certificate.
@@ -297,6 +301,8 @@ pub const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(86_400);
 pub const TOKEN_MARGIN: Duration = Duration::from_secs(30);
 /// How long a token endpoint is left in peace after it gave no token.
 pub const TOKEN_REST: Duration = Duration::from_secs(1);
+/// How often a webhook is sealed anew that others change at the same time.
+pub const RESEAL_TRIES: usize = 8;
 /// Outcomes in one settle call.
 pub const SETTLE_BATCH: usize = 512;
 /// Rows that one step of a sweep touches.

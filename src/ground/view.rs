@@ -22,7 +22,7 @@ use super::webhook::{API_VERSION_DEFAULT, DisabledReason, Status, Webhook};
 /// What stands for a value that is not shown.
 const MASK: &str = "***";
 
-/// A webhook without its secrets.
+/// A webhook without its secrets, sealed or not.
 ///
 /// ```
 /// use tidings::{Registration, Secret, Timestamp, WebhookId, WebhookView};
@@ -361,8 +361,8 @@ mod tests {
             .into_webhook(WebhookId::new(now(), &[1; 10]), secret, now())
             .unwrap();
         let new = Secret::parse("whk_CANARY-00000000-0000-4000-8001").unwrap();
-        let secrets = webhook.secrets().rotate(new, Overlap::default(), now()).unwrap();
-        webhook.with_secrets(secrets).stored(now())
+        let secrets = webhook.secrets().unwrap().rotate(new, Overlap::default(), now()).unwrap();
+        webhook.with_secrets(secrets).unwrap().stored(now())
     }
 
     /// Compares the whole JSON of a disabled webhook with basic authentication.
@@ -454,7 +454,7 @@ mod tests {
                 .authentication(webhook.authentication().clone());
             let registration = Registration::new("https://example.com/", ["*"])
                 .unwrap()
-                .secret(webhook.secrets().current().clone())
+                .secret(webhook.secrets().unwrap().current().clone())
                 .with(edit.clone());
             let created = crate::Created { webhook: webhook.clone(), prompt: true };
             for shown in [

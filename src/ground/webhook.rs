@@ -29,6 +29,7 @@ use super::secret::Secret;
 use super::secrets::Secrets;
 use super::signature::{self, SignatureScheme};
 use super::time::{Timestamp, to_millis};
+use super::vault::{Guarded, KeyId, sealed_with};
 
 /// What the API says for a webhook that is pinned to no version.
 pub(super) const API_VERSION_DEFAULT: &str = "default";
@@ -71,7 +72,7 @@ pub struct Webhook {
     pub(super) account: Account,
     pub(super) mode: Mode,
     pub(super) settings: Settings,
-    pub(super) secrets: Secrets,
+    pub(super) secrets: Guarded,
     pub(super) status: Status,
     pub(super) created: Timestamp,
     pub(super) updated: Timestamp,
@@ -191,8 +192,23 @@ impl Webhook {
 
     /// Its secrets. They are needed to sign; they show themselves only through
     /// [`Secret::reveal`].
-    pub fn secrets(&self) -> &Secrets {
-        &self.secrets
+    ///
+    /// # Errors
+    /// [`Sealed`](ErrorKind::Sealed), naming the key, while they are sealed: nothing can be signed then,
+    /// and the values of headers and credentials are empty.
+    pub fn secrets(&self) -> Result<&Secrets> {
+        match &self.secrets {
+            Guarded::Open(secrets) => Ok(secrets),
+            Guarded::Sealed(sealed) => Err(sealed_with(self.id, &sealed.key, "; open them first")),
+        }
+    }
+
+    /// The key that its secrets are sealed with; `None` while they are open.
+    pub fn sealed_with(&self) -> Option<&KeyId> {
+        match &self.secrets {
+            Guarded::Open(_) => None,
+            Guarded::Sealed(sealed) => Some(&sealed.key),
+        }
     }
 
     /// Whether it is delivered to.
@@ -235,9 +251,12 @@ impl Webhook {
     }
 
     /// This webhook with these secrets.
-    #[must_use]
-    pub fn with_secrets(&self, secrets: Secrets) -> Self {
-        Self { secrets, ..self.clone() }
+    ///
+    /// # Errors
+    /// [`Sealed`](ErrorKind::Sealed) while its own are sealed: its credentials would be lost.
+    pub fn with_secrets(&self, secrets: Secrets) -> Result<Self> {
+        self.secrets()?;
+        Ok(Self { secrets: Guarded::Open(secrets), ..self.clone() })
     }
 
     /// This webhook as it is stored at `now`: the version is one more. For storage implementers;
@@ -287,8 +306,10 @@ impl Webhook {
     /// This webhook with `edit` applied. The id, the account and the mode stay.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) if what comes out breaks a rule; nothing is changed then.
+    /// [`Invalid`](ErrorKind::Invalid) if what comes out breaks a rule; [`Sealed`](ErrorKind::Sealed)
+    /// while its secrets are sealed. Nothing is changed then.
     pub fn edit(&self, edit: Edit) -> Result<Self> {
+        self.secrets()?;
         let mut settings = self.settings.clone();
         edit.apply(&mut settings);
         settings.check()?;
@@ -407,7 +428,7 @@ impl Registration {
             account: self.account,
             mode: self.mode,
             settings: self.settings,
-            secrets: Secrets::new(self.secret.unwrap_or(made), now),
+            secrets: Guarded::Open(Secrets::new(self.secret.unwrap_or(made), now)),
             status: match self.enabled {
                 Some(true) => Status::Enabled,
                 Some(false) => Status::Disabled(DisabledReason::Person),

@@ -25,9 +25,10 @@ use super::rate_limit::RateLimit;
 use super::secret::Secret;
 use super::secrets::{SecretRecord, Secrets};
 use super::time::Timestamp;
+use super::vault::{Guarded, SealedRecord};
 use super::webhook::{DisabledReason, Settings, Status, Webhook};
 
-type Text<'a> = Cow<'a, str>;
+pub(super) type Text<'a> = Cow<'a, str>;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -51,7 +52,10 @@ struct Record<'a> {
     ordering: Ordering,
     rate_limit: Option<RateLimit>,
     concurrency: Option<u32>,
-    secrets: Vec<SecretPart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secrets: Option<Vec<SecretPart<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed: Option<SealedRecord>,
     enabled: bool,
     disabled_reason: Option<DisabledReason>,
     created: Millis,
@@ -61,7 +65,7 @@ struct Record<'a> {
 
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase")]
-enum AuthenticationRecord<'a> {
+pub(super) enum AuthenticationRecord<'a> {
     None,
     Basic {
         /// Also read as it is spelt in older samples (domain 8, row 10).
@@ -92,7 +96,7 @@ enum AuthenticationRecord<'a> {
 /// A client certificate: DER in base64, and the key in whatever form it came.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct IdentityRecord<'a> {
+pub(super) struct IdentityRecord<'a> {
     chain: Vec<String>,
     #[serde(borrow)]
     key_form: Option<Text<'a>>,
@@ -115,7 +119,7 @@ impl<'de> Deserialize<'de> for Wiped {
 }
 
 #[derive(Serialize, Deserialize)]
-struct SecretPart<'a> {
+pub(super) struct SecretPart<'a> {
     #[serde(borrow)]
     secret: Text<'a>,
     created: Millis,
@@ -130,8 +134,8 @@ struct Millis(#[serde(with = "chrono::serde::ts_milliseconds")] Timestamp);
 
 impl Webhook {
     /// The text for a storage to keep: a JSON object with all of it, **secrets and credentials in
-    /// clear**. The storage must guard it like a password file. It says nothing of the webhook's
-    /// lane.
+    /// clear** unless they are sealed. The storage must guard it like a password file. It says nothing
+    /// of the webhook's lane.
     ///
     /// ```
     /// use tidings::{Registration, Secret, Timestamp, Webhook, WebhookId};
@@ -175,7 +179,14 @@ impl Webhook {
             ordering: self.settings.ordering,
             rate_limit: self.settings.rate_limit,
             concurrency: self.settings.concurrency,
-            secrets: self.secrets.parts().map(SecretPart::from).collect(),
+            secrets: match &self.secrets {
+                Guarded::Open(secrets) => Some(secrets.parts().map(SecretPart::from).collect()),
+                Guarded::Sealed(_) => None,
+            },
+            sealed: match &self.secrets {
+                Guarded::Open(_) => None,
+                Guarded::Sealed(sealed) => Some(sealed.into()),
+            },
             enabled: self.is_enabled(),
             disabled_reason: match self.status {
                 Status::Enabled => None,
@@ -205,7 +216,11 @@ impl Webhook {
             (false, None) => return Err(unreadable("disabledReason")),
         };
         let headers: Vec<(Text<'_>, Text<'_>)> = keys.find("headers")?.unwrap_or_default();
-        let secrets: Vec<SecretPart<'_>> = keys.get("secrets")?;
+        let sealed: Option<SealedRecord> = keys.find("sealed")?;
+        let secrets = match sealed {
+            Some(sealed) => Guarded::Sealed(sealed.try_into().map_err(|_| unreadable("sealed"))?),
+            None => Guarded::Open(open_secrets(&keys)?),
+        };
         let authentication: Option<AuthenticationRecord<'_>> = keys.find("authentication")?;
         let identity: Option<IdentityRecord<'_>> = keys.find("clientIdentity")?;
         let identity = identity
@@ -241,12 +256,6 @@ impl Webhook {
             let message = format!("the stored webhook breaks a rule: {error}");
             Error::new(ErrorKind::Storage, message)
         })?;
-        let secrets = secrets
-            .into_iter()
-            .map(SecretRecord::try_from)
-            .collect::<Result<Vec<_>>>()
-            .and_then(Secrets::from_stored)
-            .map_err(|_| unreadable("secrets"))?;
         Ok(Self {
             id: keys.get("id")?,
             account: keys.get("account")?,
@@ -259,6 +268,16 @@ impl Webhook {
             version: keys.get("version")?,
         })
     }
+}
+
+fn open_secrets(keys: &Keys<'_>) -> Result<Secrets> {
+    let parts: Vec<SecretPart<'_>> = keys.get("secrets")?;
+    parts
+        .into_iter()
+        .map(SecretRecord::try_from)
+        .collect::<Result<Vec<_>>>()
+        .and_then(Secrets::from_stored)
+        .map_err(|_| unreadable("secrets"))
 }
 
 /// The record cut into its keys, so that an error can name one.
@@ -436,10 +455,13 @@ mod tests {
             .into_webhook(WebhookId::new(now(), &[1; 10]), secret, now())
             .unwrap()
             .stored(now());
-        let secrets = webhook.secrets();
+        let secrets = webhook.secrets().unwrap();
         let new = Secret::from_random(&[2; 32]);
         let secrets = secrets.rotate(new, Overlap::default(), now()).unwrap();
-        webhook.with_secrets(secrets).stored(crate::time::after(now(), Duration::from_secs(9)))
+        webhook
+            .with_secrets(secrets)
+            .unwrap()
+            .stored(crate::time::after(now(), Duration::from_secs(9)))
     }
 
     fn authentications() -> [Authentication; 4] {
