@@ -124,6 +124,11 @@ impl Sidecar {
 #[async_trait]
 impl Transport for Sidecar {
     async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        // What it cannot do it must refuse: sent without, it would go to whoever answers.
+        if request.tls.is_some() {
+            let message = "tls: the sidecar has no certificates of single webhooks";
+            return Err(TransportError::new(FailureKind::Local, message));
+        }
         let headers = request.http.headers().iter();
         let headers = headers.map(|(name, value)| (name.as_str(), value.to_str().unwrap_or("")));
         let line = json!({

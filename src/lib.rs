@@ -153,8 +153,9 @@
 //! * Signs by Standard Webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`) with a shared
 //!   secret (`v1`) or a private key (`v1a`), in the form `t=…,v1=…`, or as `<timestamp>, <base64>…` in a
 //!   header of your choice; up to five secrets at once, so that they can be rotated.
-//! * Authenticates itself, where a receiver asks for it, by basic authentication or OAuth 2.0, and sends
-//!   headers of your choice.
+//! * Authenticates itself, where a receiver asks for it, by basic authentication, OAuth 2.0 or a client
+//!   certificate, and sends headers of your choice.
+//! * Seals secrets and credentials before a storage sees them, where the host gives keys.
 //! * Keeps, for webhooks that want it, the order of each object's events, a rate limit, and a limit of
 //!   requests under way, over all processes that send.
 //! * Retries over about three days, honours `Retry-After`, leaves a receiver in peace that is
@@ -172,7 +173,8 @@
 //!   events of one object one after the other, in the order of their publishes; those of different
 //!   objects, redeliveries and test events go side by side all the same.
 //! * Speak to databases other than SQLite and PostgreSQL: bring your own [`Storage`](storage::Storage).
-//! * Encrypt what it stores: payloads and secrets lie in the database in clear.
+//! * Encrypt payloads: they lie in the database in clear, and so do secrets unless the host gives keys
+//!   (feature `sealing`).
 //! * Listen: it opens no port and has no web page.
 //! * Change payloads on their way: a host has code for that, also for receivers of
 //!   older versions of its API ([`docs::versions`]).
@@ -196,6 +198,7 @@
 //! | `hyper` | yes | the HTTP transport over hyper and rustls |
 //! | `native-roots` | no | trust in the operating system's root certificates |
 //! | `conformance` | no | the suite for implementers of the storage ports |
+//! | `sealing` | no | secrets and credentials are sealed before a storage sees them |
 //! | `schema` | no | payloads are checked against the JSON Schemas of a catalogue |
 //! | `ed25519` | no | signatures with private and public keys: `v1a` of Standard Webhooks |
 //! | `receiver` | no | the receiver's side in axum: verify, parse, tell repetitions, dispatch |
@@ -250,6 +253,7 @@ pub use ground::failure::FailureKind;
 pub use ground::filter::{Filter, Filters};
 pub use ground::header::{HeaderName, HeaderValue, Headers};
 pub use ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
+pub use ground::identity::{ClientIdentity, KeyForm, RootCertificates, TlsSettings};
 pub use ground::lane::{Lane, Readiness};
 pub use ground::model::{DataObject, ModelBuilder, ModelChange, ResourceModel};
 pub use ground::network::{NetworkPolicy, Refusal};
@@ -268,6 +272,10 @@ pub use ground::secret::Secret;
 pub use ground::secrets::{Overlap, SecretRecord, Secrets};
 pub use ground::signature::{SignatureScheme, Verified, Verifier, VerifyError};
 pub use ground::time::{self, Timestamp};
+pub use ground::vault::KeyId;
+#[cfg(feature = "sealing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sealing")))]
+pub use ground::vault_key::SealingKey;
 pub use ground::versions::{VersionedData, Versions};
 pub use ground::view::{
     AttemptJson, DeliveryJson, OAuthView, TransportType, UserView, WebhookView,
@@ -282,8 +290,14 @@ pub use engine::dispatcher::Dispatcher;
 pub use engine::options::DispatcherOptions;
 #[cfg(feature = "engine")]
 pub use engine::records::TEST_EVENT_TYPE;
+#[cfg(all(feature = "engine", feature = "sealing"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "sealing")))]
+pub use engine::reseal::Resealed;
 #[cfg(feature = "engine")]
 pub use engine::tidings::{Builder, Published, Tidings};
+#[cfg(all(feature = "engine", feature = "sealing"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "sealing")))]
+pub use ports::keys::{KeyProvider, KeyRing};
 #[cfg(feature = "engine")]
 pub use ports::{
     clock::{Clock, SystemClock, clock_fn},

@@ -285,7 +285,7 @@ async fn a_webhook_of_the_asymmetric_scheme_has_private_keys() {
     let field = |error: tidings::Error| error.field().map(str::to_owned);
 
     let webhook = tidings.create(register().with(asymmetric())).await.unwrap().webhook;
-    let first = webhook.secrets().current().clone();
+    let first = webhook.secrets().unwrap().current().clone();
     assert!(first.is_asymmetric() && first.reveal().starts_with("whsk_"));
     let view = serde_json::to_value(WebhookView::from(&webhook)).unwrap();
     assert_eq!(view["publicKey"], first.public_key().unwrap().to_string());
@@ -308,5 +308,5 @@ async fn a_webhook_of_the_asymmetric_scheme_has_private_keys() {
     assert_eq!(field(tidings.create(brought).await.unwrap_err()).as_deref(), Some("secret"));
     let brought = register().with(asymmetric()).secret(Secret::parse(PRIVATE).unwrap());
     let webhook = tidings.create(brought).await.unwrap().webhook;
-    assert_eq!(webhook.secrets().current().reveal(), PRIVATE);
+    assert_eq!(webhook.secrets().unwrap().current().reveal(), PRIVATE);
 }

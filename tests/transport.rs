@@ -9,6 +9,8 @@ mod answers;
 mod caps;
 #[path = "transport/connections.rs"]
 mod connections;
+#[path = "transport/mutual.rs"]
+mod mutual;
 #[path = "transport/receiver.rs"]
 mod receiver;
 #[path = "transport/secure.rs"]

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tidings::time::after;
 use tidings::{
-    Account, Authentication, Basic, Confirmation, DisabledReason, Edit, EndpointUrl, Error,
-    ErrorKind, EventType, Filters, Grant, HeaderName, Headers, Mode, OAuth, Registration, Secret,
-    SignatureScheme, Status, Timestamp, Webhook, WebhookId,
+    Account, Authentication, Basic, ClientIdentity, Confirmation, DisabledReason, Edit,
+    EndpointUrl, Error, ErrorKind, EventType, Filters, Grant, HeaderName, Headers, Mode, OAuth,
+    Registration, RootCertificates, Secret, SignatureScheme, Status, Timestamp, Webhook, WebhookId,
+    WebhookView,
 };
 
 const ADDRESS: &str = "https://example.com/hook";
@@ -52,14 +53,14 @@ fn a_new_webhook_has_the_defaults() {
     assert_eq!((new.api_version(), new.timeout()), (None, None));
     assert_eq!(new.schemes(), [SignatureScheme::StandardWebhooks]);
     assert_eq!((new.created(), new.updated(), new.version()), (now(), now(), 0));
-    assert_eq!(new.secrets().current(), &Secret::from_random(&[2; 32]));
+    assert_eq!(new.secrets().unwrap().current(), &Secret::from_random(&[2; 32]));
 
     let brought = Secret::from_random(&[9; 32]);
     let registration = registration().secret(brought.clone());
     assert!(registration.has_secret());
     let new = webhook(registration).unwrap();
-    assert_eq!(new.secrets().parts().count(), 1);
-    assert_eq!(new.secrets().current(), &brought);
+    assert_eq!(new.secrets().unwrap().parts().count(), 1);
+    assert_eq!(new.secrets().unwrap().current(), &brought);
 }
 
 /// Reads addresses with every kind of beginning (table; W15).
@@ -124,7 +125,7 @@ fn an_edit_keeps_id_account_and_mode() {
         (edited.id(), edited.account(), edited.mode()),
         (before.id(), before.account(), before.mode())
     );
-    assert_eq!(edited.secrets(), before.secrets());
+    assert_eq!(edited.secrets().unwrap(), before.secrets().unwrap());
     assert_eq!((edited.status(), edited.version()), (before.status(), before.version()));
     assert_eq!(edited.address().as_str(), "http://other.example/");
     assert_eq!(edited.types(), &Filters::all());
@@ -295,4 +296,141 @@ fn what_is_entered_is_kept_as_it_is_stored() {
     assert_eq!(unpinned.api_version(), None);
     let latest = cut.edit(Edit::new().api_version(Some("latest".into()))).unwrap();
     assert_eq!(latest.api_version(), Some("latest"));
+}
+
+/// Registers webhooks with 66 headers that must not leave, each beside a good one (table).
+#[test]
+fn headers_that_others_write_or_that_break_the_message_are_refused() {
+    let long_name = "x".repeat(129);
+    let long_value = "v".repeat(4_097);
+    let reserved = [
+        "Host",
+        "HOST",
+        "host",
+        "Content-Length",
+        "content-length",
+        "CONTENT-LENGTH",
+        "Transfer-Encoding",
+        "transfer-encoding",
+        "tRANSFER-eNCODING",
+        "Connection",
+        "connection",
+        "Keep-Alive",
+        "TE",
+        "Trailer",
+        "Upgrade",
+        "HTTP2-Settings",
+        "Expect",
+        "Date",
+        "Content-Type",
+        "content-type",
+        "Content-Encoding",
+        "Content-Range",
+        "Accept-Encoding",
+        "Proxy-Authorization",
+        "Proxy-Connection",
+        "proxy-x",
+        "webhook-id",
+        "Webhook-Id",
+        "WEBHOOK-ID",
+        "webhook-timestamp",
+        "Webhook-Timestamp",
+        "webhook-signature",
+        "Webhook-Signature",
+    ];
+    let names = [
+        "",
+        " ",
+        "a b",
+        " x-a",
+        "x-a ",
+        "x-a:",
+        ":path",
+        ":authority",
+        "x\r",
+        "x\n",
+        "x\r\ny",
+        "x\0",
+        "x\t",
+        "x\u{7f}",
+        "x-ä",
+        "x,y",
+        "x;y",
+        "(x)",
+        "x/y",
+        "x\"y",
+        "{x}",
+        &long_name,
+    ];
+    let values = [
+        "a\r",
+        "a\n",
+        "a\r\nx-b: c",
+        "a\n x",
+        "a\0b",
+        "\u{1b}[31m",
+        "a\u{7f}",
+        "ä",
+        "\u{85}",
+        "\u{2028}",
+        " a",
+        "a ",
+        "\ta",
+        &long_value,
+    ];
+    let bad = reserved.iter().map(|name| (*name, "v"));
+    let bad = bad.chain(names.iter().map(|name| (*name, "v")));
+    let bad: Vec<_> = bad.chain(values.iter().map(|value| ("x-a", *value))).collect();
+    assert!(bad.len() >= 60, "{}", bad.len());
+    for (name, value) in bad {
+        let error = Headers::parse([("x-good", "v"), (name, value)]).unwrap_err();
+        assert_eq!(error.field(), Some("headers"), "{name:?} {value:?}");
+    }
+    for (one, other) in [("X-A", "x-a"), ("x-a", "x-a"), ("Authorization", "AUTHORIZATION")] {
+        let error = Headers::parse([(one, "1"), (other, "2")]).unwrap_err();
+        assert!(error.to_string().contains("twice"), "{error}");
+    }
+    // Those of the webhook's own schemes, in whatever case.
+    let own = HeaderName::parse("X-Shop-Signature").unwrap();
+    for scheme in [
+        SignatureScheme::DigitalRiver { header: own.clone() },
+        SignatureScheme::TimestampedHex { header: own },
+    ] {
+        let headers = Headers::parse([("x-shop-SIGNATURE", "forged")]).unwrap();
+        let edit = Edit::new().schemes([scheme]).headers(headers);
+        assert_eq!(webhook(registration().with(edit)).unwrap_err().field(), Some("headers"));
+    }
+}
+
+/// Stores, reads, edits and shows webhooks with certificates.
+#[test]
+fn certificates_are_settings_that_are_kept_and_not_shown() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["shop".to_owned()]).unwrap();
+    let certificate = certificate.self_signed(&key).unwrap().pem();
+    let identity = ClientIdentity::from_pem(&certificate, &key.serialize_pem()).unwrap();
+    let roots = RootCertificates::from_pem(&certificate).unwrap();
+    let fingerprint = identity.fingerprint();
+    let edit = Edit::new().client_identity(Some(identity)).root_certificates(Some(roots));
+    let made = webhook(registration().with(edit.clone())).unwrap();
+    assert_eq!(Webhook::from_stored(&made.to_stored().unwrap()).unwrap(), made);
+
+    let view = serde_json::to_value(WebhookView::from(&made)).unwrap();
+    assert_eq!(view["clientCertificate"], *fingerprint);
+    assert_eq!(view["rootCertificates"], serde_json::json!([fingerprint]));
+    let secret = key.serialize_pem();
+    let line = secret.lines().nth(1).unwrap();
+    for shown in [format!("{made:?} {edit:?} {:?}", made.tls()), view.to_string()] {
+        assert!(!shown.contains(line), "{shown}");
+    }
+
+    let without = made.edit(Edit::new().client_identity(None)).unwrap();
+    assert!(without.tls().unwrap().identity().is_none());
+    assert!(without.tls().unwrap().roots().is_some(), "the other stays");
+    assert!(without.edit(Edit::new().root_certificates(None)).unwrap().tls().is_none());
+
+    let plain = Registration::new("http://example.com/hook", ["*"]).unwrap().with(edit);
+    assert_eq!(webhook(plain).unwrap_err().field(), Some("address"));
+    let http = Edit::new().address(EndpointUrl::parse("http://example.com").unwrap());
+    assert_eq!(made.edit(http).unwrap_err().field(), Some("address"));
 }

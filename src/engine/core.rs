@@ -6,6 +6,7 @@ use tokio::sync::Notify;
 
 use super::audience::Audience;
 use super::hooks::Asked;
+use super::vault::Vault;
 use crate::ground::catalogue::Catalogue;
 use crate::ground::change::Change;
 use crate::ground::error::Result;
@@ -32,6 +33,8 @@ pub(crate) struct Core {
     /// The types that the host supports, where it says so.
     pub(crate) catalogue: Option<Catalogue>,
     pub(crate) versions: Option<Versions>,
+    /// The host's keys for secrets at rest.
+    pub(crate) vault: Vault,
     /// Rung when there may be something to do: every dispatcher of this handle hears it, in the
     /// order in which they began to listen, so that a simulation repeats itself.
     pub(crate) bell: Notify,

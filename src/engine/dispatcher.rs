@@ -91,6 +91,7 @@ impl Dispatcher {
     /// nothing in flight.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         info!(name: "tidings.dispatcher.started", dispatcher = %self.id);
+        self.core.vault.warn_if_missing();
         let id = self.id;
         let mut running = Running::new(self);
         running.work(shutdown).await;
@@ -493,7 +494,8 @@ impl Running {
             attempt.error = Some("the sender died during the attempt before".into());
             self.decide(leased, attempt);
         } else {
-            let prepared = self.prepare.of(&leased.webhook, &self.core.network);
+            let core = &self.core;
+            let prepared = self.prepare.of(&leased.webhook, &core.vault, &core.network);
             let sender = self.sender.clone();
             let sending =
                 Sending { leased: leased.clone(), started: self.core.now(), begun: Instant::now() };

@@ -21,7 +21,8 @@ impl Tidings {
     /// Creates a webhook. It is disabled unless the registration says otherwise (seed row W23);
     /// the answer tells whether the person is to be asked (W24).
     ///
-    /// It gets the events that are published from now on (W7).
+    /// It gets the events that are published from now on (W7). The answer has its secrets open, to be
+    /// shown to a person once; from then on they are read with [`reveal`](Self::reveal).
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid), naming the field that breaks a rule;
@@ -39,11 +40,12 @@ impl Tidings {
         self.check_holder(&webhook)?;
         self.check_version(&webhook)?;
         check_addresses(&webhook, &self.core.network)?;
-        let webhook = self.core.storage.put(&webhook, self.core.shared_now().await?).await?;
-        Ok(Created { webhook, prompt })
+        let sealed = self.core.vault.seal(webhook, &*self.core.entropy)?;
+        let stored = self.core.storage.put(&sealed, self.core.shared_now().await?).await?;
+        Ok(Created { webhook: self.core.vault.open(&stored)?, prompt })
     }
 
-    /// The webhook with this id.
+    /// The webhook with this id, as it is stored: sealed, where the host gives keys.
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound).
@@ -53,7 +55,7 @@ impl Tidings {
         page.items.into_iter().next().ok_or_else(|| Error::not_found("webhook", id))
     }
 
-    /// Searches webhooks, newest first.
+    /// Searches webhooks, newest first. They come as they are stored.
     ///
     /// # Errors
     /// When the storage fails.
@@ -70,7 +72,8 @@ impl Tidings {
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid), naming the field; [`Stale`](ErrorKind::Stale) when the
     /// webhook was changed since; [`NotFound`](ErrorKind::NotFound);
-    /// [`Refused`](ErrorKind::Refused) as with [`create`](Self::create). Nothing is changed then.
+    /// [`Refused`](ErrorKind::Refused) as with [`create`](Self::create); [`Sealed`](ErrorKind::Sealed)
+    /// when the key of its secrets is not at hand. Nothing is changed then.
     pub async fn edit(&self, id: WebhookId, version: Option<u64>, edit: Edit) -> Result<Webhook> {
         self.change(id, version, |webhook| {
             let mut edited = webhook.edit(edit.clone())?;
@@ -94,7 +97,7 @@ impl Tidings {
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound).
     pub async fn enable(&self, id: WebhookId) -> Result<Webhook> {
-        let webhook = self.change(id, None, |webhook| Ok(webhook.enable())).await?;
+        let webhook = self.change_status(id, |webhook| Ok(webhook.enable())).await?;
         self.wake();
         Ok(webhook)
     }
@@ -107,7 +110,7 @@ impl Tidings {
     /// W28); [`NotFound`](ErrorKind::NotFound).
     pub async fn disable(&self, id: WebhookId, confirmation: &Confirmation) -> Result<Webhook> {
         confirmation.check()?;
-        self.change(id, None, |webhook| Ok(webhook.disable(DisabledReason::Person))).await
+        self.change_status(id, |webhook| Ok(webhook.disable(DisabledReason::Person))).await
     }
 
     /// Deletes a webhook for good. Deliveries that wait for it are cancelled; the record of the
@@ -127,10 +130,10 @@ impl Tidings {
     ///
     /// # Errors
     /// [`Refused`](ErrorKind::Refused) unless the acting user's name was typed exactly;
-    /// [`NotFound`](ErrorKind::NotFound).
+    /// [`NotFound`](ErrorKind::NotFound); [`Sealed`](ErrorKind::Sealed) when the key is not at hand.
     pub async fn reveal(&self, id: WebhookId, confirmation: &Confirmation) -> Result<Secrets> {
         confirmation.check()?;
-        Ok(self.webhook(id).await?.secrets().clone())
+        Ok(self.core.vault.open(&self.webhook(id).await?)?.secrets()?.clone())
     }
 
     /// Gives the webhook a new secret of the kind that it has; the former one lives on for `overlap`. The new one is in
@@ -138,7 +141,8 @@ impl Tidings {
     ///
     /// # Errors
     /// [`Refused`](ErrorKind::Refused) unless the acting user's name was typed exactly;
-    /// [`Limit`](ErrorKind::Limit) when five secrets are alive; [`NotFound`](ErrorKind::NotFound).
+    /// [`Limit`](ErrorKind::Limit) when five secrets are alive; [`NotFound`](ErrorKind::NotFound);
+    /// [`Sealed`](ErrorKind::Sealed) when the key is not at hand.
     pub async fn rotate(
         &self,
         id: WebhookId,
@@ -149,20 +153,45 @@ impl Tidings {
         let webhook = self
             .change(id, None, |webhook| {
                 let made = self.made_secret(webhook.schemes())?;
-                let secrets = webhook.secrets().rotate(made, overlap, self.core.now())?;
-                Ok(webhook.with_secrets(secrets))
+                let secrets = webhook.secrets()?.rotate(made, overlap, self.core.now())?;
+                webhook.with_secrets(secrets)
             })
             .await?;
-        Ok(webhook.secrets().clone())
+        Ok(self.core.vault.open(&webhook)?.secrets()?.clone())
     }
 
-    /// Reads a webhook, changes it, and writes it if nobody else did meanwhile; without a given
-    /// version it starts again if somebody did.
+    /// Changes a webhook with its secrets open, and seals it with the current key.
     async fn change(
         &self,
         id: WebhookId,
         version: Option<u64>,
-        change: impl Fn(&Webhook) -> Result<Webhook> + Send,
+        change: impl Fn(&Webhook) -> Result<Webhook> + Send + Sync,
+    ) -> Result<Webhook> {
+        self.change_stored(id, version, |stored| {
+            let webhook = self.core.vault.open(stored)?;
+            let changed = change(&webhook)?;
+            // What changes nothing is not sealed anew, or it would be another text.
+            if changed == webhook { Ok(stored.clone()) } else { Ok(changed) }
+        })
+        .await
+    }
+
+    /// Changes a webhook's status. That needs no key: whoever has lost it can still disable.
+    async fn change_status(
+        &self,
+        id: WebhookId,
+        change: impl Fn(&Webhook) -> Result<Webhook> + Send + Sync,
+    ) -> Result<Webhook> {
+        self.change_stored(id, None, change).await
+    }
+
+    /// Reads a webhook, changes it, and writes it if nobody else did meanwhile; without a given
+    /// version it starts again if somebody did.
+    async fn change_stored(
+        &self,
+        id: WebhookId,
+        version: Option<u64>,
+        change: impl Fn(&Webhook) -> Result<Webhook> + Send + Sync,
     ) -> Result<Webhook> {
         let mut tries = 0;
         loop {
@@ -174,6 +203,7 @@ impl Tidings {
             if changed == webhook {
                 return Ok(webhook);
             }
+            let changed = self.core.vault.seal(changed, &*self.core.entropy)?;
             tries += 1;
             match self.core.storage.put(&changed, self.core.shared_now().await?).await {
                 Err(error)

@@ -11,6 +11,9 @@ pub(crate) mod options;
 pub(crate) mod permits;
 pub(crate) mod records;
 pub(crate) mod request;
+#[cfg(feature = "sealing")]
+pub(crate) mod reseal;
 pub(crate) mod tidings;
 pub(crate) mod token;
 pub(crate) mod turns;
+pub(crate) mod vault;

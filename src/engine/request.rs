@@ -13,15 +13,17 @@ use http::header::{
 };
 use http::{Method, Uri};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::core::Core;
 use super::holds::Departure;
 use super::life::Life;
 use super::token::{Held, Tokens};
+use super::vault::Vault;
 use crate::ground::address::EndpointUrl;
 use crate::ground::authentication::Authentication;
 use crate::ground::delivery::{Attempt, Outcome};
-use crate::ground::error::{Error, Result};
+use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::event::Event;
 use crate::ground::failure::FailureKind;
 use crate::ground::id::WebhookId;
@@ -54,7 +56,8 @@ pub(super) fn check_addresses(webhook: &Webhook, network: &NetworkPolicy) -> Res
 /// The part of a webhook's requests that is the same for all of them.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    version: u64,
+    /// With its secrets open.
+    webhook: Arc<Webhook>,
     uri: Uri,
     headers: HeaderMap,
 }
@@ -69,15 +72,20 @@ impl Prepare {
     /// The prepared request of `webhook`.
     pub(super) fn of(
         &mut self,
-        webhook: &Webhook,
+        webhook: &Arc<Webhook>,
+        vault: &Vault,
         network: &NetworkPolicy,
     ) -> Result<Arc<Prepared>> {
         if let Some(prepared) = self.entries.get(&webhook.id())
-            && prepared.version == webhook.version()
+            && prepared.webhook.version() == webhook.version()
         {
             return Ok(prepared.clone());
         }
-        let prepared = Arc::new(Prepared::new(webhook, network)?);
+        let webhook = match webhook.sealed_with() {
+            Some(_) => Arc::new(vault.open(webhook)?),
+            None => webhook.clone(),
+        };
+        let prepared = Arc::new(Prepared::new(webhook.clone(), network)?);
         if self.entries.len() >= PREPARED_MAX {
             self.entries.clear();
         }
@@ -89,8 +97,8 @@ impl Prepare {
 impl Prepared {
     /// Nothing can be prepared for an address that is refused: the webhook may be older than the
     /// policy, and the transport one that leaves literal addresses unvetted.
-    fn new(webhook: &Webhook, network: &NetworkPolicy) -> Result<Self> {
-        check_addresses(webhook, network)?;
+    fn new(webhook: Arc<Webhook>, network: &NetworkPolicy) -> Result<Self> {
+        check_addresses(&webhook, network)?;
         let uri = uri(webhook.address())?;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -101,21 +109,22 @@ impl Prepared {
         }
         // A bearer token changes; it is added to each request.
         if let Authentication::Basic(basic) = webhook.authentication() {
-            let mut value = header_value(&basic.header_value())?;
+            let mut value = header_value(&Zeroizing::new(basic.header_value()))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        Ok(Self { version: webhook.version(), uri, headers })
+        Ok(Self { webhook, uri, headers })
     }
 
     /// The whole request: the event's bytes, with a timestamp and signatures of `now`.
     fn request(&self, leased: &Leased, now: Timestamp) -> Result<http::Request<Bytes>> {
-        let webhook = &leased.webhook;
+        let webhook = &self.webhook;
         // Of damaged ones nothing is sent: other bytes under the same id would be worse.
         leased.event.try_rendered(webhook.api_version())?;
         let payload = Payload { event: leased.event.clone(), webhook: webhook.clone() };
         let body = Bytes::from_owner(payload);
-        let signed = sign(webhook.schemes(), webhook.secrets(), leased.event.id(), &body, now);
+        let secrets = webhook.secrets()?;
+        let signed = sign(webhook.schemes(), secrets, leased.event.id(), &body, now);
         let mut request = http::Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
@@ -184,8 +193,11 @@ impl From<TransportError> for Failure {
 impl From<Error> for Failure {
     /// A request that cannot be written is nobody's fault but ours, unless its address is refused.
     fn from(error: Error) -> Self {
-        let refused = error.rule().is_some();
-        let kind = if refused { FailureKind::Blocked } else { FailureKind::Local };
+        let kind = match error.kind() {
+            ErrorKind::Sealed => FailureKind::Sealed,
+            _ if error.rule().is_some() => FailureKind::Blocked,
+            _ => FailureKind::Local,
+        };
         Self::new(kind, error.to_string())
     }
 }
@@ -300,7 +312,7 @@ impl Sender {
         additions: &Additions,
         end: Instant,
     ) -> Result<Response, Failure> {
-        let webhook = &leased.webhook;
+        let webhook = &prepared.webhook;
         let Authentication::OAuth(oauth) = webhook.authentication() else {
             return self.post(leased, prepared, additions, None, end).await;
         };
@@ -351,7 +363,8 @@ impl Sender {
             request.headers_mut().insert(AUTHORIZATION, token.header()?);
         }
         additions.write(request.headers_mut())?;
-        let request = Request::new(request, left, RESPONSE_BYTES_KEPT);
+        let tls = prepared.webhook.tls().cloned();
+        let request = Request::new(request, left, RESPONSE_BYTES_KEPT).with_tls(tls);
         Ok(self.transport.send(request).await?)
     }
 }

@@ -11,6 +11,7 @@ use super::core::Core;
 use super::dispatcher::Dispatcher;
 use super::hooks::Asked;
 use super::options::DispatcherOptions;
+use super::vault::Vault;
 use crate::ground::catalogue::Catalogue;
 use crate::ground::change::Change;
 use crate::ground::error::{Error, ErrorKind, Result};
@@ -88,6 +89,16 @@ impl Builder {
         self
     }
 
+    /// Seals secrets and credentials of webhooks with these keys, before the storage sees them.
+    /// Webhooks that are stored in clear are sealed when they are next written, or by
+    /// [`reseal`](Tidings::reseal). Every node needs the keys.
+    #[cfg(feature = "sealing")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "sealing")))]
+    pub fn keys(mut self, keys: impl crate::ports::keys::KeyProvider) -> Self {
+        self.core.vault.keys = Some(Arc::new(keys));
+        self
+    }
+
     /// Sets the clock.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.core.clock = Arc::new(clock);
@@ -154,6 +165,7 @@ impl Tidings {
                 network: NetworkPolicy::public_only(),
                 catalogue: None,
                 versions: None,
+                vault: Vault::default(),
                 bell: Notify::new(),
             },
         }

@@ -3,7 +3,8 @@
 //!
 //! Token requests leave through the same transport as every other request: the token endpoint is a
 //! URL that a customer chose, too. At most one is under way for each webhook; who comes meanwhile
-//! waits for its answer, good or bad.
+//! waits for its answer, good or bad. They carry no client certificate, and trust what the transport
+//! trusts: those settings are for the webhook's own address.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +43,11 @@ type Slot = Arc<tokio::sync::Mutex<Last>>;
 enum Last {
     #[default]
     Nothing,
-    Token(Held),
+    Token {
+        held: Held,
+        /// When a token was last asked for because the receiver had refused one.
+        replaced: Option<Instant>,
+    },
     Failed {
         failure: Failure,
         at: Instant,
@@ -89,20 +94,30 @@ impl Tokens {
             return Err(failed("no token within the deadline of the attempt"));
         };
         let now = Instant::now();
+        let mut replaced_at = None;
         match &*last {
-            Last::Token(held) if refused.is_some_and(|refused| refused.token == held.token) => {}
+            Last::Token { held, replaced }
+                if refused.is_some_and(|refused| refused.token == held.token) =>
+            {
+                // A receiver that refuses whatever comes must not have the endpoint asked without end.
+                if replaced.is_some_and(|at| now < at + TOKEN_REST) {
+                    return Err(failed("the token that it gave a moment ago was refused, too"));
+                }
+                replaced_at = Some(now);
+            }
             // One that came while this caller waited is fresh enough, however short its life.
-            Last::Token(held) if now < held.until || held.fetched >= asked => {
+            Last::Token { held, .. } if now < held.until || held.fetched >= asked => {
                 return Ok(held.clone());
             }
+            Last::Token { replaced, .. } => replaced_at = *replaced,
             Last::Failed { failure, at } if *at >= asked || now < *at + TOKEN_REST => {
                 return Err(failure.clone());
             }
-            _ => {}
+            Last::Failed { .. } | Last::Nothing => {}
         }
         let answer = fetch(oauth, transport, end).await;
         *last = match &answer {
-            Ok(held) => Last::Token(held.clone()),
+            Ok(held) => Last::Token { held: held.clone(), replaced: replaced_at },
             Err(failure) => Last::Failed { failure: failure.clone(), at: Instant::now() },
         };
         answer
@@ -111,8 +126,13 @@ impl Tokens {
     fn slot(&self, webhook: Key) -> Slot {
         // Nothing panics between two writes that belong together.
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if slots.len() >= TOKENS_KEPT && !slots.contains_key(&webhook) {
-            let idle = |slot: &Slot| Arc::strong_count(slot) == 1;
+        if let Some(slot) = slots.get(&webhook) {
+            return slot.clone();
+        }
+        let idle = |slot: &Slot| Arc::strong_count(slot) == 1;
+        // What belongs to an older version is not used again.
+        slots.retain(|key, slot| key.0 != webhook.0 || key.1 > webhook.1 || !idle(slot));
+        if slots.len() >= TOKENS_KEPT {
             let idle = slots.iter().find(|(_, slot)| idle(slot)).map(|(key, _)| *key);
             if let Some(idle) = idle {
                 slots.remove(&idle);
@@ -150,12 +170,11 @@ async fn fetch(oauth: &OAuth, transport: &dyn Transport, end: Instant) -> Result
         Token::parse_response(&response.body).map_err(|error| failed(&error.to_string()))?;
     let lifetime = token.expires_in().unwrap_or(TOKEN_LIFETIME);
     let lifetime = lifetime.min(TOKEN_LIFETIME_MAX);
-    Ok(Held {
-        token,
-        fetched: Instant::now(),
-        // Counted from the request: the endpoint counts from somewhere between it and its answer.
-        until: begun + lifetime - TOKEN_MARGIN.min(lifetime / 2),
-    })
+    let fetched = Instant::now();
+    // Counted from the request: the endpoint counts from somewhere between it and its answer.
+    let until = begun + lifetime - TOKEN_MARGIN.min(lifetime / 2);
+    // However short its life, the endpoint is not asked for each delivery.
+    Ok(Held { token, fetched, until: until.max(fetched + TOKEN_REST) })
 }
 
 fn request(oauth: &OAuth) -> Result<http::Request<Bytes>> {
@@ -196,6 +215,12 @@ mod tests {
 
     fn key(n: u8) -> Key {
         (WebhookId::new(Timestamp::UNIX_EPOCH, &[n; 10]), 1)
+    }
+
+    fn id(number: u64) -> [u8; 10] {
+        let mut id = [0; 10];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        id
     }
 
     fn end() -> Instant {
@@ -261,10 +286,50 @@ mod tests {
         let transport = transport_fn(move |_| async move { Ok(response(200, body)) });
         let tokens = Tokens::default();
         for version in 0..TOKENS_KEPT as u64 + 50 {
-            let key = (key(1).0, version);
+            let key = (WebhookId::new(Timestamp::UNIX_EPOCH, &id(version)), 1);
             tokens.get(key, &oauth(), &transport, end(), None).await.unwrap();
         }
         assert_eq!(tokens.slots.lock().unwrap().len(), TOKENS_KEPT);
+    }
+
+    /// Edits a webhook many times: the tokens of its older versions go.
+    #[tokio::test(start_paused = true)]
+    async fn a_new_version_replaces_the_token_of_the_one_before() {
+        let body = r#"{"access_token":"abc"}"#;
+        let transport = transport_fn(move |_| async move { Ok(response(200, body)) });
+        let tokens = Tokens::default();
+        for (number, version) in [(1, 1), (2, 1), (1, 2), (1, 3), (2, 2)] {
+            let key = (key(number).0, version);
+            tokens.get(key, &oauth(), &transport, end(), None).await.unwrap();
+        }
+        let kept: std::collections::BTreeSet<_> =
+            tokens.slots.lock().unwrap().keys().copied().collect();
+        assert_eq!(kept, [(key(1).0, 3), (key(2).0, 2)].into());
+    }
+
+    /// Refuses every token at once, again and again, with many callers at a time.
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_refuses_all_does_not_wear_the_endpoint_out() {
+        let given = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = given.clone();
+        let transport = transport_fn(move |_| {
+            let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let mut answer = Response::new(200);
+            answer.body = format!(r#"{{"access_token":"t{number}","expires_in":0}}"#).into();
+            async move { Ok(answer) }
+        });
+        let tokens = Tokens::default();
+        let (begun, oauth) = (Instant::now(), oauth());
+        while begun.elapsed() < Duration::from_secs(10) {
+            let callers = (0..50).map(|_| async {
+                let first = tokens.get(key(1), &oauth, &transport, end(), None).await.unwrap();
+                let _ = tokens.get(key(1), &oauth, &transport, end(), Some(&first)).await;
+            });
+            futures_util::future::join_all(callers).await;
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+        let given = given.load(std::sync::atomic::Ordering::Relaxed);
+        assert!((5..=22).contains(&given), "{given} in 10 s");
     }
 
     /// Reads the life of a token at its ends: none given, none at all, and forever (table).
@@ -272,7 +337,8 @@ mod tests {
     async fn a_token_is_used_until_shortly_before_its_end() {
         for (body, seconds) in [
             (r#"{"access_token":"a"}"#, 270),
-            (r#"{"access_token":"a","expires_in":0}"#, 0),
+            (r#"{"access_token":"a","expires_in":0}"#, 1),
+            (r#"{"access_token":"a","expires_in":1}"#, 1),
             (r#"{"access_token":"a","expires_in":20}"#, 10),
             (r#"{"access_token":"a","expires_in":3600}"#, 3_570),
             (r#"{"access_token":"a","expires_in":18446744073709551615}"#, 86_370),

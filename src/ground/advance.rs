@@ -192,7 +192,9 @@ pub fn advance(
         };
     }
     if let Outcome::Interrupted
-    | Outcome::Unanswered(FailureKind::Local | FailureKind::Panic | FailureKind::Hook) = outcome
+    | Outcome::Unanswered(
+        FailureKind::Sealed | FailureKind::Local | FailureKind::Panic | FailureKind::Hook,
+    ) = outcome
     {
         return interrupted(delivery, webhook, seen, outcome, policy, now);
     }

@@ -77,8 +77,10 @@ impl Basic {
 
 /// The value of an `authorization` header of RFC 7617.
 pub(super) fn basic(username: &str, password: &str) -> String {
-    let pair = Zeroizing::new(format!("{username}:{password}"));
-    format!("Basic {}", *Zeroizing::new(STANDARD.encode(pair.as_bytes())))
+    // Each is made at its full length, so that growing leaves no copy behind.
+    let pair = Zeroizing::new([username, ":", password].concat());
+    let encoded = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
+    ["Basic ", &encoded].concat()
 }
 
 /// Checks the bound and the characters of `text`, and repeats nothing of it.
@@ -103,6 +105,19 @@ impl fmt::Debug for Basic {
 }
 
 impl Authentication {
+    /// The same without passwords and secrets.
+    #[cfg(feature = "sealing")]
+    pub(super) fn blanked(&self) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Basic(basic) => Self::Basic(Basic {
+                username: basic.username.clone(),
+                password: Zeroizing::default(),
+            }),
+            Self::OAuth(oauth) => Self::OAuth(oauth.blanked()),
+        }
+    }
+
     /// The rules that bind it to the webhook's other fields.
     pub(super) fn check(
         &self,

@@ -68,6 +68,8 @@ pub enum ErrorKind {
     NotAlive,
     /// The storage was written by a newer version of the crate, or by something else.
     Schema,
+    /// The webhook's secrets are sealed, and the key is not at hand, or does not open them.
+    Sealed,
     /// The storage could not be reached or was busy for too long. Trying again may help.
     Unavailable,
     /// The storage failed in another way, or holds something that cannot be read.

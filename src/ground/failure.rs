@@ -25,6 +25,9 @@ pub enum FailureKind {
     /// The sender's own limit for this destination: too much is under way to it, from whomever.
     /// Nothing was sent, the receiver is not to blame, and no attempt is recorded.
     Busy,
+    /// The webhook's secrets are sealed with a key that the sender does not have, so that nothing was
+    /// sent. The receiver is not to blame.
+    Sealed,
     /// Trouble of the sender itself, such as too few file descriptors. The receiver is not to blame.
     Local,
     /// The transport panicked.
@@ -37,7 +40,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Blocked,
         Self::Dns,
         Self::Connect,
@@ -46,6 +49,7 @@ impl FailureKind {
         Self::Protocol,
         Self::Token,
         Self::Busy,
+        Self::Sealed,
         Self::Local,
         Self::Panic,
         Self::Hook,
@@ -63,6 +67,7 @@ impl FailureKind {
             Self::Protocol => "protocol",
             Self::Token => "token",
             Self::Busy => "busy",
+            Self::Sealed => "sealed",
             Self::Local => "local",
             Self::Panic => "panic",
             Self::Hook => "hook",

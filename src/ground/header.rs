@@ -256,6 +256,12 @@ impl Headers {
         Ok(())
     }
 
+    /// The same names, without the values.
+    #[cfg(feature = "sealing")]
+    pub(super) fn blanked(&self) -> Result<Self> {
+        Self::parse(self.iter().map(|(name, _)| (name.as_str(), "")))
+    }
+
     /// Whether a header of this name is there, in whatever case.
     pub fn contains(&self, name: &HeaderName) -> bool {
         self.0.iter().any(|(own, _)| own == name)

@@ -18,6 +18,10 @@ pub(crate) mod failure;
 pub(crate) mod filter;
 pub(crate) mod header;
 pub(crate) mod id;
+pub(crate) mod identity;
+#[cfg(feature = "hyper")]
+pub(crate) mod identity_check;
+mod identity_pem;
 mod json;
 pub(crate) mod lane;
 pub(crate) mod model;
@@ -40,6 +44,9 @@ pub(crate) mod secret;
 pub(crate) mod secrets;
 pub(crate) mod signature;
 pub mod time;
+pub(crate) mod vault;
+#[cfg(feature = "sealing")]
+pub(crate) mod vault_key;
 pub(crate) mod versions;
 pub(crate) mod view;
 pub(crate) mod webhook;

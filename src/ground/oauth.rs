@@ -138,6 +138,16 @@ impl OAuth {
         Ok(Self { token_endpoint, client_id, client_secret, grant })
     }
 
+    /// The same without secret and password.
+    #[cfg(feature = "sealing")]
+    pub(super) fn blanked(&self) -> Self {
+        let grant = match &self.grant.0 {
+            Kind::ClientCredentials { .. } => self.grant.clone(),
+            Kind::Password { username, .. } => Grant::password(username.as_str(), ""),
+        };
+        Self { client_secret: Zeroizing::default(), grant, ..self.clone() }
+    }
+
     /// Where tokens come from.
     pub fn token_endpoint(&self) -> &EndpointUrl {
         &self.token_endpoint
@@ -180,9 +190,13 @@ impl OAuth {
     /// The `authorization` header of the POST to the token endpoint: a secret. The id and the
     /// secret are form-encoded before they are joined (RFC 6749, section 2.3.1).
     pub fn basic_credentials(&self) -> String {
-        let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect();
-        let (id, secret): (String, String) = (encode(&self.client_id), encode(&self.client_secret));
-        basic(&id, &Zeroizing::new(secret))
+        let encode = |text: &str| {
+            // Room for all of it, so that growing leaves no copy behind.
+            let mut encoded = Zeroizing::new(String::with_capacity(text.len() * 3));
+            encoded.extend(form_urlencoded::byte_serialize(text.as_bytes()));
+            encoded
+        };
+        basic(&encode(&self.client_id), &encode(&self.client_secret))
     }
 }
 
@@ -271,7 +285,7 @@ impl Token {
 
     /// The value of the `authorization` header (RFC 6750): a secret.
     pub fn header_value(&self) -> String {
-        format!("Bearer {}", *self.access_token)
+        ["Bearer ", &self.access_token].concat()
     }
 }
 

@@ -62,6 +62,20 @@ pub const CREDENTIAL_BYTES_MAX: usize = 512;
 pub const TOKEN_RESPONSE_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of an access token.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of the name of a sealing key.
+pub const KEY_ID_BYTES_MAX: usize = 64;
+/// Bytes of a webhook's secrets and credentials, as they are sealed.
+pub const SEALED_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a text in PEM.
+pub const PEM_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of one certificate.
+pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a client certificate's private key.
+pub const PRIVATE_KEY_BYTES_MAX: usize = 8 * 1024;
+/// Certificates of a client's chain, its own included.
+pub const CLIENT_CERTIFICATES_MAX: usize = 8;
+/// Authorities that one webhook may trust.
+pub const ROOT_CERTIFICATES_MAX: usize = 16;
 /// Signature schemes that one webhook may use at once.
 pub const SCHEMES_MAX: usize = 4;
 /// Secrets that one webhook may have at once (domain 4c).
@@ -146,6 +160,10 @@ pub const DESTINATION_WAITERS_MIN: usize = 64;
 pub const DESTINATION_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Connections without a request that are kept to one host, when nobody says.
 pub const HOST_IDLE_CONNECTIONS: usize = 32;
+/// TLS configurations that are kept for webhooks with settings of their own.
+pub const TLS_CONFIGS_KEPT: usize = 256;
+/// TLS sessions that are kept for resumption under one such configuration.
+pub const TLS_SESSIONS_KEPT: usize = 4;
 /// Bytes of the head of an answer.
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Frames of a body that are read at a stretch, before deadlines are looked at again.
@@ -309,6 +327,8 @@ pub const TOKEN_REST: Duration = Duration::from_secs(1);
 /// How long a delivery waits at least, and at most, for which its destination had no place.
 pub const BUSY_DELAY: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(10);
+/// How often a webhook is sealed anew that others change at the same time.
+pub const RESEAL_TRIES: usize = 8;
 /// Outcomes in one settle call.
 pub const SETTLE_BATCH: usize = 512;
 /// Rows that one step of a sweep touches.

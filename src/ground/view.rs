@@ -11,6 +11,7 @@ use super::delivery::{Attempt, DeliveryView, Outcome, State, StateKind};
 use super::event_type::EventType;
 use super::filter::Filters;
 use super::id::{Cause, DeliveryId, EventId, WebhookId};
+use super::identity::ClientIdentity;
 use super::oauth::OAuth;
 use super::order::Ordering;
 use super::rate_limit::RateLimit;
@@ -21,7 +22,7 @@ use super::webhook::{API_VERSION_DEFAULT, DisabledReason, Status, Webhook};
 /// What stands for a value that is not shown.
 const MASK: &str = "***";
 
-/// A webhook without its secrets.
+/// A webhook without its secrets, sealed or not.
 ///
 /// ```
 /// use tidings::{Registration, Secret, Timestamp, WebhookId, WebhookView};
@@ -66,6 +67,12 @@ pub struct WebhookView {
     /// Where tokens come from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oauth: Option<OAuthView>,
+    /// The fingerprint (SHA-256) of the certificate that the sender shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<String>,
+    /// The fingerprints (SHA-256) of the authorities that are trusted instead of all others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub root_certificates: Vec<String>,
     /// The version that it is pinned to, or `default`.
     pub api_version: String,
     /// Live or test.
@@ -166,12 +173,25 @@ impl From<&Webhook> for WebhookView {
             },
             authentication,
             oauth,
+            client_certificate: webhook
+                .tls()
+                .and_then(|tls| tls.identity())
+                .map(ClientIdentity::fingerprint),
+            root_certificates: webhook
+                .tls()
+                .and_then(|tls| tls.roots())
+                .map(|roots| roots.fingerprints().collect())
+                .unwrap_or_default(),
             api_version: webhook.api_version().unwrap_or(API_VERSION_DEFAULT).into(),
             live_mode: webhook.mode().is_live(),
             timeout_millis: webhook.timeout().map(millis),
             schemes: webhook.schemes().to_vec(),
             #[cfg(feature = "ed25519")]
-            public_key: webhook.secrets().current().public_key().map(|key| key.to_string()),
+            public_key: webhook
+                .secrets()
+                .ok()
+                .and_then(|secrets| secrets.current().public_key())
+                .map(|key| key.to_string()),
             #[cfg(not(feature = "ed25519"))]
             public_key: None,
             ordering: webhook.ordering(),
@@ -352,8 +372,8 @@ mod tests {
             .into_webhook(WebhookId::new(now(), &[1; 10]), secret, now())
             .unwrap();
         let new = Secret::parse("whk_CANARY-00000000-0000-4000-8001").unwrap();
-        let secrets = webhook.secrets().rotate(new, Overlap::default(), now()).unwrap();
-        webhook.with_secrets(secrets).stored(now())
+        let secrets = webhook.secrets().unwrap().rotate(new, Overlap::default(), now()).unwrap();
+        webhook.with_secrets(secrets).unwrap().stored(now())
     }
 
     /// Compares the whole JSON of a disabled webhook with basic authentication.
@@ -445,7 +465,7 @@ mod tests {
                 .authentication(webhook.authentication().clone());
             let registration = Registration::new("https://example.com/", ["*"])
                 .unwrap()
-                .secret(webhook.secrets().current().clone())
+                .secret(webhook.secrets().unwrap().current().clone())
                 .with(edit.clone());
             let created = crate::Created { webhook: webhook.clone(), prompt: true };
             for shown in [

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use super::event::Event;
 use super::filter::Filters;
 use super::header::Headers;
 use super::id::WebhookId;
+use super::identity::{ClientIdentity, RootCertificates, TlsSettings};
 use super::order::Ordering;
 use super::policy::{
     API_VERSION_BYTES_MAX, CONCURRENCY_RANGE, DESCRIPTION_BYTES_MAX, METADATA_ENTRIES_MAX,
@@ -27,6 +29,7 @@ use super::secret::Secret;
 use super::secrets::Secrets;
 use super::signature::{self, SignatureScheme};
 use super::time::{Timestamp, to_millis};
+use super::vault::{Guarded, KeyId, sealed_with};
 
 /// What the API says for a webhook that is pinned to no version.
 pub(super) const API_VERSION_DEFAULT: &str = "default";
@@ -69,7 +72,7 @@ pub struct Webhook {
     pub(super) account: Account,
     pub(super) mode: Mode,
     pub(super) settings: Settings,
-    pub(super) secrets: Secrets,
+    pub(super) secrets: Guarded,
     pub(super) status: Status,
     pub(super) created: Timestamp,
     pub(super) updated: Timestamp,
@@ -85,6 +88,7 @@ pub(super) struct Settings {
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) headers: Headers,
     pub(super) authentication: Authentication,
+    pub(super) tls: Option<Arc<TlsSettings>>,
     pub(super) api_version: Option<String>,
     pub(super) timeout: Option<Duration>,
     pub(super) schemes: Vec<SignatureScheme>,
@@ -139,6 +143,12 @@ impl Webhook {
         &self.settings.authentication
     }
 
+    /// The certificate that the sender shows, and whose it accepts, where that differs from what
+    /// holds for all.
+    pub fn tls(&self) -> Option<&Arc<TlsSettings>> {
+        self.settings.tls.as_ref()
+    }
+
     /// The version of the payload's shape that it is pinned to; `None` is the host's default.
     pub fn api_version(&self) -> Option<&str> {
         self.settings.api_version.as_deref()
@@ -182,8 +192,23 @@ impl Webhook {
 
     /// Its secrets. They are needed to sign; they show themselves only through
     /// [`Secret::reveal`].
-    pub fn secrets(&self) -> &Secrets {
-        &self.secrets
+    ///
+    /// # Errors
+    /// [`Sealed`](ErrorKind::Sealed), naming the key, while they are sealed: nothing can be signed then,
+    /// and the values of headers and credentials are empty.
+    pub fn secrets(&self) -> Result<&Secrets> {
+        match &self.secrets {
+            Guarded::Open(secrets) => Ok(secrets),
+            Guarded::Sealed(sealed) => Err(sealed_with(self.id, &sealed.key, "; open them first")),
+        }
+    }
+
+    /// The key that its secrets are sealed with; `None` while they are open.
+    pub fn sealed_with(&self) -> Option<&KeyId> {
+        match &self.secrets {
+            Guarded::Open(_) => None,
+            Guarded::Sealed(sealed) => Some(&sealed.key),
+        }
     }
 
     /// Whether it is delivered to.
@@ -226,9 +251,12 @@ impl Webhook {
     }
 
     /// This webhook with these secrets.
-    #[must_use]
-    pub fn with_secrets(&self, secrets: Secrets) -> Self {
-        Self { secrets, ..self.clone() }
+    ///
+    /// # Errors
+    /// [`Sealed`](ErrorKind::Sealed) while its own are sealed: its credentials would be lost.
+    pub fn with_secrets(&self, secrets: Secrets) -> Result<Self> {
+        self.secrets()?;
+        Ok(Self { secrets: Guarded::Open(secrets), ..self.clone() })
     }
 
     /// This webhook as it is stored at `now`: the version is one more. For storage implementers;
@@ -279,12 +307,14 @@ impl Webhook {
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) if what comes out breaks a rule, also if its secrets cannot sign
-    /// by its schemes; nothing is changed then.
+    /// by its schemes; [`Sealed`](ErrorKind::Sealed) while its secrets are sealed. Nothing is changed
+    /// then.
     pub fn edit(&self, edit: Edit) -> Result<Self> {
+        let secrets = self.secrets()?;
         let mut settings = self.settings.clone();
         edit.apply(&mut settings);
         settings.check()?;
-        signature::check_secrets(&settings.schemes, &self.secrets)?;
+        signature::check_secrets(&settings.schemes, secrets)?;
         Ok(Self { settings, ..self.clone() })
     }
 }
@@ -339,6 +369,7 @@ impl Registration {
                 metadata: BTreeMap::new(),
                 headers: Headers::default(),
                 authentication: Authentication::None,
+                tls: None,
                 api_version: None,
                 timeout: None,
                 schemes: vec![SignatureScheme::StandardWebhooks],
@@ -408,7 +439,7 @@ impl Registration {
             account: self.account,
             mode: self.mode,
             settings: self.settings,
-            secrets,
+            secrets: Guarded::Open(secrets),
             status: match self.enabled {
                 Some(true) => Status::Enabled,
                 Some(false) => Status::Disabled(DisabledReason::Person),
@@ -459,6 +490,8 @@ pub struct Edit {
     metadata: Option<BTreeMap<String, String>>,
     headers: Option<Headers>,
     authentication: Option<Authentication>,
+    client_identity: Option<Option<ClientIdentity>>,
+    root_certificates: Option<Option<RootCertificates>>,
     api_version: Option<Option<String>>,
     timeout: Option<Option<Duration>>,
     schemes: Option<Vec<SignatureScheme>>,
@@ -506,6 +539,20 @@ impl Edit {
     /// How the sender authenticates itself.
     pub fn authentication(mut self, authentication: Authentication) -> Self {
         self.authentication = Some(authentication);
+        self
+    }
+
+    /// The certificate that the sender shows in the TLS handshake; `None` is none. The address must
+    /// begin with `https://`.
+    pub fn client_identity(mut self, identity: Option<ClientIdentity>) -> Self {
+        self.client_identity = Some(identity);
+        self
+    }
+
+    /// The authorities that are trusted for this webhook, instead of those that the transport trusts;
+    /// `None` is those. The address must begin with `https://`.
+    pub fn root_certificates(mut self, roots: Option<RootCertificates>) -> Self {
+        self.root_certificates = Some(roots);
         self
     }
 
@@ -570,6 +617,15 @@ impl Edit {
         set(&mut settings.metadata, self.metadata);
         set(&mut settings.headers, self.headers);
         set(&mut settings.authentication, self.authentication);
+        if self.client_identity.is_some() || self.root_certificates.is_some() {
+            let former = settings.tls.take();
+            let identity = former.as_ref().and_then(|tls| tls.identity().cloned());
+            let roots = former.as_ref().and_then(|tls| tls.roots().cloned());
+            settings.tls = TlsSettings::new(
+                self.client_identity.unwrap_or(identity),
+                self.root_certificates.unwrap_or(roots),
+            );
+        }
         set(&mut settings.api_version, self.api_version);
         set(&mut settings.timeout, self.timeout);
         set(&mut settings.schemes, self.schemes);
@@ -619,6 +675,10 @@ impl Settings {
             let (least, most) = (CONCURRENCY_RANGE.start(), CONCURRENCY_RANGE.end());
             let message = format!("is {requests}; {least} to {most} are allowed");
             return Err(Error::invalid("concurrency", message));
+        }
+        if self.tls.is_some() && !self.address.is_https() {
+            let message = "must begin with https:// where certificates are set";
+            return Err(Error::invalid("address", message));
         }
         signature::check(&self.schemes, &self.headers)?;
         self.authentication.check(&self.address, &self.headers, &self.schemes)

@@ -8,13 +8,17 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+use zeroize::Zeroizing;
 
 use super::address::EndpointUrl;
 use super::authentication::{Authentication, Basic};
 use super::error::{Error, ErrorKind, Result};
 use super::header::Headers;
+use super::identity::{ClientIdentity, KeyForm, PrivateKey, RootCertificates, TlsSettings};
 use super::oauth::{Grant, OAuth};
 use super::order::Ordering;
 use super::rate_limit::RateLimit;
@@ -22,9 +26,10 @@ use super::secret::Secret;
 use super::secrets::{SecretRecord, Secrets};
 use super::signature;
 use super::time::Timestamp;
+use super::vault::{Guarded, SealedRecord};
 use super::webhook::{DisabledReason, Settings, Status, Webhook};
 
-type Text<'a> = Cow<'a, str>;
+pub(super) type Text<'a> = Cow<'a, str>;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -38,13 +43,20 @@ struct Record<'a> {
     metadata: &'a BTreeMap<String, String>,
     headers: Vec<(&'a str, &'a str)>,
     authentication: AuthenticationRecord<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_identity: Option<IdentityRecord<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root_certificates: Option<Vec<String>>,
     api_version: Option<&'a str>,
     timeout_millis: Option<u64>,
     schemes: &'a [super::signature::SignatureScheme],
     ordering: Ordering,
     rate_limit: Option<RateLimit>,
     concurrency: Option<u32>,
-    secrets: Vec<SecretPart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secrets: Option<Vec<SecretPart<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed: Option<SealedRecord>,
     enabled: bool,
     disabled_reason: Option<DisabledReason>,
     created: Millis,
@@ -54,7 +66,7 @@ struct Record<'a> {
 
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase")]
-enum AuthenticationRecord<'a> {
+pub(super) enum AuthenticationRecord<'a> {
     None,
     Basic {
         /// Also read as it is spelt in older samples (domain 8, row 10).
@@ -82,8 +94,33 @@ enum AuthenticationRecord<'a> {
     },
 }
 
+/// A client certificate: DER in base64, and the key in whatever form it came.
 #[derive(Serialize, Deserialize)]
-struct SecretPart<'a> {
+#[serde(rename_all = "camelCase")]
+pub(super) struct IdentityRecord<'a> {
+    chain: Vec<String>,
+    #[serde(borrow)]
+    key_form: Option<Text<'a>>,
+    key: Option<Wiped>,
+}
+
+/// A text that is wiped on drop.
+struct Wiped(Zeroizing<String>);
+
+impl Serialize for Wiped {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Wiped {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(Zeroizing::new(text)))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct SecretPart<'a> {
     #[serde(borrow)]
     secret: Text<'a>,
     created: Millis,
@@ -98,8 +135,8 @@ struct Millis(#[serde(with = "chrono::serde::ts_milliseconds")] Timestamp);
 
 impl Webhook {
     /// The text for a storage to keep: a JSON object with all of it, **secrets and credentials in
-    /// clear**. The storage must guard it like a password file. It says nothing of the webhook's
-    /// lane.
+    /// clear** unless they are sealed. The storage must guard it like a password file. It says nothing
+    /// of the webhook's lane.
     ///
     /// ```
     /// use tidings::{Registration, Secret, Timestamp, Webhook, WebhookId};
@@ -114,6 +151,7 @@ impl Webhook {
     /// # Errors
     /// [`Storage`](ErrorKind::Storage) when the text cannot be written.
     pub fn to_stored(&self) -> Result<String> {
+        let tls = self.settings.tls.as_deref();
         let record = Record {
             id: self.id,
             account: &self.account,
@@ -129,6 +167,10 @@ impl Webhook {
                 .map(|(name, value)| (name.as_str(), value.reveal()))
                 .collect(),
             authentication: (&self.settings.authentication).into(),
+            client_identity: tls.and_then(TlsSettings::identity).map(IdentityRecord::from),
+            root_certificates: tls
+                .and_then(TlsSettings::roots)
+                .map(|roots| roots.certificates().map(|der| STANDARD.encode(der)).collect()),
             api_version: self.settings.api_version.as_deref(),
             timeout_millis: self
                 .settings
@@ -138,7 +180,14 @@ impl Webhook {
             ordering: self.settings.ordering,
             rate_limit: self.settings.rate_limit,
             concurrency: self.settings.concurrency,
-            secrets: self.secrets.parts().map(SecretPart::from).collect(),
+            secrets: match &self.secrets {
+                Guarded::Open(secrets) => Some(secrets.parts().map(SecretPart::from).collect()),
+                Guarded::Sealed(_) => None,
+            },
+            sealed: match &self.secrets {
+                Guarded::Open(_) => None,
+                Guarded::Sealed(sealed) => Some(sealed.into()),
+            },
             enabled: self.is_enabled(),
             disabled_reason: match self.status {
                 Status::Enabled => None,
@@ -168,8 +217,22 @@ impl Webhook {
             (false, None) => return Err(unreadable("disabledReason")),
         };
         let headers: Vec<(Text<'_>, Text<'_>)> = keys.find("headers")?.unwrap_or_default();
-        let secrets: Vec<SecretPart<'_>> = keys.get("secrets")?;
+        let sealed: Option<SealedRecord> = keys.find("sealed")?;
+        let secrets = match sealed {
+            Some(sealed) => Guarded::Sealed(sealed.try_into().map_err(|_| unreadable("sealed"))?),
+            None => Guarded::Open(open_secrets(&keys)?),
+        };
         let authentication: Option<AuthenticationRecord<'_>> = keys.find("authentication")?;
+        let identity: Option<IdentityRecord<'_>> = keys.find("clientIdentity")?;
+        let identity = identity
+            .map(ClientIdentity::try_from)
+            .transpose()
+            .map_err(|_| unreadable("clientIdentity"))?;
+        let roots: Option<Vec<String>> = keys.find("rootCertificates")?;
+        let roots = roots
+            .map(|roots| decoded(&roots).and_then(RootCertificates::assemble))
+            .transpose()
+            .map_err(|_| unreadable("rootCertificates"))?;
         let settings = Settings {
             address: keys.get("address")?,
             types: keys.get("types")?,
@@ -181,6 +244,7 @@ impl Webhook {
                 .transpose()
                 .map_err(|_| unreadable("authentication"))?
                 .unwrap_or_default(),
+            tls: TlsSettings::new(identity, roots),
             api_version: keys.find("apiVersion")?,
             timeout: keys.find("timeoutMillis")?.map(Duration::from_millis),
             schemes: keys.get("schemes")?,
@@ -193,13 +257,10 @@ impl Webhook {
             let message = format!("the stored webhook breaks a rule: {error}");
             Error::new(ErrorKind::Storage, message)
         })?;
-        let secrets = secrets
-            .into_iter()
-            .map(SecretRecord::try_from)
-            .collect::<Result<Vec<_>>>()
-            .and_then(Secrets::from_stored)
-            .map_err(|_| unreadable("secrets"))?;
-        signature::check_secrets(&settings.schemes, &secrets).map_err(|_| unreadable("secrets"))?;
+        if let Guarded::Open(secrets) = &secrets {
+            signature::check_secrets(&settings.schemes, secrets)
+                .map_err(|_| unreadable("secrets"))?;
+        }
         Ok(Self {
             id: keys.get("id")?,
             account: keys.get("account")?,
@@ -212,6 +273,16 @@ impl Webhook {
             version: keys.get("version")?,
         })
     }
+}
+
+fn open_secrets(keys: &Keys<'_>) -> Result<Secrets> {
+    let parts: Vec<SecretPart<'_>> = keys.get("secrets")?;
+    parts
+        .into_iter()
+        .map(SecretRecord::try_from)
+        .collect::<Result<Vec<_>>>()
+        .and_then(Secrets::from_stored)
+        .map_err(|_| unreadable("secrets"))
 }
 
 /// The record cut into its keys, so that an error can name one.
@@ -265,6 +336,42 @@ impl TryFrom<SecretPart<'_>> for SecretRecord {
             expires: part.expires.map(|expires| expires.0),
         })
     }
+}
+
+impl<'a> From<&'a ClientIdentity> for IdentityRecord<'a> {
+    fn from(identity: &'a ClientIdentity) -> Self {
+        let key = identity.reveal_key();
+        Self {
+            chain: identity.certificates().map(|der| STANDARD.encode(der)).collect(),
+            key_form: key.map(|(form, _)| form.as_str().into()),
+            key: key.map(|(_, der)| Wiped(Zeroizing::new(STANDARD.encode(der)))),
+        }
+    }
+}
+
+impl TryFrom<IdentityRecord<'_>> for ClientIdentity {
+    type Error = Error;
+
+    fn try_from(record: IdentityRecord<'_>) -> Result<Self> {
+        let key = match (record.key_form.as_deref().map(KeyForm::parse), record.key) {
+            (Some(Some(form)), Some(Wiped(encoded))) => {
+                let mut der = Zeroizing::new(vec![0; encoded.len()]);
+                let len = STANDARD
+                    .decode_slice(encoded.as_bytes(), der.as_mut_slice())
+                    .map_err(|_| unreadable("clientIdentity"))?;
+                der.truncate(len);
+                Some(PrivateKey { form, der })
+            }
+            (None, None) => None,
+            _ => return Err(unreadable("clientIdentity")),
+        };
+        Self::assemble(decoded(&record.chain)?, key)
+    }
+}
+
+fn decoded(certificates: &[String]) -> Result<Vec<Vec<u8>>> {
+    let decode = |text: &String| STANDARD.decode(text).map_err(|_| unreadable("certificates"));
+    certificates.iter().map(decode).collect()
 }
 
 impl<'a> From<&'a Authentication> for AuthenticationRecord<'a> {
@@ -353,10 +460,13 @@ mod tests {
             .into_webhook(WebhookId::new(now(), &[1; 10]), secret, now())
             .unwrap()
             .stored(now());
-        let secrets = webhook.secrets();
+        let secrets = webhook.secrets().unwrap();
         let new = Secret::from_random(&[2; 32]);
         let secrets = secrets.rotate(new, Overlap::default(), now()).unwrap();
-        webhook.with_secrets(secrets).stored(crate::time::after(now(), Duration::from_secs(9)))
+        webhook
+            .with_secrets(secrets)
+            .unwrap()
+            .stored(crate::time::after(now(), Duration::from_secs(9)))
     }
 
     fn authentications() -> [Authentication; 4] {

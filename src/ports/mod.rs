@@ -4,6 +4,8 @@ pub(crate) mod clock;
 pub(crate) mod entropy;
 pub(crate) mod hooks;
 pub(crate) mod kept;
+#[cfg(feature = "sealing")]
+pub(crate) mod keys;
 pub(crate) mod observer;
 mod rules;
 pub(crate) mod sql;

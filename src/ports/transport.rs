@@ -3,15 +3,16 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::FailureKind;
 use crate::ground::plain::plain;
 use crate::policy::ERROR_BYTES_KEPT;
+use crate::{FailureKind, TlsSettings};
 
 /// Sends requests.
 ///
@@ -26,6 +27,11 @@ use crate::policy::ERROR_BYTES_KEPT;
 ///   sending, and the answer to its last byte. A transport returns by then.
 /// - At most [`Request::keep`] bytes of the body are kept, and not many more are read. The body is
 ///   never decompressed.
+/// - What [`Request::tls`] asks for holds for the connection that the request goes over: its
+///   certificate is shown there, and the receiver's is judged by its authorities alone. No request
+///   with other settings, or none, goes over the same connection. A transport that cannot do so
+///   answers [`Local`](FailureKind::Local), naming `tls`, and sends nothing; so does every transport
+///   where the address is not `https`.
 /// - Every address is vetted before it is dialled, as a [`NetworkPolicy`](crate::NetworkPolicy)
 ///   does, and what is dialled is the vetted address, not a second look-up. Proxies that the
 ///   environment names are ignored.
@@ -48,7 +54,7 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
 }
 
 #[async_trait]
-impl<T: Transport + ?Sized> Transport for std::sync::Arc<T> {
+impl<T: Transport + ?Sized> Transport for Arc<T> {
     async fn send(&self, request: Request) -> Result<Response, TransportError> {
         self.as_ref().send(request).await
     }
@@ -64,12 +70,21 @@ pub struct Request {
     pub deadline: Duration,
     /// How many bytes of the answer's body to keep.
     pub keep: usize,
+    /// What the webhook asks of TLS beyond what holds for all.
+    pub tls: Option<Arc<TlsSettings>>,
 }
 
 impl Request {
     /// A request with its deadline and the number of bytes to keep of the answer's body.
     pub fn new(http: http::Request<Bytes>, deadline: Duration, keep: usize) -> Self {
-        Self { http, deadline, keep }
+        Self { http, deadline, keep, tls: None }
+    }
+
+    /// The same with settings of TLS.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<Arc<TlsSettings>>) -> Self {
+        self.tls = tls;
+        self
     }
 }
 
@@ -83,6 +98,7 @@ impl fmt::Debug for Request {
             .field("body_bytes", &self.http.body().len())
             .field("deadline", &self.deadline)
             .field("keep", &self.keep)
+            .field("tls", &self.tls)
             .finish()
     }
 }

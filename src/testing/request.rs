@@ -1,6 +1,7 @@
 //! A request as a receiver got it, and what came of it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use super::json::parsed;
 use crate::ground::event::Event;
 use crate::ground::failure::FailureKind;
 use crate::ground::id::WebhookId;
+use crate::ground::identity::TlsSettings;
 use crate::ground::time::Timestamp;
 
 /// One request to a receiver of the kit. Its signatures were verified when it came.
@@ -21,6 +23,7 @@ pub struct Request {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     pub(super) deadline: Duration,
+    pub(super) tls: Option<Arc<TlsSettings>>,
     /// The webhook whose request it is, and its event.
     pub(super) webhook: Option<WebhookId>,
     pub(super) event: Option<Event>,
@@ -65,6 +68,11 @@ impl Request {
     /// How long the sender waits for an answer.
     pub fn deadline(&self) -> Duration {
         self.deadline
+    }
+
+    /// What the webhook asks of TLS: the kit has none, so it is only noted.
+    pub fn tls(&self) -> Option<&TlsSettings> {
+        self.tls.as_deref()
     }
 
     /// The webhook whose delivery this is, also where it was deleted or moved since; `None` for requests

@@ -16,8 +16,8 @@ use tidings::storage::MemoryStorage;
 use tidings::transport::{Request, Response, Transport, TransportError};
 use tidings::{
     Change, Delivery, DeliveryQuery, DeliveryView, DispatcherOptions, Edit, Event, FailureKind,
-    Notice, Observer, PageRequest, Policy, Registration, StateKind, Tidings, Timestamp, Webhook,
-    clock_fn, entropy_fn, time,
+    Notice, Observer, PageRequest, Policy, Registration, StateKind, Tidings, Timestamp,
+    TlsSettings, Webhook, clock_fn, entropy_fn, time,
 };
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -45,6 +45,7 @@ pub struct Hit {
     pub body: Bytes,
     pub headers: HeaderMap,
     pub deadline: Duration,
+    pub tls: Option<Arc<TlsSettings>>,
 }
 
 impl Hit {
@@ -168,6 +169,7 @@ impl Transport for Receivers {
             body,
             headers: parts.headers,
             deadline: request.deadline,
+            tls: request.tls,
         };
         {
             let mut hits = self.hits.lock().unwrap();

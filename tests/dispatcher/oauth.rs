@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tidings::{
-    Authentication, Edit, EndpointUrl, FailureKind, Grant, Mode, OAuth, Outcome, Schedule,
-    StateKind,
+    Authentication, ClientIdentity, Edit, EndpointUrl, FailureKind, Grant, Mode, OAuth, Outcome,
+    RootCertificates, Schedule, StateKind,
 };
 use tokio::time::Instant;
 
@@ -230,4 +230,27 @@ async fn an_edited_webhook_gets_a_token_of_its_own() {
         stage.receivers.hits_of("a").iter().map(|hit| bearer(hit).to_owned()).collect();
     used.sort();
     assert_eq!(used[1], "CANARY-3");
+}
+
+/// Delivers to a webhook with a client certificate: the request for the token goes without it.
+#[tokio::test(start_paused = true)]
+async fn a_token_is_asked_for_without_the_client_certificate() {
+    let stage = Stage::new(endpoint(3_600, |_| FINE));
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["shop".to_owned()]).unwrap();
+    let certificate = certificate.self_signed(&key).unwrap().pem();
+    let identity = ClientIdentity::from_pem(&certificate, &key.serialize_pem()).unwrap();
+    let fingerprint = identity.fingerprint();
+    let roots = RootCertificates::from_pem(&certificate).unwrap();
+    let edit = oauth().client_identity(Some(identity)).root_certificates(Some(roots));
+    stage.webhook_with("a", edit).await;
+    let run = stage.start(quiet());
+    stage.publish(1).await;
+    stage.until_ended(1).await;
+    run.stop().await;
+    assert!(stage.receivers.hits_of("id")[0].tls.is_none());
+    let tls = stage.receivers.hits_of("a")[0].tls.clone().unwrap();
+    assert_eq!(tls.identity().unwrap().fingerprint(), fingerprint);
+    assert_eq!(tls.roots().unwrap().certificates().len(), 1);
+    assert!(!format!("{tls:?}").contains(key.serialize_pem().lines().nth(1).unwrap()));
 }

@@ -133,9 +133,9 @@ impl Rules {
             Some(Outcome::Interrupted) if !accounts => self.given_back(before, to),
             Some(Outcome::Interrupted) => self.own_fault(before, before.interruptions, to),
             _ if accounts => panic!("I5: sent before its interruptions were accounted for"),
-            Some(Outcome::Unanswered(FailureKind::Local | FailureKind::Panic)) => {
-                self.own_fault(before, before.interruptions + 1, to)
-            }
+            Some(Outcome::Unanswered(
+                FailureKind::Sealed | FailureKind::Local | FailureKind::Panic,
+            )) => self.own_fault(before, before.interruptions + 1, to),
             Some(Outcome::Answered { status: 200..=299, .. }) => {
                 assert_eq!(to.next, Next::Delivered, "I1: a 2xx delivers");
                 assert_eq!(

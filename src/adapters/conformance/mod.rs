@@ -194,6 +194,7 @@ list! {
         a_new_webhook_is_stored_as_version_one,
         every_field_survives,
         every_status_survives,
+        sealed_secrets_are_kept_as_they_are,
         a_replacement_counts_the_version_up,
         a_stale_edit_changes_nothing,
         an_edit_of_nothing_is_not_found,

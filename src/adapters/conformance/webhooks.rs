@@ -41,19 +41,21 @@ pub(super) async fn every_field_survives(store: &dyn Storage) {
     });
     for (byte, hours) in [(8, 24), (9, 12), (10, 3), (11, 1)] {
         let overlap = Overlap::hours(hours).expect("an overlap");
-        let secrets = webhook.secrets().rotate(secret(byte), overlap, at(u64::from(byte)));
-        webhook = webhook.with_secrets(secrets.expect("at most five secrets"));
+        let open = webhook.secrets().expect("open secrets");
+        let secrets = open.rotate(secret(byte), overlap, at(u64::from(byte)));
+        webhook =
+            webhook.with_secrets(secrets.expect("at most five secrets")).expect("open secrets");
     }
     let stored = put(store, &webhook, at(60)).await;
     let found = stored_webhook(store, webhook.id()).await.expect("it is listed");
     assert_eq!(stored, webhook.stored(at(60)), "put answers with Webhook::stored");
     assert_eq!(found, stored, "every field is kept");
     let texts = |webhook: &Webhook| -> Vec<_> {
-        let parts = webhook.secrets().parts();
+        let parts = webhook.secrets().expect("open secrets").parts();
         parts.map(|part| (part.secret.reveal().to_owned(), part.created, part.expires)).collect()
     };
     assert_eq!(texts(&found), texts(&webhook), "secrets survive, with their times");
-    assert_eq!(found.secrets().parts().count(), 5);
+    assert_eq!(found.secrets().expect("open secrets").parts().count(), 5);
     let Authentication::Basic(found) = found.authentication() else {
         panic!("the authentication is lost");
     };
@@ -73,6 +75,47 @@ pub(super) async fn every_status_survives(store: &dyn Storage) {
         assert_eq!(stored.status(), Status::Disabled(reason));
         assert_eq!(stored_webhook(store, stored.id()).await, Some(stored));
     }
+}
+
+/// Inserts a webhook whose secrets are sealed, finds it by each part that is not, routes to it, and
+/// disables it.
+pub(super) async fn sealed_secrets_are_kept_as_they_are(store: &dyn Storage) {
+    let text = hook(1, &["order.*"]).to_stored().expect("a record");
+    let mut record: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    // What they hold only the handle can tell: any bytes will do.
+    let key = serde_json::json!({ "key": "k1", "nonce": "A".repeat(32), "text": "c2VhbGVk" });
+    let authority = serde_json::json!(["MAA="]);
+    let fields = record.as_object_mut().expect("an object");
+    fields.remove("secrets");
+    fields.insert("sealed".into(), key);
+    fields.insert("rootCertificates".into(), authority);
+    let sealed = Webhook::from_stored(&record.to_string()).expect("a sealed record");
+    assert!(sealed.sealed_with().is_some(), "it is sealed");
+    let stored = put(store, &sealed, at(1)).await;
+    assert_eq!(stored, sealed.stored(at(1)), "put answers with Webhook::stored");
+    let every = WebhookQuery::default;
+    for query in [
+        WebhookQuery { id: Some(stored.id()), ..every() },
+        WebhookQuery { text: Some(stored.id().to_string()), ..every() },
+        WebhookQuery { text: Some(stored.address().as_str().to_uppercase()), ..every() },
+        WebhookQuery { account: Some(stored.account().clone()), ..every() },
+        WebhookQuery { enabled: Some(true), mode: Some(stored.mode()), ..every() },
+    ] {
+        let found = store.webhooks(&query, &PageRequest::default()).await.expect("list webhooks");
+        assert_eq!(found.items, [stored.clone()], "a sealed webhook is found: {query:?}");
+    }
+    let none = WebhookQuery { text: Some("c2VhbGVk".into()), ..every() };
+    let found = store.webhooks(&none, &PageRequest::default()).await.expect("list webhooks");
+    assert!(found.items.is_empty(), "what is sealed is not searched");
+
+    let worker = Worker::start(store, 1, at(1)).await;
+    publish(store, &[event(1, "order.paid")], at(1)).await;
+    let leased = worker.route(at(1)).await.leased;
+    assert_eq!(leased.len(), 1, "a sealed webhook is owed its events");
+    is_webhook(&leased[0], &stored);
+    let disabled = put(store, &stored.disable(DisabledReason::Person), at(2)).await;
+    assert_eq!(disabled.sealed_with(), stored.sealed_with(), "it stays sealed");
+    assert_eq!(stored_webhook(store, stored.id()).await, Some(disabled));
 }
 
 /// Edits a stored webhook three times.

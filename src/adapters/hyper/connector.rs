@@ -17,25 +17,18 @@ use super::connection::{Io, Own, Shared};
 use super::options::HyperOptions;
 use super::pool::{Gate, Pass};
 use super::resolver::Resolver;
-use super::{Phase, failure, tls};
+use super::tls::Configs;
+use super::{Phase, failure};
 use crate::policy::{ADDRESSES_MAX, CONNECT_TIMEOUT_MIN, LOOKUP_TIMEOUT};
 use crate::ports::transport::TransportError;
-use crate::{EndpointUrl, FailureKind, NetworkPolicy, Result};
+use crate::{EndpointUrl, FailureKind, NetworkPolicy, Result, TlsSettings};
 
 #[derive(Debug)]
 pub(super) struct Connector {
     network: NetworkPolicy,
     resolver: Arc<dyn Resolver>,
-    tls: TlsParts,
+    tls: Configs,
     connect_timeout: Duration,
-}
-
-struct TlsParts(TlsConnector);
-
-impl std::fmt::Debug for TlsParts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TlsConnector")
-    }
 }
 
 /// A new connection: for one request at a time, or for several at once.
@@ -46,7 +39,7 @@ pub(super) enum Connected {
 
 impl Connector {
     pub(super) fn new(options: HyperOptions) -> Result<Self> {
-        let tls = TlsParts(TlsConnector::from(Arc::new(tls::config(&options)?)));
+        let tls = Configs::new(&options)?;
         Ok(Self {
             network: options.network,
             resolver: options.resolver,
@@ -60,6 +53,7 @@ impl Connector {
         &self,
         https: bool,
         authority: &str,
+        tls: Option<&TlsSettings>,
         phase: &Phase,
         gate: &mut Gate<'_>,
     ) -> Result<(Connected, Pass), TransportError> {
@@ -67,6 +61,8 @@ impl Connector {
         let url = EndpointUrl::parse(&format!("{scheme}://{authority}/"))
             .and_then(|url| self.network.check_url(&url).map(|()| url))
             .map_err(|error| TransportError::new(FailureKind::Blocked, error.to_string()))?;
+        // Before anything is dialled: what cannot be set up is nobody else's fault.
+        let config = TlsConnector::from(self.tls.of(tls)?);
         phase.set(Phase::LOOKING_UP);
         let addresses = self.addresses(&url).await?;
         phase.set(Phase::CONNECTING);
@@ -76,7 +72,7 @@ impl Connector {
             return Ok((Connected::Own(own), pass));
         }
         phase.set(Phase::SECURING);
-        let handshake = self.tls.0.connect(server_name(&url)?, stream);
+        let handshake = config.connect(server_name(&url)?, stream);
         let stream = timeout(self.connect_timeout, handshake)
             .await
             .map_err(|_| {

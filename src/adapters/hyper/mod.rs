@@ -72,15 +72,15 @@ impl HyperTransport {
 #[async_trait]
 impl Transport for HyperTransport {
     async fn send(&self, request: Request) -> Result<Response, TransportError> {
-        let Request { http, deadline, keep } = request;
+        let Request { http, deadline, keep, tls } = request;
         let mut timer = pin!(tokio::time::sleep(deadline));
         let end = timer.deadline();
         let phase = Phase::default();
         // What has not begun to write by the deadline must not: after a stop of the process the
         // connection may be there, and long past the moment to send.
         let too_late = || phase.is_before_writing() && Instant::now() >= end;
-        let head =
-            before(timer.as_mut(), too_late, self.pool.exchange(http, deadline, &phase)).await;
+        let exchange = self.pool.exchange(http, tls, deadline, &phase);
+        let head = before(timer.as_mut(), too_late, exchange).await;
         let Some(head) = head else {
             let message = format!("no answer within {deadline:?}, {}", phase.text());
             return Err(TransportError::new(FailureKind::Timeout, message));

@@ -4,6 +4,9 @@
 //! from before it takes or makes a connection until after it gave it back, whatever the version of
 //! HTTP. A connection holds a seat at both for as long as it is open. Where all seats are taken,
 //! a connection that nobody uses is ended for a new one; that of an exchange with a place never is.
+//!
+//! Webhooks with settings of TLS of their own have connections of their own; what caps count is the
+//! destination, whoever asks.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,8 +28,8 @@ use super::Phase;
 use super::caps::{Cap, CapLimits, Caps, Entry, Keeper, Patience, Seat};
 use super::connection::{self, Answered, Kept, Outgoing, Own, Shared};
 use super::connector::{Connected, Connector};
-use crate::FailureKind;
 use crate::ports::transport::TransportError;
+use crate::{FailureKind, TlsSettings};
 
 /// The bounds of a pool.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +52,8 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct Hosts {
-    map: HashMap<(bool, Authority), Arc<Host>>,
+    /// By scheme, authority, and the digest of settings of TLS.
+    map: HashMap<(bool, Authority, Option<[u8; 32]>), Arc<Host>>,
     sweeper: Option<AbortHandle>,
 }
 
@@ -62,10 +66,11 @@ impl Pool {
     pub(super) async fn exchange(
         self: &Arc<Self>,
         request: http::Request<Bytes>,
+        tls: Option<Arc<TlsSettings>>,
         deadline: Duration,
         phase: &Phase,
     ) -> Result<Exchange, TransportError> {
-        let host = self.host(request.uri())?;
+        let host = self.host(request.uri(), tls)?;
         let mut patience = Patience::of(deadline);
         let mut request = prepare(request);
         let mut fresh = false;
@@ -91,7 +96,11 @@ impl Pool {
         }
     }
 
-    fn host(self: &Arc<Self>, uri: &Uri) -> Result<Arc<Host>, TransportError> {
+    fn host(
+        self: &Arc<Self>,
+        uri: &Uri,
+        tls: Option<Arc<TlsSettings>>,
+    ) -> Result<Arc<Host>, TransportError> {
         let blocked = |message| TransportError::new(FailureKind::Blocked, message);
         let https = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
@@ -103,7 +112,12 @@ impl Pool {
             return Err(blocked("the address must not have a user name or password"));
         }
         let default_port = if https { 443 } else { 80 };
-        let mut key = (https, authority.clone());
+        if tls.is_some() && !https {
+            let message = "tls: certificates are set, and the address does not begin with https://";
+            return Err(TransportError::new(FailureKind::Local, message));
+        }
+        let digest = tls.as_ref().map(|tls| *tls.digest());
+        let mut key = (https, authority.clone(), digest);
         if authority.port_u16() == Some(default_port)
             && let Ok(short) = authority.host().parse()
         {
@@ -117,7 +131,8 @@ impl Pool {
             .map_err(|_| blocked("the address has a host that cannot be sent"))?;
         let cap = self.caps.host(key.1.host())?;
         let host = Arc::new_cyclic(|this| {
-            Host::new(https, key.1.clone(), header, self.limits, cap, Weak::clone(this))
+            let this = Weak::clone(this);
+            Host::new(https, key.1.clone(), header, tls, self.limits, cap, this)
         });
         hosts.map.insert(key, Arc::clone(&host));
         if hosts.sweeper.as_ref().is_none_or(AbortHandle::is_finished) {
@@ -196,8 +211,9 @@ impl Pool {
 
     async fn connect(&self, mut gate: Gate<'_>, phase: &Phase) -> Result<Lease, TransportError> {
         let host = gate.host;
-        let name = host.authority.as_str();
-        let (connected, pass) = self.connector.connect(host.https, name, phase, &mut gate).await?;
+        let (name, tls) = (host.authority.as_str(), host.tls.as_deref());
+        let (connected, pass) =
+            self.connector.connect(host.https, name, tls, phase, &mut gate).await?;
         let Pass { address, seats } = pass;
         let places = Places { host: gate.entry, address };
         let connection = match connected {
@@ -253,6 +269,7 @@ struct Host {
     https: bool,
     authority: Authority,
     header: HeaderValue,
+    tls: Option<Arc<TlsSettings>>,
     limits: Limits,
     cap: Arc<Cap>,
     /// Itself, as the keeper of its connections.
@@ -357,6 +374,7 @@ impl Host {
         https: bool,
         authority: Authority,
         header: HeaderValue,
+        tls: Option<Arc<TlsSettings>>,
         limits: Limits,
         cap: Arc<Cap>,
         this: Weak<Self>,
@@ -365,6 +383,7 @@ impl Host {
             https,
             authority,
             header,
+            tls,
             limits,
             cap,
             this,

@@ -11,8 +11,9 @@ pub(crate) fn run(data: &[u8]) {
             let stored = webhook.to_stored().unwrap();
             assert_eq!(Webhook::from_stored(&stored).unwrap(), webhook);
             assert_eq!(Webhook::from_stored(&stored).unwrap().to_stored().unwrap(), stored);
-            let parts = webhook.secrets().parts().cloned();
-            assert_eq!(&Secrets::from_stored(parts).unwrap(), webhook.secrets());
+            if let Ok(secrets) = webhook.secrets() {
+                assert_eq!(&Secrets::from_stored(secrets.parts().cloned()).unwrap(), secrets);
+            }
         }
         Err(error) => assert!(!error.to_string().contains("CANARY"), "{error}"),
     }
