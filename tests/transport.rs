@@ -7,6 +7,9 @@ mod addresses;
 mod answers;
 #[path = "transport/connections.rs"]
 mod connections;
+#[path = "address_policy/lists.rs"]
+#[allow(dead_code)]
+mod lists;
 #[path = "transport/receiver.rs"]
 mod receiver;
 #[path = "transport/secure.rs"]
