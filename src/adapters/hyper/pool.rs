@@ -96,9 +96,10 @@ impl Pool {
         if authority.as_str().contains('@') {
             return Err(blocked("the address must not have a user name or password"));
         }
-        let default_port = if https { 443 } else { 80 };
+        // As it is written: as a number, `+80` would be one, too.
+        let default_port = if https { "443" } else { "80" };
         let mut key = (https, authority.clone());
-        if authority.port_u16() == Some(default_port)
+        if authority.port().is_some_and(|port| port.as_str() == default_port)
             && let Ok(short) = authority.host().parse()
         {
             key.1 = short;
