@@ -11,6 +11,9 @@ mod caps;
 mod connections;
 #[path = "transport/mutual.rs"]
 mod mutual;
+#[path = "address_policy/lists.rs"]
+#[allow(dead_code)]
+mod lists;
 #[path = "transport/receiver.rs"]
 mod receiver;
 #[path = "transport/secure.rs"]

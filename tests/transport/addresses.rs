@@ -1,13 +1,14 @@
 //! What is dialled, and what is not.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidings::transport::{HyperOptions, HyperTransport, Transport};
-use tidings::{FailureKind, NetworkPolicy};
+use tidings::{AddressRule, FailureKind, NetworkPolicy};
 
+use crate::lists;
 use crate::receiver::{Answers, CEILING, Receiver, options, post, send, transport};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -45,6 +46,33 @@ async fn loopback_is_refused_in_every_spelling() {
     assert_eq!(receiver.connections(), 0);
 }
 
+/// Sends to every URL that the rules refuse, as far as it can be written as a request at all: past
+/// parser and registration, to the transport itself.
+#[tokio::test]
+async fn the_transport_refuses_what_registration_refuses() {
+    let lookups = Arc::new(Mutex::new(Vec::new()));
+    let asked = Arc::clone(&lookups);
+    let options = HyperOptions::default().with_resolver(Answers(move |name: &str| {
+        asked.lock().unwrap().push(name.to_owned());
+        Ok(vec![Ipv4Addr::LOCALHOST.into()])
+    }));
+    let transport = HyperTransport::new(options).unwrap();
+    let mut sent = 0;
+    for (rule, text) in lists::refused() {
+        // Text is the parser's affair, and a request has no fragment.
+        let Ok(uri) = text.parse::<http::Uri>() else { continue };
+        if rule == AddressRule::Text || text.contains('#') || uri.host().is_none() {
+            continue;
+        }
+        let error = send(&transport, &text).await.expect_err(&text);
+        assert_eq!(error.kind(), FailureKind::Blocked, "{text}: {error}");
+        let lookups = std::mem::take(&mut *lookups.lock().unwrap());
+        assert!(lookups.is_empty(), "{text} had {lookups:?} looked up");
+        sent += 1;
+    }
+    assert!(sent > 250, "{sent}");
+}
+
 /// Resolves a public name to lists with one bad address in any place and counts connections.
 #[tokio::test]
 async fn one_bad_address_refuses_all_of_them() {
@@ -64,6 +92,7 @@ async fn one_bad_address_refuses_all_of_them() {
             let url = format!("http://hooks.example:{port}/");
             let error = send(&transport, &url).await.expect_err("dialled");
             assert_eq!(error.kind(), FailureKind::Blocked, "{error}");
+            assert!(error.message().ends_with("(rule R5: address)"), "{error}");
             assert!(!error.message().contains(&bad.to_string()), "{error} tells the address");
         }
     }
@@ -185,7 +214,70 @@ async fn https_can_be_required() {
     assert_eq!((error.kind(), receiver.connections()), (FailureKind::Blocked, 0));
 }
 
-/// Starts itself again with proxies in the environment, each variable in turn.
+/// Allows one port and sends to another.
+#[tokio::test]
+async fn ports_can_be_limited() {
+    let receiver = Receiver::answering(OK).await;
+    let port = receiver.address.port();
+    let sent = |ports: [u16; 1]| {
+        let network = NetworkPolicy::public_only().allow_loopback().only_ports(ports);
+        let transport = HyperTransport::new(HyperOptions::default().with_network(network)).unwrap();
+        let url = receiver.url();
+        async move { send(&transport, &url).await }
+    };
+    let error = sent([443]).await.unwrap_err();
+    assert_eq!((error.kind(), receiver.connections()), (FailureKind::Blocked, 0));
+    assert!(error.message().ends_with("(rule R4: port)"), "{error}");
+    assert_eq!(sent([port]).await.unwrap().status, 200);
+}
+
+/// Redirects by each code to four kinds of places, and by four odd headers, and counts what reaches
+/// the target and the redirector again.
+#[tokio::test]
+async fn nothing_that_an_answer_names_is_visited() {
+    let target = Receiver::answering(OK).await;
+    let transport = transport();
+    let address = target.address;
+    let locations = [
+        format!("http://{address}/inner"),
+        format!("//{address}/inner"),
+        "/again".to_owned(),
+        "http://169.254.169.254/latest/".to_owned(),
+    ];
+    let redirects = (300..=308)
+        .flat_map(|status| locations.iter().map(move |to| (status, "location", to.clone())));
+    let odd = [
+        (200, "refresh", format!("0; url=http://{address}/")),
+        (200, "alt-svc", format!("h2=\"{address}\"; ma=86400")),
+        (201, "location", format!("http://{address}/")),
+        (200, "link", format!("<http://{address}/>; rel=preload")),
+    ];
+    let mut answers = 0;
+    for (status, header, value) in redirects.chain(odd) {
+        let text = format!("HTTP/1.1 {status} A\r\n{header}: {value}\r\ncontent-length: 0\r\n\r\n");
+        let requests = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&requests);
+        let receiver = Receiver::start(move |mut peer| {
+            let (text, count) = (text.clone(), Arc::clone(&count));
+            async move {
+                while peer.request().await.is_some() {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    peer.write(text.as_bytes()).await;
+                }
+            }
+        })
+        .await;
+        // Twice: what an answer says must not move the next request either.
+        for _ in 0..2 {
+            assert_eq!(send(&transport, &receiver.url()).await.unwrap().status, status);
+        }
+        assert_eq!(requests.load(Ordering::SeqCst), 2, "{status} {header}: {value}");
+        answers += 1;
+    }
+    assert_eq!((answers, target.connections()), (40, 0));
+}
+
+/// Starts itself again with proxies in the environment: four variables in both spellings.
 #[test]
 fn proxies_of_the_environment_are_ignored() {
     let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

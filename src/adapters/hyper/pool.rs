@@ -111,14 +111,15 @@ impl Pool {
         if authority.as_str().contains('@') {
             return Err(blocked("the address must not have a user name or password"));
         }
-        let default_port = if https { 443 } else { 80 };
         if tls.is_some() && !https {
             let message = "tls: certificates are set, and the address does not begin with https://";
             return Err(TransportError::new(FailureKind::Local, message));
         }
+        // As it is written: as a number, `+80` would be one, too.
+        let default_port = if https { "443" } else { "80" };
         let digest = tls.as_ref().map(|tls| *tls.digest());
         let mut key = (https, authority.clone(), digest);
-        if authority.port_u16() == Some(default_port)
+        if authority.port().is_some_and(|port| port.as_str() == default_port)
             && let Ok(short) = authority.host().parse()
         {
             key.1 = short;
