@@ -74,6 +74,11 @@ pub enum LaneChange {
     Open,
     /// The probe was not sent: take another one.
     Reprobe,
+    /// The probe was not sent: take another one, but not at once.
+    ReprobeAt {
+        /// Not before this.
+        at: Timestamp,
+    },
 }
 
 /// What a settlement changes.
@@ -178,7 +183,7 @@ pub fn advance(
         };
     }
     if let Outcome::Unanswered(FailureKind::Busy) = outcome {
-        return crowded_out(delivery, policy, now);
+        return crowded_out(delivery, seen, policy, now);
     }
     if let Outcome::Interrupted | Outcome::Unanswered(FailureKind::Local | FailureKind::Panic) =
         outcome
@@ -212,7 +217,7 @@ pub fn advance(
 
 /// Its destination had no place for it. Nothing was sent, so nothing is counted, and an end comes by
 /// delivery or expiry alone. The lane waits as long: what else is in it goes to the same destination.
-fn crowded_out(delivery: &Delivery, policy: &Policy, now: Timestamp) -> Transition {
+fn crowded_out(delivery: &Delivery, seen: Seen, policy: &Policy, now: Timestamp) -> Transition {
     // Leases that were neither a failure nor an interruption went as this one: the more, the longer.
     let accounted = delivery.failures.saturating_add(delivery.interruptions);
     let unsent = delivery.attempt.saturating_sub(accounted).max(1);
@@ -226,7 +231,11 @@ fn crowded_out(delivery: &Delivery, policy: &Policy, now: Timestamp) -> Transiti
         interruptions: delivery.interruptions,
         lapsed: delivery.lapsed,
         health: Health::Unchanged,
-        lane: LaneChange::Pause { until: due },
+        lane: if seen.probe {
+            LaneChange::ReprobeAt { at: due }
+        } else {
+            LaneChange::Pause { until: due }
+        },
     }
 }
 
