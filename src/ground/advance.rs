@@ -157,7 +157,7 @@ pub fn must_account(delivery: &Delivery, policy: &Policy) -> bool {
 /// | 429, 502, 503, 504 | failure; not before `Retry-After` | failing | paused |
 /// | any other answer, redirects too | failure; not before `Retry-After` | failing | the probe opens it |
 /// | no answer | failure | failing | paused if the last one failed too |
-/// | busy: our own limit for the destination | waits 1 s to 10 s, uncharged; nothing was sent | unchanged | paused as long |
+/// | busy: our own limit for the destination | waits 1 s to 10 s, uncharged; nothing was sent | unchanged | paused as long; the probe again then |
 /// | our own fault, interrupted | the first few free, then as a failure | unchanged | probe again |
 ///
 /// A failure is followed by the schedule's next delay with its jitter; by the end if that was the
