@@ -166,6 +166,12 @@ fn a_lane_changes_as_it_is_told() {
             |it| it.change(LaneChange::Reprobe, at(5)),
             lane(Some(1), Some(5)),
         ),
+        (
+            "another probe, in a while",
+            lane(Some(1), Some(9)),
+            |it| it.change(LaneChange::ReprobeAt { at: at(7) }, at(5)),
+            lane(Some(1), Some(7)),
+        ),
         ("enabled when empty", lane(None, Some(9)), |it| it.enable(at(5)), lane(None, None)),
         (
             "enabled with a queue",

@@ -138,7 +138,10 @@ fn every_rule_has_its_row() {
     let local = no_answer(FailureKind::Local);
     let crashed = Outcome::Interrupted;
     let busy = no_answer(FailureKind::Busy);
-    let busy_pause = |failures| crowded(failures, 1, failures).lane;
+    let busy_pause = |failures| match crowded(failures, 1, failures + 1).next {
+        Next::Waiting { due } => LaneChange::Pause { until: due },
+        next => panic!("{next:?}"),
+    };
     let unchanged = Health::Unchanged;
     for row in [
         row("a 2xx acknowledges (W16)", answered(200)).success(),
@@ -392,7 +395,8 @@ impl Row {
 /// What becomes of a delivery for which there was no place, with so many failures, interruptions and
 /// leases.
 fn crowded(failures: u32, interruptions: u32, attempt: u32) -> Transition {
-    let mut delivery = leased(1, before(now(), SECOND), failures);
+    let mut delivery = leased(1, before(now(), SECOND), 0);
+    delivery.failures = failures;
     (delivery.interruptions, delivery.attempt) = (interruptions, attempt);
     delivery.lapsed = interruptions > 0;
     let busy = Outcome::Unanswered(FailureKind::Busy);
@@ -417,7 +421,7 @@ fn being_crowded_out_counts_nothing_and_waits_longer_each_time() {
         let Next::Waiting { due } = found.next else { panic!("{:?}", found.next) };
         let delay = between(now(), due);
         assert!(delay >= SECOND && delay <= longest * SECOND, "{delay:?} of {longest} s");
-        assert_eq!(found.lane, LaneChange::Pause { until: due }, "what is behind waits, too");
+        assert_eq!(found.lane, LaneChange::ReprobeAt { at: due }, "what is behind waits, too");
         assert_eq!((found.failures, found.interruptions), (failures, interruptions));
         assert_eq!(found.lapsed, interruptions > 0, "nothing was sent: as it was");
         assert_eq!(found.health, Health::Unchanged);

@@ -264,6 +264,11 @@ proptest! {
                     prop_assert!(between(now, until) <= longest.max(policy.pause_min()));
                 }
                 LaneChange::None => prop_assert!(!probe, "a probe's settle always speaks"),
+                LaneChange::ReprobeAt { at } => {
+                    prop_assert!(probe && crowded);
+                    prop_assert!(between(now, at) >= Duration::from_secs(1));
+                    prop_assert!(between(now, at) <= Duration::from_secs(10));
+                }
                 LaneChange::Open | LaneChange::Reprobe => prop_assert!(probe),
                 _ => prop_assert!(false, "an unknown change"),
             }

@@ -76,6 +76,11 @@ pub enum LaneChange {
     Open,
     /// The probe was not sent: take another one.
     Reprobe,
+    /// The probe was not sent: take another one, but not at once.
+    ReprobeAt {
+        /// Not before this.
+        at: Timestamp,
+    },
 }
 
 /// What a settlement changes.
@@ -155,7 +160,7 @@ pub fn must_account(delivery: &Delivery, policy: &Policy) -> bool {
 /// | 429, 502, 503, 504 | failure; not before `Retry-After` | failing | paused |
 /// | any other answer, redirects too | failure; not before `Retry-After` | failing | the probe opens it |
 /// | no answer | failure | failing | paused if the last one failed too |
-/// | busy: our own limit for the destination | waits 1 s to 10 s, uncharged; nothing was sent | unchanged | paused as long |
+/// | busy: our own limit for the destination | waits 1 s to 10 s, uncharged; nothing was sent | unchanged | paused as long; the probe again then |
 /// | the sender's filter refused it | cancelled | unchanged | probe again |
 /// | our own fault, a hook's, interrupted | the first few free, then as a failure | unchanged | probe again |
 ///
@@ -182,7 +187,7 @@ pub fn advance(
         };
     }
     if let Outcome::Unanswered(FailureKind::Busy) = outcome {
-        return crowded_out(delivery, policy, now);
+        return crowded_out(delivery, seen, policy, now);
     }
     if let Outcome::Unanswered(FailureKind::Filtered) = outcome {
         return Transition {
@@ -225,7 +230,7 @@ pub fn advance(
 
 /// Its destination had no place for it. Nothing was sent, so nothing is counted, and an end comes by
 /// delivery or expiry alone. The lane waits as long: what else is in it goes to the same destination.
-fn crowded_out(delivery: &Delivery, policy: &Policy, now: Timestamp) -> Transition {
+fn crowded_out(delivery: &Delivery, seen: Seen, policy: &Policy, now: Timestamp) -> Transition {
     // Leases that were neither a failure nor an interruption went as this one: the more, the longer.
     let accounted = delivery.failures.saturating_add(delivery.interruptions);
     let unsent = delivery.attempt.saturating_sub(accounted).max(1);
@@ -239,7 +244,11 @@ fn crowded_out(delivery: &Delivery, policy: &Policy, now: Timestamp) -> Transiti
         interruptions: delivery.interruptions,
         lapsed: delivery.lapsed,
         health: Health::Unchanged,
-        lane: LaneChange::Pause { until: due },
+        lane: if seen.probe {
+            LaneChange::ReprobeAt { at: due }
+        } else {
+            LaneChange::Pause { until: due }
+        },
     }
 }
 

@@ -153,6 +153,7 @@ impl Lane {
             LaneChange::Pause { until } => self.pause(until),
             LaneChange::Open => self.paused_until = None,
             LaneChange::Reprobe => self.paused_until = Some(now),
+            LaneChange::ReprobeAt { at } => self.paused_until = Some(at),
         }
     }
 

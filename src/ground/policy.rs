@@ -168,6 +168,8 @@ pub const TLS_SESSIONS_KEPT: usize = 4;
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Frames of a body that are read at a stretch, before deadlines are looked at again.
 pub const BODY_FRAMES_PER_POLL: usize = 32;
+/// Reads from a connection at a stretch, before deadlines are looked at again.
+pub const READS_PER_POLL: usize = 8;
 /// Bytes that may be on their way to one HTTP/2 request: what an endless answer can make us hold.
 pub const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
 /// Bytes that may be on their way to all requests on one HTTP/2 connection.

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use futures_util::FutureExt;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tidings::transport::HyperOptions;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
 use crate::behaviour::{Behaviour, End, Expect, FLOOD, PROTOCOL, Script, TIMEOUT, TLS};
@@ -61,7 +61,7 @@ fn acceptor(signer: &Signer, name: &str, expired: bool, protocols: &[&str]) -> T
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// Plays a script behind TLS, if the handshake succeeds. Where `refused`, it must not.
+/// Plays a script behind TLS, if the handshake succeeds.
 fn behind(name: &'static str, expect: Expect, acceptor: TlsAcceptor, script: Script) -> Behaviour {
     Behaviour::new(name, expect, move |peer| {
         let (acceptor, script) = (acceptor.clone(), script.clone());
@@ -203,14 +203,8 @@ fn h2_raw(
         let (acceptor, script) = (acceptor.clone(), script.clone());
         async move {
             let Ok(mut stream) = acceptor.accept(peer.stream).await else { return };
-            // The preface, the settings, the request: until all of its small body is there.
-            let mut some = [0; 4096];
-            let mut read = 0;
-            while read < 200 {
-                match stream.read(&mut some).await {
-                    Ok(bytes) if bytes > 0 => read += bytes,
-                    _ => return,
-                }
+            if !asked(&mut stream).await {
+                return;
             }
             let (mut reader, mut writer) = tokio::io::split(stream);
             let drain = async {
@@ -236,6 +230,25 @@ fn h2_raw(
         }
         .boxed()
     })
+}
+
+/// Reads the preface, and frames until there is a request. Whether it came.
+async fn asked(stream: &mut (impl AsyncRead + Unpin)) -> bool {
+    let mut bytes = [0; 24];
+    let mut read = stream.read_exact(&mut bytes).await;
+    while read.is_ok() {
+        let mut head = [0; 9];
+        read = stream.read_exact(&mut head).await;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        if read.is_ok() {
+            read = stream.read_exact(&mut payload).await;
+        }
+        if read.is_ok() && head[3] == HEADERS {
+            return true;
+        }
+    }
+    false
 }
 
 /// Faults of HTTP/2 (F37).

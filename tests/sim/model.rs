@@ -536,6 +536,7 @@ impl Model {
             }
             LaneChange::Open => hook.paused = None,
             LaneChange::Reprobe => hook.paused = Some(now),
+            LaneChange::ReprobeAt { at } => hook.paused = Some(at),
             other => panic!("a change of the lane that the model does not know: {other:?}"),
         }
         let mut reason = None;

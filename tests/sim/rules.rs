@@ -192,7 +192,12 @@ impl Rules {
         );
         let (shortest, longest) = (Duration::from_secs(1), Duration::from_secs(10));
         self.due(before, to, shortest, longest);
-        let LaneChange::Pause { until } = to.lane else { panic!("I6: a crowded lane rests") };
+        let until = match (to.lane, before.probe) {
+            (LaneChange::Pause { until }, false) | (LaneChange::ReprobeAt { at: until }, true) => {
+                until
+            }
+            (lane, _) => panic!("I6: a crowded lane rests: {lane:?}"),
+        };
         let pause = between(to.at, until);
         assert!(pause >= shortest && pause <= longest, "I6: a crowded lane rests {pause:?}");
         Verdict::Nothing

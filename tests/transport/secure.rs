@@ -185,11 +185,14 @@ async fn http2_requests_under_way_are_bounded() {
         let (acceptor, open, most) = (acceptor.clone(), Arc::clone(&open), Arc::clone(&most));
         async move {
             let stream = acceptor.accept(peer.stream).await.unwrap();
-            let service = service_fn(|_: http::Request<Incoming>| async {
-                most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                tokio::time::sleep(Duration::from_millis(5)).await;
-                open.fetch_sub(1, Ordering::SeqCst);
-                Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+            let service = service_fn(move |_: http::Request<Incoming>| {
+                let (open, most) = (Arc::clone(&open), Arc::clone(&most));
+                async move {
+                    most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    open.fetch_sub(1, Ordering::SeqCst);
+                    Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+                }
             });
             let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
                 .serve_connection(TokioIo::new(stream), service)

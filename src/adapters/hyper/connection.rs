@@ -24,7 +24,8 @@ use tokio_rustls::client::TlsStream;
 use super::failure;
 use crate::FailureKind;
 use crate::policy::{
-    BODY_FRAMES_PER_POLL, HTTP2_CONNECTION_WINDOW, HTTP2_STREAM_WINDOW, RESPONSE_HEAD_BYTES_MAX,
+    BODY_FRAMES_PER_POLL, HTTP2_CONNECTION_WINDOW, HTTP2_STREAM_WINDOW, READS_PER_POLL,
+    RESPONSE_HEAD_BYTES_MAX,
 };
 use crate::ports::transport::TransportError;
 
@@ -238,6 +239,8 @@ pub(super) struct Io {
     /// Nothing is read before something was written: an answer that is there before the request
     /// is an early answer to it, which the state machine would take for an intrusion.
     wrote: bool,
+    /// How often it was read since there was nothing to read.
+    reads: usize,
     /// Whether writing failed. It is shared with [`Own`], which is not kept then.
     write_broke: Arc<AtomicBool>,
 }
@@ -252,6 +255,7 @@ impl Io {
         Self {
             stream: Stream::Plain(TokioIo::new(stream)),
             wrote: false,
+            reads: 0,
             write_broke: Arc::default(),
         }
     }
@@ -260,6 +264,7 @@ impl Io {
         Self {
             stream: Stream::Tls(Box::new(TokioIo::new(stream))),
             wrote: false,
+            reads: 0,
             write_broke: Arc::default(),
         }
     }
@@ -302,10 +307,19 @@ impl Read for Io {
         if !self.wrote {
             return Poll::Pending;
         }
-        match &mut self.stream {
+        // A state machine that finds nothing whole in a flood would read on for as long as it comes,
+        // and nobody would look at the deadline.
+        if self.reads >= READS_PER_POLL {
+            self.reads = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let outcome = match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        };
+        self.reads = if outcome.is_pending() { 0 } else { self.reads + 1 };
+        outcome
     }
 }
 

@@ -79,7 +79,9 @@ impl Running {
             let transition = &outgoing.settlement.transition;
             if let Next::Waiting { due } = transition.next {
                 let due = match transition.lane {
-                    LaneChange::Pause { until } => due.max(until),
+                    LaneChange::Pause { until } | LaneChange::ReprobeAt { at: until } => {
+                        due.max(until)
+                    }
                     _ => due,
                 };
                 self.turns.waiting_at(due);
@@ -87,7 +89,9 @@ impl Running {
             if transition.lane != LaneChange::None {
                 // The rest of the lane may be claimable from here on.
                 match transition.lane {
-                    LaneChange::Pause { until } => self.turns.waiting_at(until),
+                    LaneChange::Pause { until } | LaneChange::ReprobeAt { at: until } => {
+                        self.turns.waiting_at(until)
+                    }
                     _ => self.turns.waiting_at(now),
                 }
             }
