@@ -102,7 +102,7 @@ pub(super) async fn sealed_secrets_are_kept_as_they_are(store: &dyn Storage) {
         WebhookQuery { enabled: Some(true), mode: Some(stored.mode()), ..every() },
     ] {
         let found = store.webhooks(&query, &PageRequest::default()).await.expect("list webhooks");
-        assert_eq!(found.items, [stored.clone()], "a sealed webhook is found: {query:?}");
+        assert_eq!(found.items, from_ref(&stored), "a sealed webhook is found: {query:?}");
     }
     let none = WebhookQuery { text: Some("c2VhbGVk".into()), ..every() };
     let found = store.webhooks(&none, &PageRequest::default()).await.expect("list webhooks");

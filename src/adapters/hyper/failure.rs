@@ -41,7 +41,8 @@ fn chain(error: &dyn StdError) -> String {
 fn is_tls(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.is::<rustls::Error>() {
+        // HTTP/2 keeps of what ended the connection only the text.
+        if error.is::<rustls::Error>() || error.to_string().starts_with("received fatal alert") {
             return true;
         }
         // An I/O error is transparent: its source skips what it wraps.

@@ -50,10 +50,12 @@ pub(super) struct Pool {
     hosts: Mutex<Hosts>,
 }
 
+/// Whether it is https, the authority, and the digest of a webhook's settings of TLS.
+type HostKey = (bool, Authority, Option<[u8; 32]>);
+
 #[derive(Default)]
 struct Hosts {
-    /// By scheme, authority, and the digest of settings of TLS.
-    map: HashMap<(bool, Authority, Option<[u8; 32]>), Arc<Host>>,
+    map: HashMap<HostKey, Arc<Host>>,
     sweeper: Option<AbortHandle>,
 }
 
