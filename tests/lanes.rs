@@ -133,7 +133,7 @@ fn a_lane_is_ready_when_it_is_due_and_not_paused() {
 #[test]
 fn a_lane_changes_as_it_is_told() {
     type Change = fn(&mut Lane);
-    let rows: [(&str, Lane, Change, Lane); 14] = [
+    let rows: [(&str, Lane, Change, Lane); 15] = [
         ("the first delivery", lane(None, None), |it| it.lower(at(5)), lane(Some(5), None)),
         ("an earlier one", lane(Some(7), None), |it| it.lower(at(5)), lane(Some(5), None)),
         ("a later one", lane(Some(3), None), |it| it.lower(at(5)), lane(Some(3), None)),

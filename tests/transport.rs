@@ -9,11 +9,11 @@ mod answers;
 mod caps;
 #[path = "transport/connections.rs"]
 mod connections;
-#[path = "transport/mutual.rs"]
-mod mutual;
 #[path = "address_policy/lists.rs"]
 #[allow(dead_code)]
 mod lists;
+#[path = "transport/mutual.rs"]
+mod mutual;
 #[path = "transport/receiver.rs"]
 mod receiver;
 #[path = "transport/secure.rs"]
