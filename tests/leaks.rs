@@ -1,6 +1,6 @@
 //! Secrets in every place where there is one, a whole life with them at the level TRACE, and a search of
 //! everything that anybody could read afterwards.
-#![cfg(all(feature = "hyper", feature = "sqlite"))]
+#![cfg(all(feature = "hyper", feature = "sqlite", feature = "sealing"))]
 
 #[path = "support/authority.rs"]
 mod authority;

@@ -15,10 +15,10 @@ use serde_json::json;
 use tidings::storage::Storage;
 use tidings::transport::{HyperOptions, HyperTransport, Resolver};
 use tidings::{
-    Authentication, Basic, Change, Confirmation, DeliveryQuery, DispatcherOptions, Edit,
-    EndpointUrl, EventQuery, Grant, HeaderValue, Headers, NetworkPolicy, Notice, OAuth, Observer,
-    Overlap, PageRequest, Policy, Registration, Secret, Tidings, Token, Webhook, WebhookId,
-    WebhookQuery, WebhookView,
+    Authentication, Basic, Change, ClientIdentity, Confirmation, DeliveryQuery, DispatcherOptions,
+    Edit, EndpointUrl, EventQuery, Grant, HeaderValue, Headers, KeyId, KeyRing, NetworkPolicy,
+    Notice, OAuth, Observer, Overlap, PageRequest, Policy, Registration, SealingKey, Secret,
+    Tidings, Token, Webhook, WebhookId, WebhookQuery, WebhookView,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -33,6 +33,8 @@ const TOKEN: &str = "CANARY-access-token";
 const HEADER: &str = "CANARY-header-value";
 const USERINFO: &str = "https://shop:CANARY-userinfo@example.com/";
 const GRANT_PASSWORD: &str = "CANARY-grant-password";
+
+const SEALING_KEY: &[u8; 32] = b"CANARY-sealing-key-0123456789abc";
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -53,18 +55,24 @@ impl Journey {
         let millisecond = Duration::from_millis(1);
         let network =
             NetworkPolicy::public_only().allow("127.0.0.0/8".parse().unwrap()).require_https(true);
-        let tidings = Tidings::builder_shared(storage.clone())
+        let key = SealingKey::new(KeyId::parse("k1").unwrap(), *SEALING_KEY);
+        let ring = KeyRing::new(key.clone());
+        journey.debugs(&key);
+        journey.debugs(&ring);
+        let builder = Tidings::builder_shared(storage.clone())
+            .keys(ring)
             .policy(Policy::default().with_pause(millisecond, millisecond))
             .network(network.clone())
-            .observer(Ear(told))
-            .build();
+            .observer(Ear(told));
+        let tidings = builder.build();
         let options = HyperOptions::default()
             .with_network(network)
             .with_root_certificate(authority.0.der().to_vec())
             .with_resolver(Loopback);
         journey.debugs(&options);
         let transport = HyperTransport::new(options).unwrap();
-        let ids = journey.register(&tidings, port).await;
+        let identity = journey.identity(&authority);
+        let ids = journey.register(&tidings, port, identity).await;
 
         let options = DispatcherOptions::default().poll(Duration::from_millis(10));
         let dispatcher = tidings.dispatcher_with(Arc::new(transport), options).unwrap();
@@ -141,9 +149,40 @@ impl Journey {
         self.debugs(&Token::parse_response(format!(r#"{{"access_token":"{TOKEN}"}}"#).as_bytes()));
     }
 
+    /// A client certificate, and what is said of others that cannot be read.
+    fn identity(&mut self, authority: &Authority) -> ClientIdentity {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["sender.example".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &authority.0).unwrap().pem();
+        let pem = key.serialize_pem();
+        log::watch(&pem, &key.serialize_der());
+        let identity = ClientIdentity::from_pem(&certificate, &pem).unwrap();
+        self.debugs(&identity);
+        let other = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        for (certificates, key) in [
+            (pem.as_str(), pem.as_str()),
+            (&certificate, &certificate),
+            (&certificate, &pem[..pem.len() / 2]),
+            (&certificate, &pem.replace('A', "!")),
+            ("", &pem),
+            (&certificate, &format!("{pem}{pem}")),
+            (&certificate, &other),
+        ] {
+            if let Err(error) = ClientIdentity::from_pem(certificates, key) {
+                self.error(error);
+            }
+        }
+        identity
+    }
+
     /// Webhooks with a canary in each place: one that answers well, one behind a token, one whose token
     /// is refused, one whose token endpoint is broken, one that does not speak TLS as it should.
-    async fn register(&mut self, tidings: &Tidings, port: u16) -> Vec<WebhookId> {
+    async fn register(
+        &mut self,
+        tidings: &Tidings,
+        port: u16,
+        identity: ClientIdentity,
+    ) -> Vec<WebhookId> {
         let mut ids = Vec::new();
         let oauth = |path: &str, grant| {
             let endpoint = format!("https://hooks.example:{port}/{path}");
@@ -160,7 +199,10 @@ impl Journey {
             ("other.example", "good", basic()),
         ] {
             let headers = Headers::parse([("X-Key", HEADER)]).unwrap();
-            let edit = Edit::new().headers(headers).authentication(authentication);
+            let edit = Edit::new()
+                .headers(headers)
+                .authentication(authentication)
+                .client_identity(Some(identity.clone()));
             self.debugs(&edit);
             let registration = Registration::new(&format!("https://{host}:{port}/{path}"), ["*"])
                 .unwrap()

@@ -9,6 +9,9 @@ use tracing::level_filters::LevelFilter;
 
 static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
+/// What else is secret: keys that are made anew each time.
+static MADE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
 /// Every canary begins so.
 pub(crate) const MARK: &str = "CANARY-";
 
@@ -42,6 +45,18 @@ pub(crate) fn listen() {
     });
 }
 
+/// Looks for this private key, too: for its lines, and for its bytes in the middle, where no form of key is
+/// like another.
+pub(crate) fn watch(pem: &str, der: &[u8]) {
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let lines = pem.lines().filter(|line| !line.starts_with("-----"));
+    made.extend(lines.map(|line| line[line.len() / 2 - 8..line.len() / 2 + 8].to_owned()));
+    let middle = &der[der.len() / 2..der.len() / 2 + 8];
+    made.push(middle.iter().map(|byte| format!("{byte:02x}")).collect());
+    let numbers: Vec<String> = middle.iter().map(|byte| byte.to_string()).collect();
+    made.push(numbers.join(", "));
+}
+
 /// What was logged up to now.
 pub(crate) fn logged() -> String {
     let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,5 +87,6 @@ fn forms() -> Vec<String> {
     forms.push(MARK.bytes().map(|byte| format!("{byte:02x}")).collect());
     let numbers: Vec<String> = MARK.bytes().map(|byte| byte.to_string()).collect();
     forms.push(numbers.join(", "));
+    forms.extend(MADE.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
     forms
 }
