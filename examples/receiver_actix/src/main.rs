@@ -1,0 +1,150 @@
+//! A receiver in actix, with the ground floor of tidings alone: pass the verifier the headers and the
+//! bytes.
+//!
+//! `WEBHOOK_SECRET=whsec_… cargo run -- 127.0.0.1:8080`, in this folder, listens at `/hook` until it is
+//! stopped.
+
+use std::collections::HashSet;
+use std::error::Error;
+use std::net::TcpListener;
+use std::sync::{Mutex, PoisonError};
+
+use actix_web::dev::Server;
+use actix_web::http::StatusCode;
+use actix_web::web::{Bytes, Data, PayloadConfig, post};
+use actix_web::{App, HttpRequest, HttpServer};
+use chrono::Utc;
+use tidings::{Account, Event, Secret, Verifier, policy};
+
+struct Shop {
+    verifier: Verifier,
+    /// The ids of what was handled. They belong into the database that the work writes to, in the same
+    /// transaction; a set in memory forgets them at a restart.
+    seen: Mutex<HashSet<String>>,
+    /// The orders that are to be shipped: the work of this shop.
+    orders: Mutex<Vec<String>>,
+}
+
+// `Bytes` is bounded by the payload's configuration while it is read: 413.
+async fn hook(shop: Data<Shop>, request: HttpRequest, body: Bytes) -> (String, StatusCode) {
+    (String::new(), shop.receive(&request, &body))
+}
+
+impl Shop {
+    fn receive(&self, request: &HttpRequest, body: &[u8]) -> StatusCode {
+        let now = Utc::now();
+        let pairs = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let Ok(verified) = self.verifier.verify(pairs, body, now) else {
+            return StatusCode::UNAUTHORIZED;
+        };
+        let text = str::from_utf8(body).unwrap_or_default();
+        let Ok(event) = Event::parse(text, Account::default(), now) else {
+            return StatusCode::BAD_REQUEST;
+        };
+        // Held over the work, so that of two requests with one id only one does it.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = verified.id.unwrap_or_else(|| event.id().to_string());
+        if !seen.contains(&id) {
+            self.act(&event);
+            seen.insert(id);
+        }
+        StatusCode::NO_CONTENT
+    }
+
+    fn act(&self, event: &Event) {
+        // New types come without notice: they are fine.
+        if event.event_type().as_str() == "order.accepted" {
+            let order = event.object().map_or("", |object| object.get());
+            println!("ship {order}");
+            self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order.to_owned());
+        }
+    }
+}
+
+fn shop(secret: Secret) -> tidings::Result<Data<Shop>> {
+    let verifier = Verifier::standard_webhooks([secret])?;
+    Ok(Data::new(Shop { verifier, seen: Mutex::default(), orders: Mutex::default() }))
+}
+
+fn serve(listener: TcpListener, shop: Data<Shop>) -> std::io::Result<Server> {
+    let app = move || {
+        App::new()
+            .app_data(shop.clone())
+            .app_data(PayloadConfig::new(policy::PAYLOAD_BYTES_MAX))
+            .route("/hook", post().to(hook))
+    };
+    Ok(HttpServer::new(app).workers(1).listen(listener)?.run())
+}
+
+#[actix_web::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    let secret = Secret::parse(&std::env::var("WEBHOOK_SECRET")?)?;
+    let listener = TcpListener::bind(address)?;
+    println!("listening at http://{}/hook", listener.local_addr()?);
+    Ok(serve(listener, shop(secret)?)?.await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use tidings::{EventId, Secrets, SignatureScheme, Timestamp, signature};
+
+    use super::*;
+
+    /// Sends a signed request over a socket, and reads the status of the answer.
+    fn send(address: &str, secret: &Secret, n: u8, body: &[u8], at: Timestamp) -> u16 {
+        let secrets = Secrets::new(secret.clone(), at);
+        let schemes = [SignatureScheme::StandardWebhooks];
+        let id = EventId::new(Timestamp::UNIX_EPOCH, &[n; 10]);
+        let mut head = format!(
+            "POST /hook HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n",
+            body.len()
+        );
+        for (name, value) in signature::sign(&schemes, &secrets, id, body, at) {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
+        let _ = stream.write_all(body);
+        let mut answer = [0; 64];
+        let read = stream.read(&mut answer).unwrap();
+        let line = String::from_utf8_lossy(&answer[..read]).into_owned();
+        line.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    fn payload(event_type: &str) -> Vec<u8> {
+        let id = "0198c4ae-6d0c-7cc1-9d5b-5a1d0a3c9f10";
+        let data = r#"{"object":{"id":"247"}}"#;
+        format!(r#"{{"id":"{id}","type":"{event_type}","data":{data}}}"#).into_bytes()
+    }
+
+    /// Sends good, bad, repeated, unknown and too long requests.
+    #[test]
+    fn it_acts_once() {
+        let secret = Secret::from_random(&[7; 32]);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let shop = shop(secret.clone()).unwrap();
+        let served = shop.clone();
+        std::thread::spawn(move || {
+            actix_web::rt::System::new().block_on(async { serve(listener, served).unwrap().await })
+        });
+        let shipped = || shop.orders.lock().unwrap().len();
+        let (now, forger) = (Utc::now(), Secret::from_random(&[8; 32]));
+        let accepted = payload("order.accepted");
+        assert_eq!(send(&address, &forger, 1, &accepted, now), 401);
+        assert_eq!(send(&address, &secret, 1, &accepted, now - chrono::TimeDelta::hours(1)), 401);
+        assert_eq!(shipped(), 0);
+        assert_eq!(send(&address, &secret, 1, &accepted, now), 204);
+        assert_eq!(send(&address, &secret, 1, &accepted, now), 204);
+        assert_eq!(shipped(), 1);
+        assert_eq!(send(&address, &secret, 2, &payload("order.line_item.engraved"), now), 204);
+        assert_eq!(send(&address, &secret, 3, b"{}", now), 400);
+        let long = vec![b' '; policy::PAYLOAD_BYTES_MAX + 1];
+        assert_eq!(send(&address, &secret, 4, &long, now), 413);
+        assert_eq!(shipped(), 1);
+    }
+}
