@@ -247,8 +247,11 @@ async fn receiver() -> io::Result<SocketAddr> {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let mut request = [0; 16 * 1024];
-                stream.read(&mut request).await?;
-                stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await
+                if stream.read(&mut request).await? > 0 {
+                    let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+                    stream.write_all(answer).await?;
+                }
+                io::Result::Ok(())
             });
         }
     });
@@ -366,7 +369,9 @@ mod tests {
                 count.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(async move {
                     let mut request = [0; 4096];
-                    stream.read(&mut request).await.unwrap();
+                    if stream.read(&mut request).await.unwrap() == 0 {
+                        return;
+                    }
                     stream.write_all(answer.as_bytes()).await.unwrap();
                     // Until the client goes away.
                     while stream.read(&mut request).await.is_ok_and(|bytes| bytes > 0) {}

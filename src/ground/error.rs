@@ -144,6 +144,7 @@ impl Error {
     }
 
     /// The same of another field.
+    #[cfg(feature = "engine")]
     pub(crate) fn in_field(mut self, field: &'static str) -> Self {
         self.0.field = Some(field.into());
         self
