@@ -75,6 +75,10 @@ impl std::fmt::Debug for Hears {
 impl Observer for Hears {
     fn notice(&self, notice: &Notice) {
         let Notice::Settled { webhook, attempt, .. } = notice else { return };
+        if attempt.outcome == tidings::Outcome::Interrupted {
+            // The end of the run cut it off.
+            return;
+        }
         let heard = &self.heard;
         let over = attempt.latency.saturating_sub(DEADLINE);
         heard.overrun.fetch_max(over.as_micros() as u64, Ordering::Relaxed);

@@ -324,7 +324,7 @@ pub(crate) fn http2() -> Vec<Behaviour> {
         ),
         h2(
             "sends empty pieces of a body without end",
-            Expect::Truncated(200),
+            Expect::TruncatedOr(200, tidings::FailureKind::Protocol),
             std::slice::from_ref(&headers),
             |script| script.flood(frame(DATA, 0, 1, &[])),
         ),

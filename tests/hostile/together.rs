@@ -9,7 +9,7 @@ use crate::crowd;
 #[ignore = "run by the test below, in a process of its own"]
 async fn a_crowd() {
     let figures = crowd::run(Duration::from_secs(5)).await;
-    println!("{figures:?}");
+    println!("{} attempts: {figures:?}", figures.attempts);
     assert!(figures.kinds >= 40, "{} kinds", figures.kinds);
     assert!(figures.wrong.is_empty(), "{:#?}", figures.wrong);
     // Five times each margin: 250 ms, 64 MiB, and 80 %.
