@@ -1,7 +1,7 @@
 //! One life of webhooks with canaries for secrets: made, listed, sent to over TLS, refused, rotated, and
 //! broken in every way that shows an error.
 
-use std::fmt::{Debug, Display};
+use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,7 +109,7 @@ impl Journey {
         self.shown.push(format!("{value:#?}"));
     }
 
-    fn error(&mut self, error: impl Display + Debug + std::error::Error) {
+    fn error(&mut self, error: impl std::error::Error) {
         self.shown.push(error.to_string());
         self.shown.push(format!("{error:?}"));
         let mut source = error.source();

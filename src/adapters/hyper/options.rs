@@ -120,8 +120,8 @@ impl HyperOptions {
         self
     }
 
-    /// Sets how many connections to one host may be open, and how many requests under way; at least
-    /// 1. A host is a name, whatever the scheme and the port. Over HTTP/2, where requests share a
+    /// Sets how many connections to one host may be open, and how many requests under way: one at
+    /// least. A host is a name, whatever the scheme and the port. Over HTTP/2, where requests share a
     /// connection, it is the requests that are bounded.
     ///
     /// It holds across all webhooks and accounts. As many requests again (64 at least) wait for a
