@@ -293,7 +293,7 @@ impl Sender {
         if self.core.hooks.is_empty() {
             return Ok(Additions::default());
         }
-        let Leased { delivery, event, webhook, .. } = leased;
+        let (Leased { delivery, event, .. }, webhook) = (leased, &prepared.webhook);
         let sending =
             Sending { delivery: delivery.clone(), event: event.clone(), webhook: webhook.clone() };
         let authorizes = matches!(webhook.authentication(), Authentication::None)

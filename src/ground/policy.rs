@@ -154,8 +154,12 @@ pub const HOST_CONNECTIONS: usize = 64;
 /// Destinations (hosts and addresses) that are remembered at once: those with requests under way or
 /// kept connections, and those whose rate is not yet rested.
 pub const DESTINATIONS_MAX: usize = 131_072;
-/// Requests that may wait for their turn at one destination, where it has no more places than this.
+/// Requests that may wait for their turn at one destination.
+pub const DESTINATION_WAITERS_MAX: usize = 4_096;
+/// Requests that may wait where others waited in vain lately, if it has no more places than this.
 pub const DESTINATION_WAITERS_MIN: usize = 64;
+/// How long that stays lately.
+pub const DESTINATION_STUCK: Duration = Duration::from_secs(15);
 /// The longest that a request waits for its turn at a destination: it holds what others need.
 pub const DESTINATION_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Connections without a request that are kept to one host, when nobody says.

@@ -5,8 +5,10 @@
 //! of IPv6 a whole /64, since that is what one machine commonly has. Each has the same kinds of
 //! limits. A request needs a place at its host and at the address that it goes to.
 //!
-//! Waiting is bounded, in number and in time: whoever waits here holds what others need. Beyond the
-//! bounds a request is refused at once as [`Busy`](FailureKind::Busy), and nothing of it is sent.
+//! Waiting is bounded, in number and in time: whoever waits here holds what others need. Where
+//! somebody's time ran out lately, the destination is stuck, and few may wait; where places come free,
+//! many may. Beyond the bounds a request is refused at once as [`Busy`](FailureKind::Busy), and nothing
+//! of it is sent.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,7 +22,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::FailureKind;
-use crate::policy::{DESTINATION_WAIT_MAX, DESTINATION_WAITERS_MIN, DESTINATIONS_MAX};
+use crate::policy::{
+    DESTINATION_STUCK, DESTINATION_WAIT_MAX, DESTINATION_WAITERS_MAX, DESTINATION_WAITERS_MIN,
+    DESTINATIONS_MAX,
+};
 use crate::ports::transport::TransportError;
 
 /// The limits of every destination.
@@ -129,7 +134,10 @@ pub(super) struct Cap {
     /// that of a connection that nobody uses.
     seats: Arc<Semaphore>,
     waiting: AtomicUsize,
-    waiters_max: usize,
+    /// How many may wait while it is stuck.
+    waiters_stuck: usize,
+    /// Until when it counts as stuck.
+    stuck: Mutex<Option<Instant>>,
     rate: Option<Rate>,
     keepers: Mutex<Vec<Weak<dyn Keeper>>>,
 }
@@ -149,7 +157,8 @@ impl Cap {
             places: Arc::new(Semaphore::new(most)),
             seats: Arc::new(Semaphore::new(most)),
             waiting: AtomicUsize::new(0),
-            waiters_max: most.max(DESTINATION_WAITERS_MIN),
+            waiters_stuck: most.max(DESTINATION_WAITERS_MIN),
+            stuck: Mutex::default(),
             rate: per_second.map(Rate::new),
             keepers: Mutex::default(),
         }
@@ -170,7 +179,10 @@ impl Cap {
             Err(_) => {
                 let _waiter = Waiter::of(self)?;
                 let place = patience.wait(Arc::clone(&self.places).acquire_owned()).await;
-                place.and_then(Result::ok).ok_or_else(|| busy("all places at it are taken"))?
+                place.and_then(Result::ok).ok_or_else(|| {
+                    *lock(&self.stuck) = Some(Instant::now() + DESTINATION_STUCK);
+                    busy("all places at it are taken")
+                })?
             }
         };
         if let Some(rate) = &self.rate {
@@ -213,6 +225,11 @@ impl Cap {
         Ok(Seat { cap: Arc::clone(self), _seat: seat })
     }
 
+    fn waiters_max(&self) -> usize {
+        let stuck = lock(&self.stuck).is_some_and(|until| Instant::now() < until);
+        if stuck { self.waiters_stuck } else { DESTINATION_WAITERS_MAX }
+    }
+
     fn make_room(self: &Arc<Self>) {
         let keepers = lock(&self.keepers).clone();
         for keeper in keepers {
@@ -229,7 +246,7 @@ struct Waiter<'a>(&'a Cap);
 impl<'a> Waiter<'a> {
     fn of(cap: &'a Cap) -> Result<Self, TransportError> {
         let waiter = Self(cap);
-        if cap.waiting.fetch_add(1, Ordering::Relaxed) >= cap.waiters_max {
+        if cap.waiting.fetch_add(1, Ordering::Relaxed) >= cap.waiters_max() {
             return Err(busy("too many requests wait for it"));
         }
         Ok(waiter)
@@ -475,7 +492,8 @@ mod tests {
             let cap = Arc::clone(&cap);
             tokio::spawn(async move { cap.enter(&mut Patience::of(deadline)).await })
         };
-        let waiting: Vec<_> = (0..cap.waiters_max).map(|_| waits(Duration::from_secs(2))).collect();
+        let most = DESTINATION_WAITERS_MAX;
+        let waiting: Vec<_> = (0..most).map(|_| waits(Duration::from_secs(2))).collect();
         tokio::task::yield_now().await;
         let refused = waits(Duration::from_secs(2)).await.unwrap().unwrap_err();
         assert_eq!((refused.kind(), begun.elapsed()), (FailureKind::Busy, Duration::ZERO));
@@ -488,7 +506,7 @@ mod tests {
                 Err(error) => assert_eq!(error.kind(), FailureKind::Busy),
             }
         }
-        assert_eq!(served, cap.waiters_max);
+        assert_eq!(served, most);
         let held = cap.enter(&mut patience).await.unwrap();
         let begun = Instant::now();
         for (deadline, time) in [(2_000, 500), (60_000, 1_000)] {
@@ -498,6 +516,17 @@ mod tests {
             let took = begun.elapsed() - before;
             assert!(took.abs_diff(Duration::from_millis(time)) < Duration::from_millis(5));
         }
+        // Somebody waited in vain, so few may from now on, and many again after a while.
+        let stuck: Vec<_> = (0..cap.waiters_stuck).map(|_| waits(Duration::from_secs(4))).collect();
+        tokio::task::yield_now().await;
+        let begun = Instant::now();
+        assert!(waits(Duration::from_secs(4)).await.unwrap().is_err());
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        for one in stuck {
+            assert!(one.await.unwrap().is_err());
+        }
+        tokio::time::sleep(DESTINATION_STUCK).await;
+        assert_eq!(cap.waiters_max(), most);
         drop(held);
     }
 

@@ -124,8 +124,9 @@ impl HyperOptions {
     /// least. A host is a name, whatever the scheme and the port. Over HTTP/2, where requests share a
     /// connection, it is the requests that are bounded.
     ///
-    /// It holds across all webhooks and accounts. As many requests again (64 at least) wait for a
-    /// quarter of their deadline, at most 1 s; what comes beyond fails with
+    /// It holds across all webhooks and accounts. Others wait for a quarter of their deadline, at most
+    /// 1 s; where somebody waited in vain within the last 15 s, only as many again wait (64 at least).
+    /// What comes beyond fails with
     /// [`FailureKind::Busy`](crate::FailureKind::Busy), for which the receiver is not blamed.
     #[must_use]
     pub fn with_connections_per_host(mut self, connections: usize) -> Self {
