@@ -22,6 +22,11 @@ fn main() {
         .enable_all()
         .build()
         .expect("a runtime");
+    // Started by itself, as the process of the hostile ones.
+    if std::env::args().any(|argument| argument == "--exact") {
+        runtime.block_on(crowd::serve());
+        return;
+    }
     let figures = runtime.block_on(crowd::run(Duration::from_secs(15)));
     println!("good ones alone       {:>8.0} / s", figures.alone);
     let share = 100.0 * figures.beside / figures.alone;

@@ -26,8 +26,18 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
 
 /// Options that trust the authority and find every name on loopback.
 pub(crate) fn trusting() -> HyperOptions {
+    trusting_in(root())
+}
+
+/// The authority's certificate.
+pub(crate) fn root() -> Vec<u8> {
+    OURS.der().to_vec()
+}
+
+/// Options that trust the holder of this certificate, and find every name on loopback.
+pub(crate) fn trusting_in(root: Vec<u8>) -> HyperOptions {
     options()
-        .with_root_certificate(OURS.der().to_vec())
+        .with_root_certificate(root)
         .with_resolver(Answers(|_: &str| Ok(vec![Ipv4Addr::LOCALHOST.into()])))
 }
 

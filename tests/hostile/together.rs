@@ -9,13 +9,21 @@ use crate::crowd;
 #[ignore = "run by the test below, in a process of its own"]
 async fn a_crowd() {
     let figures = crowd::run(Duration::from_secs(5)).await;
-    println!("{} attempts: {figures:?}", figures.attempts);
+    println!("{figures:?}");
+    assert!(figures.attempts > 0);
     assert!(figures.kinds >= 40, "{} kinds", figures.kinds);
     assert!(figures.wrong.is_empty(), "{:#?}", figures.wrong);
     // Five times each margin: 250 ms, 64 MiB, and 80 %.
     assert!(figures.overrun < Duration::from_millis(5 * 250), "{:?}", figures.overrun);
     assert!(figures.grown < 5 * 64 * 1024, "grew by {} KiB", figures.grown);
     assert!(figures.beside >= 0.16 * figures.alone, "{} of {}", figures.beside, figures.alone);
+}
+
+/// The hostile receivers, for the test above.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by the test above, in a process of its own"]
+async fn the_hostile_ones() {
+    crowd::serve().await;
 }
 
 /// Runs the crowd in a child process, so that its memory is its own.
