@@ -25,6 +25,7 @@ pub(crate) enum Expect {
 
 pub(crate) const PROTOCOL: Expect = Expect::Fails(&[FailureKind::Protocol]);
 pub(crate) const TIMEOUT: Expect = Expect::Fails(&[FailureKind::Timeout]);
+pub(crate) const CUT: Expect = Expect::Fails(&[FailureKind::Connect, FailureKind::Protocol]);
 pub(crate) const CONNECT: Expect = Expect::Fails(&[FailureKind::Connect]);
 pub(crate) const TLS: Expect = Expect::Fails(&[FailureKind::Tls]);
 /// A flood may be noticed as one, or go on until the deadline.
@@ -319,7 +320,8 @@ pub(crate) fn plain() -> Vec<Behaviour> {
             Truncated(200),
             Script::new(format!("{CHUNKED}1\r\na\r\n")),
         ),
-        resets("resets on accept", PROTOCOL, false, ""),
+        // The reset may come while the connection is being made, or when it is there.
+        resets("resets on accept", CUT, false, ""),
         resets("resets after the request", PROTOCOL, true, ""),
         resets("resets within the head", PROTOCOL, true, OK),
         resets(
