@@ -140,9 +140,15 @@ impl Client {
 #[async_trait]
 impl Transport for Client {
     async fn send(&self, request: Request) -> Result<Response, TransportError> {
-        let Request { http, deadline, keep, .. } = request;
+        let Request { http, deadline, keep, tls, .. } = request;
         let end = tokio::time::Instant::now() + deadline;
         self.check(http.uri())?;
+        // One client has one configuration of TLS. What it cannot do it must refuse: sent without, it
+        // would go to whoever answers.
+        if tls.is_some() {
+            let message = "tls: this client has no certificates of single webhooks";
+            return Err(TransportError::new(FailureKind::Local, message));
+        }
         let request = reqwest::Request::try_from(http).map_err(|error| failure(&error))?;
         // Up to the head of the answer an error is one; after it the status counts.
         let late =
@@ -393,6 +399,23 @@ mod tests {
 
     fn local() -> NetworkPolicy {
         NetworkPolicy::public_only().allow_loopback()
+    }
+
+    /// Asks for an authority of the webhook's own.
+    #[tokio::test]
+    async fn what_it_cannot_do_it_refuses() {
+        let (address, connections) = answering(OK).await;
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        let roots = tidings::RootCertificates::from_pem(&pem).unwrap();
+        let http = http::Request::post(format!("http://{address}/")).body("{}".into()).unwrap();
+        let request = Request::new(http, Duration::from_secs(20), 16)
+            .with_tls(tidings::TlsSettings::new(None, Some(roots)));
+        let error = Client::new(local()).unwrap().send(request).await.unwrap_err();
+        assert_eq!(error.kind(), FailureKind::Local);
+        assert!(error.message().contains("tls"), "{error}");
+        assert_eq!(connections.load(Ordering::SeqCst), 0);
     }
 
     const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";

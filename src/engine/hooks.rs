@@ -1,6 +1,7 @@
 //! Asking the host's hooks, without trusting them: on a thread for blocking work, within a time limit,
 //! so many at once and no more.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -55,20 +56,26 @@ impl Asked {
             // Held until the hooks return, even when nobody waits any more: what is bounded is the
             // number of threads.
             let _turn = turn;
-            let ask = || hooks.ask(&sending, authorizes, |name| told.set(name));
+            let ask = || match hooks.ask(&sending, authorizes, |name| told.set(name)) {
+                Verdict::Send(additions) => Said::Send(additions),
+                Verdict::Refused => Said::Refused,
+                // Its words, and its end, are the host's code, too.
+                Verdict::Failed(name, error) => {
+                    Said::Failed(name, plain(error.to_string().into(), MESSAGE_BYTES_MAX))
+                }
+            };
             let verdict = catch_unwind(AssertUnwindSafe(ask));
             // The host's values go here, where their own drop may do what it likes.
             drop(sending);
             verdict
         });
         match timeout_at(end, answer).await {
-            Ok(Ok(Ok(Verdict::Send(additions)))) => Ok(additions),
-            Ok(Ok(Ok(Verdict::Refused))) => {
+            Ok(Ok(Ok(Said::Send(additions)))) => Ok(additions),
+            Ok(Ok(Ok(Said::Refused))) => {
                 Err(Failure::new(FailureKind::Filtered, "the sender's filter refused the delivery"))
             }
-            Ok(Ok(Ok(Verdict::Failed(name, error)))) => {
+            Ok(Ok(Ok(Said::Failed(name, error)))) => {
                 // Only the log has its words: they are the host's, and customers see the attempt.
-                let error = plain(error.to_string().into(), MESSAGE_BYTES_MAX);
                 warn!(name: "tidings.hook.failed", %delivery, hook = name, %error);
                 Err(failed(format!("the {name} hook failed")))
             }
@@ -108,6 +115,13 @@ impl Additions {
         }
         Ok(())
     }
+}
+
+/// What hooks said, without a value of the host's in it.
+enum Said {
+    Send(Additions),
+    Refused,
+    Failed(HookName, Cow<'static, str>),
 }
 
 fn failed(text: String) -> Failure {

@@ -258,7 +258,7 @@ fn refused_v6(address: Ipv6Addr) -> Option<&'static str> {
 }
 
 /// The IPv4 address inside the well-known prefix of NAT64, `64:ff9b::/96` (RFC 6052).
-fn nat64(address: Ipv6Addr) -> Option<Ipv4Addr> {
+pub(crate) fn nat64(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = address.segments() else {
         return None;
     };

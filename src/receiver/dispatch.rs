@@ -82,7 +82,11 @@ impl Dispatch {
 
     fn handler(&self, received: &Received) -> Option<&Handler> {
         let event_type = EventType::parse(received.event_type()).ok();
-        let asked = |filter: &Filter| event_type.as_ref().is_some_and(|it| filter.matches(it));
+        // Whatever a sender calls its events: `*` is for all of them.
+        let asked = |filter: &Filter| match &event_type {
+            Some(event_type) => filter.matches(event_type),
+            None => filter.as_str() == "*",
+        };
         let arm = self.arms.iter().find(|(filter, _)| asked(filter));
         arm.map(|(_, handler)| handler).or(self.otherwise.as_ref())
     }

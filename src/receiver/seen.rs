@@ -67,8 +67,8 @@ pub struct MemorySeen {
 #[derive(Debug, Default)]
 struct Events {
     known: HashMap<Arc<str>, Timestamp>,
-    /// In the order in which they were recorded.
-    order: VecDeque<Arc<str>>,
+    /// In the order in which they were recorded, each time anew.
+    order: VecDeque<(Arc<str>, Timestamp)>,
 }
 
 impl MemorySeen {
@@ -98,17 +98,19 @@ impl Seen for MemorySeen {
     async fn record(&self, id: &str, now: Timestamp) -> Result<()> {
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         let id: Arc<str> = id.into();
-        if events.known.insert(id.clone(), now).is_none() {
-            events.order.push_back(id);
+        if events.known.insert(id.clone(), now) != Some(now) {
+            events.order.push_back((id, now));
         }
-        while let Some(oldest) = events.order.front().cloned() {
-            let recorded = events.known.get(&oldest);
-            let over = recorded.is_none_or(|recorded| self.is_over(*recorded, now));
-            if !over && events.order.len() <= self.count {
+        while let Some((oldest, recorded)) = events.order.front().cloned() {
+            // One that was recorded again stands further behind, too.
+            let current = events.known.get(&oldest) == Some(&recorded);
+            if current && !self.is_over(recorded, now) && events.known.len() <= self.count {
                 break;
             }
             events.order.pop_front();
-            events.known.remove(&oldest);
+            if current {
+                events.known.remove(&oldest);
+            }
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::FailureKind;
+use crate::ground::network::nat64;
 use crate::policy::{
     DESTINATION_STUCK, DESTINATION_WAIT_MAX, DESTINATION_WAITERS_MAX, DESTINATION_WAITERS_MIN,
     DESTINATIONS_MAX,
@@ -46,10 +47,14 @@ enum Place {
 impl Place {
     fn address(address: IpAddr) -> Self {
         Self::Address(match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-            }
+            // Behind NAT64 each IPv4 address is a machine of its own.
+            IpAddr::V6(address) => match nat64(address) {
+                Some(inner) => inner.into(),
+                None => {
+                    let [a, b, c, d, ..] = address.segments();
+                    Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+                }
+            },
             address => address,
         })
     }
@@ -414,7 +419,7 @@ impl Bucket {
     }
 }
 
-fn busy(why: &str) -> TransportError {
+pub(super) fn busy(why: &str) -> TransportError {
     let message = format!("not sent, by the sender's own limit for this destination: {why}");
     TransportError::new(FailureKind::Busy, message)
 }
@@ -449,6 +454,8 @@ mod tests {
             ("192.0.2.1", "::ffff:192.0.2.1", true),
             ("2001:db8::1", "2001:db8:0:0:ffff::2", true),
             ("2001:db8::1", "2001:db8:0:1::1", false),
+            ("64:ff9b::192.0.2.1", "64:ff9b::192.0.2.2", false),
+            ("64:ff9b::192.0.2.1", "192.0.2.1", true),
         ] {
             assert_eq!(same(one, other), expected, "{one} {other}");
         }

@@ -136,7 +136,7 @@ impl Connector {
     ) -> Result<(TcpStream, Pass), TransportError> {
         let addresses = &addresses[..addresses.len().min(ADDRESSES_MAX)];
         let end = Instant::now() + self.connect_timeout;
-        let (mut last, mut dialled) = (None, false);
+        let (mut last, mut dialled, mut skipped) = (None, false, false);
         for (index, address) in addresses.iter().enumerate() {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -145,6 +145,7 @@ impl Connector {
             let others = u32::try_from(addresses.len() - index).unwrap_or(1);
             // It waits for one only where no other could be dialled.
             let Some(pass) = gate.pass(*address, others == 1 && !dialled).await? else {
+                skipped = true;
                 continue;
             };
             dialled = true;
@@ -160,6 +161,11 @@ impl Connector {
                 Ok(Err(error)) => last = Some(failure::of_connect(&error)),
                 Err(_) => {}
             }
+        }
+        // One that was passed over for our own limits may have answered: that the others did not is no
+        // failure of the receiver's.
+        if skipped {
+            return Err(caps::busy("all places at one of its addresses are taken"));
         }
         Err(last.unwrap_or_else(|| {
             let message = format!("no connection within {:?}", self.connect_timeout);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::warn;
 
 use super::settle::settle;
@@ -35,7 +35,8 @@ impl Running {
             warn!(name: "tidings.storage.heartbeat_failed", "no answer at shutdown");
         }
         // The host's own code may hang; it holds nobody up for longer than the host allows.
-        let _ = timeout(self.options.grace, self.core.audience.silence()).await;
+        let left = self.draining.unwrap_or_else(Instant::now);
+        let _ = timeout_at(left.max(Instant::now() + REST), self.core.audience.silence()).await;
     }
 
     /// Ends the POSTs. Their receivers may have seen them, so each leaves a record.
