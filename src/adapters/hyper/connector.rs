@@ -165,7 +165,7 @@ impl Connector {
         // One that was passed over for our own limits may have answered: that the others did not is no
         // failure of the receiver's.
         if skipped {
-            return Err(caps::busy("all places at one of its addresses are taken"));
+            return Err(super::caps::busy("all places at one of its addresses are taken"));
         }
         Err(last.unwrap_or_else(|| {
             let message = format!("no connection within {:?}", self.connect_timeout);
