@@ -302,7 +302,7 @@ impl DeliveryQueue for Broken {
             memo.held.extend(held);
         }
         if self.has(Fault::SendsNoProbe) {
-            claimed.leased.iter_mut().for_each(|leased: &mut Leased| leased.probe = false);
+            claimed.leased.iter_mut().for_each(|leased: &mut Leased| leased.probe = None);
         }
         if self.has(Fault::NeverLowersNextDue) {
             let mut memo = self.memo.lock().expect("a lock");
@@ -334,7 +334,7 @@ impl DeliveryQueue for Broken {
                     }
                 }
                 (Fault::ForgetsPauses, _) => {
-                    if let LaneChange::Pause { .. } = transition.lane {
+                    if let LaneChange::Pause { .. } | LaneChange::Probed { .. } = transition.lane {
                         let mut memo = self.memo.lock().expect("a lock");
                         if std::mem::replace(&mut memo.paused, true) {
                             transition.lane = LaneChange::None;

@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use tidings::hooks::{Hooks, Sending};
+use tidings::policy::{
+    HOOKS_AT_ONCE, HOOKS_LATE_PER_WEBHOOK, NOTICE_BYTES_WAITING, RESPONSE_BYTES_KEPT,
+};
 use tidings::storage::MemoryStorage;
-use tidings::transport::{Request, Response, transport_fn};
+use tidings::transport::{Request, Response, Transport, TransportError, transport_fn};
 use tidings::{
     Authentication, Basic, Change, DeliveryQuery, DispatcherOptions, Edit, FailureKind, Headers,
     Notice, Observer, Outcome, PageRequest, Policy, Registration, StateKind, Tidings, WebhookId,
@@ -112,12 +115,25 @@ fn number(event: &tidings::Event) -> u64 {
 struct Place {
     tidings: Tidings,
     requests: Arc<Mutex<Vec<http::HeaderMap>>>,
+    deadlines: Arc<Mutex<Vec<Duration>>>,
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
 }
 
 impl Place {
     async fn new(hooks: Hooks, observer: impl Observer) -> Self {
+        let requests: Arc<Mutex<Vec<http::HeaderMap>>> = Arc::default();
+        let deadlines: Arc<Mutex<Vec<Duration>>> = Arc::default();
+        let kept = (requests.clone(), deadlines.clone());
+        let transport = transport_fn(move |request: Request| {
+            kept.0.lock().unwrap().push(request.http.headers().clone());
+            kept.1.lock().unwrap().push(request.deadline);
+            async { Ok(Response::new(204)) }
+        });
+        Self { requests, deadlines, ..Self::with(hooks, observer, transport).await }
+    }
+
+    async fn with(hooks: Hooks, observer: impl Observer, transport: impl Transport) -> Self {
         let millisecond = Duration::from_millis(1);
         let policy = Policy::default().with_pause(millisecond, millisecond);
         let tidings = Tidings::builder(MemoryStorage::new())
@@ -125,19 +141,13 @@ impl Place {
             .hooks(hooks)
             .observer(observer)
             .build();
-        let requests: Arc<Mutex<Vec<http::HeaderMap>>> = Arc::default();
-        let kept = requests.clone();
-        let transport = transport_fn(move |request: Request| {
-            kept.lock().unwrap().push(request.http.headers().clone());
-            async { Ok(Response::new(204)) }
-        });
         let options = DispatcherOptions::default().poll(Duration::from_millis(10));
         let dispatcher = tidings.dispatcher_with(Arc::new(transport), options).unwrap();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(dispatcher.run(async {
             let _ = stopped.await;
         }));
-        Self { tidings, requests, stop, running }
+        Self { tidings, requests: Arc::default(), deadlines: Arc::default(), stop, running }
     }
 
     async fn webhook(&self) -> WebhookId {
@@ -222,7 +232,7 @@ async fn a_hook_that_hangs_costs_its_attempt_and_stops_nobody() {
         let hang = {
             let (gate, hanging) = (gate.clone(), hanging.clone());
             move |name: &str, sending: &Sending| {
-                if name == which && number(&sending.event) < 40 && is_first(sending) {
+                if name == which && number(&sending.event) < 100 && is_first(sending) {
                     hanging.fetch_add(1, Ordering::SeqCst);
                     gate.wait();
                 }
@@ -247,11 +257,11 @@ async fn a_hook_that_hangs_costs_its_attempt_and_stops_nobody() {
         let place = Place::new(hooks, ear.clone()).await;
         place.webhook().await;
         place.publish(0..1_000).await;
-        // All of them, while forty threads hang: the gate is still closed.
+        // All of them, while a hundred threads hang: the gate is still closed.
         ear.until_delivered(1_000).await;
-        assert_eq!(hanging.load(Ordering::SeqCst), 40, "{which}");
+        assert_eq!(hanging.load(Ordering::SeqCst), 100, "{which}");
         let attempts = ear.attempts();
-        for number in 0..40 {
+        for number in 0..100 {
             let first = attempts[&number][0];
             assert_eq!(first, Outcome::Unanswered(FailureKind::Hook), "{which} {number}");
         }
@@ -260,30 +270,93 @@ async fn a_hook_that_hangs_costs_its_attempt_and_stops_nobody() {
     }
 }
 
-/// Hangs in as many hooks as there are threads for them, and looks at what the rest is told; then opens
+/// Hangs in every hook for one webhook, in more than may hang there, and sends to another one; then opens
 /// the gate.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hooks_that_hang_take_a_bounded_number_of_threads() {
+async fn hooks_that_hang_for_one_webhook_leave_room_for_others() {
     let gate = Gate::default();
     let _opener = Opener(gate.clone());
     let (inside, most) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let (held, now, top) = (gate.clone(), inside.clone(), most.clone());
-    let hooks = Hooks::new().within(Duration::from_millis(100)).filter(move |_| {
-        top.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        held.wait();
-        now.fetch_sub(1, Ordering::SeqCst);
+    let hooks = Hooks::new().within(Duration::from_millis(100)).filter(move |sending| {
+        if sending.webhook.description() == "bad" {
+            top.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            held.wait();
+            now.fetch_sub(1, Ordering::SeqCst);
+        }
         Ok(true)
     });
     let ear = Ear::default();
     let place = Place::new(hooks, ear.clone()).await;
-    place.webhook().await;
-    place.publish(0..200).await;
-    ear.until(|ear| ear.attempts().len() == 200).await;
+    let bad = Registration::new("https://bad.example", ["*"]).unwrap();
+    place.register(bad.with(Edit::new().description("bad"))).await;
+    place.publish(0..400).await;
+    ear.until(|ear| ear.attempts().len() >= HOOKS_LATE_PER_WEBHOOK).await;
     assert!(place.requests.lock().unwrap().is_empty());
+    place.webhook().await;
+    place.publish(400..500).await;
+    ear.until_delivered(100).await;
+    let most = most.load(Ordering::SeqCst) as usize;
+    assert!(most <= HOOKS_LATE_PER_WEBHOOK + HOOKS_AT_ONCE, "{most}");
     gate.open();
-    ear.until_delivered(200).await;
-    assert_eq!(most.load(Ordering::SeqCst), tidings::policy::HOOKS_AT_ONCE as u64);
+    // Both get the last hundred.
+    ear.until_delivered(600).await;
+    let attempts = ear.attempts();
+    for outcome in attempts.values().flatten().filter(|outcome| !outcome.is_success()) {
+        assert_eq!(*outcome, Outcome::Unanswered(FailureKind::Hook));
+    }
     place.end().await;
+}
+
+/// Lets a hook take most of a second for a webhook that answers within one, and looks at the time that
+/// the receiver is given.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_hook_takes_nothing_of_the_receivers_time() {
+    let hooks = Hooks::new().filter(|_| {
+        std::thread::sleep(Duration::from_millis(700));
+        Ok(true)
+    });
+    let place = Place::new(hooks, Ear::default()).await;
+    let registration = Registration::new("https://example.com/hook", ["*"]).unwrap();
+    place.register(registration.with(Edit::new().timeout(Some(Duration::from_secs(1))))).await;
+    place.publish(0..1).await;
+    received(&place, 1).await;
+    let deadlines = place.deadlines.lock().unwrap().clone();
+    assert!(deadlines[0] > Duration::from_millis(900), "{deadlines:?}");
+    place.end().await;
+}
+
+/// Hangs in a hook for five seconds of the sixty that an attempt may have at most, for a receiver that
+/// never answers within as many: it had less than it is promised.
+#[tokio::test(start_paused = true)]
+async fn a_receiver_is_not_blamed_for_time_that_hooks_took() {
+    let (gate, ear) = (Gate::default(), Ear::default());
+    let _opener = Opener(gate.clone());
+    let held = gate.clone();
+    let (told, mut inside) = watch::channel(false);
+    let hooks = Hooks::new().within(Duration::from_secs(30)).filter(move |_| {
+        told.send_replace(true);
+        held.wait();
+        Ok(true)
+    });
+    let place = Place::with(
+        hooks,
+        ear.clone(),
+        transport_fn(|_| std::future::pending::<Result<Response, TransportError>>()),
+    )
+    .await;
+    let registration = Registration::new("https://example.com/hook", ["*"]).unwrap();
+    place.register(registration.with(Edit::new().timeout(Some(Duration::from_secs(60))))).await;
+    place.publish(0..1).await;
+    inside.wait_for(|inside| *inside).await.unwrap();
+    tokio::time::advance(Duration::from_secs(5)).await;
+    gate.open();
+    let mut bell = ear.0.bell.subscribe();
+    while ear.attempts().is_empty() {
+        bell.changed().await.unwrap();
+    }
+    assert_eq!(ear.attempts()[&0][0], Outcome::Unanswered(FailureKind::Hook));
+    place.running.abort();
 }
 
 /// Refuses every tenth delivery by the filter and reads back what is kept of it.
@@ -474,6 +547,40 @@ async fn an_observer_that_hangs_stops_nobody_and_learns_what_it_missed() {
     let (heard, missed) = (bad.heard.load(Ordering::SeqCst), bad.missed.load(Ordering::SeqCst));
     assert!(missed > 0);
     assert_eq!(heard + missed, 10_000);
+}
+
+/// Hangs the observer while receivers answer with their largest bodies: what waits for it is bounded by
+/// its size, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_an_observer_is_bounded_in_bytes() {
+    let gate = Gate::default();
+    let _opener = Opener(gate.clone());
+    let bad = Bad { gate: Some(gate.clone()), ..Bad::default() };
+    let sent = Arc::new(AtomicU64::new(0));
+    let count = sent.clone();
+    let transport = transport_fn(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async {
+            let mut response = Response::new(200);
+            response.body = vec![b'x'; RESPONSE_BYTES_KEPT].into();
+            Ok(response)
+        }
+    });
+    let place = Place::with(Hooks::new(), bad.clone(), transport).await;
+    place.webhook().await;
+    let fit = (NOTICE_BYTES_WAITING / RESPONSE_BYTES_KEPT) as u64;
+    place.publish(0..fit + 500).await;
+    let wait = async {
+        while sent.load(Ordering::SeqCst) < fit + 500 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, wait).await.unwrap();
+    gate.open();
+    place.end().await;
+    let missed = bad.missed.load(Ordering::SeqCst);
+    assert!((499..600).contains(&missed), "{missed}");
+    assert_eq!(missed + bad.heard.load(Ordering::SeqCst), fit + 500);
 }
 
 /// Waits until the receiver has got so many requests.

@@ -133,7 +133,7 @@ fn a_lane_is_ready_when_it_is_due_and_not_paused() {
 #[test]
 fn a_lane_changes_as_it_is_told() {
     type Change = fn(&mut Lane);
-    let rows: [(&str, Lane, Change, Lane); 15] = [
+    let rows: [(&str, Lane, Change, Lane); 16] = [
         ("the first delivery", lane(None, None), |it| it.lower(at(5)), lane(Some(5), None)),
         ("an earlier one", lane(Some(7), None), |it| it.lower(at(5)), lane(Some(5), None)),
         ("a later one", lane(Some(3), None), |it| it.lower(at(5)), lane(Some(3), None)),
@@ -145,32 +145,38 @@ fn a_lane_changes_as_it_is_told() {
         (
             "no change",
             lane(Some(1), Some(2)),
-            |it| it.change(LaneChange::None, at(5)),
+            |it| it.change(LaneChange::None),
             lane(Some(1), Some(2)),
         ),
         (
             "a pause by settlement: the later one counts",
             lane(Some(1), Some(9)),
-            |it| it.change(LaneChange::Pause { until: at(5) }, at(4)),
+            |it| it.change(LaneChange::Pause { until: at(5) }),
             lane(Some(1), Some(9)),
         ),
         (
             "the probe opens",
             lane(Some(1), Some(9)),
-            |it| it.change(LaneChange::Open, at(5)),
+            |it| it.change(LaneChange::Open),
             lane(Some(1), None),
         ),
         (
-            "another probe, at once",
+            "another probe, sooner than the last would have ended",
             lane(Some(1), Some(9)),
-            |it| it.change(LaneChange::Reprobe, at(5)),
+            |it| it.change(LaneChange::Probed { lock: at(9), until: at(5) }),
             lane(Some(1), Some(5)),
         ),
         (
-            "another probe, in a while",
-            lane(Some(1), Some(9)),
-            |it| it.change(LaneChange::ReprobeAt { at: at(7) }, at(5)),
-            lane(Some(1), Some(7)),
+            "a longer pause that came during the probe",
+            lane(Some(1), Some(20)),
+            |it| it.change(LaneChange::Probed { lock: at(9), until: at(5) }),
+            lane(Some(1), Some(20)),
+        ),
+        (
+            "another probe, of a lane that was opened meanwhile",
+            lane(Some(1), None),
+            |it| it.change(LaneChange::Probed { lock: at(9), until: at(5) }),
+            lane(Some(1), Some(5)),
         ),
         ("enabled when empty", lane(None, Some(9)), |it| it.enable(at(5)), lane(None, None)),
         (

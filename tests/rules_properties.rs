@@ -196,13 +196,14 @@ proptest! {
             let before = delivery.clone();
             delivery.lease(dispatcher, 1);
             prop_assert_eq!(delivery.attempt, before.attempt + 1);
-            let seen = Seen { failing_since: lane.failing_since, probe };
+            let lock = after(now, Duration::from_secs(120));
+            let seen = Seen { failing_since: lane.failing_since, probe: probe.then_some(lock) };
             let outcome = match step {
                 _ if must_account(&delivery, &policy) => Outcome::Interrupted,
                 Step::GivenBack => {
                     let back = tidings::Transition::given_back(&delivery, seen, now);
                     back.apply(&mut delivery, dispatcher);
-                    lane.change(back.lane, now);
+                    lane.change(back.lane);
                     prop_assert_eq!(delivery.failures, before.failures);
                     continue;
                 }
@@ -254,22 +255,23 @@ proptest! {
                 }
             }
             match found.lane {
-                LaneChange::Pause { until } if crowded => {
+                LaneChange::Probed { lock: named, .. } => prop_assert!(probe && named == lock),
+                LaneChange::Pause { .. } => prop_assert!(!probe),
+                _ => {}
+            }
+            match found.lane {
+                LaneChange::Probed { until, .. } if ours && !crowded => prop_assert_eq!(until, now),
+                LaneChange::Pause { until } | LaneChange::Probed { until, .. } if crowded => {
                     prop_assert!(between(now, until) >= Duration::from_secs(1));
                     prop_assert!(between(now, until) <= Duration::from_secs(10));
                 }
-                LaneChange::Pause { until } => {
+                LaneChange::Pause { until } | LaneChange::Probed { until, .. } => {
                     let longest = policy.pause_max().max(policy.retry_after_max());
                     prop_assert!(between(now, until) >= policy.pause_min());
                     prop_assert!(between(now, until) <= longest.max(policy.pause_min()));
                 }
                 LaneChange::None => prop_assert!(!probe, "a probe's settle always speaks"),
-                LaneChange::ReprobeAt { at } => {
-                    prop_assert!(probe && crowded);
-                    prop_assert!(between(now, at) >= Duration::from_secs(1));
-                    prop_assert!(between(now, at) <= Duration::from_secs(10));
-                }
-                LaneChange::Open | LaneChange::Reprobe => prop_assert!(probe),
+                LaneChange::Open => prop_assert!(probe),
                 _ => prop_assert!(false, "an unknown change"),
             }
             if let Health::Disable { observed, at } = found.health {
@@ -277,7 +279,7 @@ proptest! {
                 prop_assert!(between(observed, at) >= schedule.length());
             }
             found.apply(&mut delivery, dispatcher);
-            lane.change(found.lane, now);
+            lane.change(found.lane);
             lane.health(found.health);
             prop_assert!(delivery.failures <= schedule.tries());
         }

@@ -114,6 +114,29 @@ fn a_sealed_webhook_signs_nothing_and_is_not_edited() {
     assert_eq!(disabled.open(&key).unwrap(), open.disable(tidings::DisabledReason::Person));
 }
 
+/// Seals a webhook that signs with a private key, stores it, and lists it beside the open one.
+#[cfg(feature = "ed25519")]
+#[test]
+fn what_receivers_verify_with_is_listed_of_a_sealed_webhook() {
+    use tidings::SignatureScheme::StandardWebhooksAsymmetric;
+
+    let now = Timestamp::UNIX_EPOCH;
+    let secret = Secret::asymmetric_from_random(&[7; 32]);
+    let open = Registration::new("https://a.example/hook", ["order.*"])
+        .unwrap()
+        .secret(secret.clone())
+        .with(Edit::new().schemes([StandardWebhooksAsymmetric]))
+        .into_webhook(WebhookId::new(now, &[1; 10]), Secret::from_random(&[2; 32]), now)
+        .unwrap();
+    let sealed = open.seal(&key("a", 1), [3; 24]).unwrap();
+    let stored = Webhook::from_stored(&sealed.to_stored().unwrap()).unwrap();
+    for webhook in [&open, &sealed, &stored] {
+        let view = WebhookView::from(webhook);
+        assert_eq!(view.public_key, secret.public_key().map(|key| key.to_string()));
+    }
+    assert_eq!(stored.open(&key("a", 1)).unwrap(), open);
+}
+
 /// Moves the sealed text to other records, and changes it at every place (table).
 #[test]
 fn a_record_that_was_changed_or_moved_does_not_open() {

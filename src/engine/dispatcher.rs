@@ -168,7 +168,6 @@ struct Running {
     options: DispatcherOptions,
     id: DispatcherId,
     sender: Arc<Sender>,
-    prepare: Prepare,
     permits: Permits,
     turns: Turns,
     holds: Holds,
@@ -208,14 +207,14 @@ impl Running {
         let now = Instant::now();
         let life = Arc::new(Life::default());
         let tokens = Tokens::default();
-        let sender = Sender { core: core.clone(), transport, tokens, life: life.clone() };
+        let prepare = Prepare::default();
+        let sender = Sender { core: core.clone(), transport, prepare, tokens, life: life.clone() };
         Self {
             sender: Arc::new(sender),
             permits: Permits::new(options.in_flight),
             turns: Turns::new(core.now()),
             holds: Holds::new(options.in_flight_per_webhook),
             lives: 0,
-            prepare: Prepare::default(),
             ticket: 0,
             calling: None,
             abandoned: Vec::new(),
@@ -494,15 +493,13 @@ impl Running {
             attempt.error = Some("the sender died during the attempt before".into());
             self.decide(leased, attempt);
         } else {
-            let core = &self.core;
-            let prepared = self.prepare.of(&leased.webhook, &core.vault, &core.network);
             let sender = self.sender.clone();
             let sending =
                 Sending { leased: leased.clone(), started: self.core.now(), begun: Instant::now() };
             let started = sending.started;
             self.sending.insert(leased.delivery.id, sending);
             let send = async move {
-                let attempt = sender.depart(&leased, prepared, started, departure).await;
+                let attempt = sender.depart(&leased, started, departure).await;
                 Sent { leased, attempt }
             };
             self.sends.spawn(send);

@@ -1,33 +1,53 @@
 //! Asking the host's hooks, without trusting them: on a thread for blocking work, within a time limit,
 //! so many at once and no more.
+//!
+//! A thread cannot be ended from outside, so a hook that hangs keeps its own. As soon as it is late it
+//! makes room for others, up to a second bound, of which one webhook has a part. What finds no thread is
+//! not sent and not counted, like a request that finds no place at its destination.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use super::request::{Failure, header_name, header_value};
 use crate::ground::failure::FailureKind;
+use crate::ground::id::WebhookId;
 use crate::ground::plain::plain;
-use crate::ground::policy::{HOOKS_AT_ONCE, MESSAGE_BYTES_MAX};
+use crate::ground::policy::{
+    HOOK_WEBHOOKS, HOOKS_AT_ONCE, HOOKS_LATE, HOOKS_LATE_PER_WEBHOOK, MESSAGE_BYTES_MAX,
+};
 use crate::ports::hooks::{Additions, HookName, Hooks, Sending, Verdict};
 
 /// The hooks of a handle and the threads that they may have.
 #[derive(Debug)]
 pub(crate) struct Asked {
     hooks: Hooks,
+    /// For hooks that are in time.
     threads: Arc<Semaphore>,
+    /// For those that are late.
+    late: Arc<Semaphore>,
+    webhooks: Mutex<HashMap<WebhookId, Arc<Lates>>>,
 }
+
+/// How many late hooks of one webhook's deliveries have not returned.
+type Lates = AtomicUsize;
 
 impl Asked {
     pub(crate) fn new(hooks: Hooks) -> Self {
-        Self { hooks, threads: Arc::new(Semaphore::new(HOOKS_AT_ONCE)) }
+        Self {
+            hooks,
+            threads: Arc::new(Semaphore::new(HOOKS_AT_ONCE)),
+            late: Arc::new(Semaphore::new(HOOKS_LATE)),
+            webhooks: Mutex::default(),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -47,9 +67,8 @@ impl Asked {
         let limit = self.hooks.limit();
         let end = end.min(Instant::now() + limit);
         let delivery = sending.delivery.id;
-        let Ok(turn) = timeout_at(end, self.threads.clone().acquire_owned()).await else {
-            return Err(failed(format!("all {HOOKS_AT_ONCE} threads for hooks are taken")));
-        };
+        let turn = self.turn(sending.webhook.id(), end).await?;
+        let waiting = Waiting { turn: Arc::downgrade(&turn), late: self.late.clone() };
         let (hooks, step) = (self.hooks.clone(), Arc::new(Step::default()));
         let told = step.clone();
         let answer = tokio::task::spawn_blocking(move || {
@@ -85,12 +104,85 @@ impl Asked {
                 Err(failed(format!("the {name} hook panicked")))
             }
             Err(_) => {
+                drop(waiting);
                 let name = step.name();
                 warn!(name: "tidings.hook.late", %delivery, hook = name, ?limit);
                 Err(failed(format!("the {name} hook did not return in time")))
             }
         }
     }
+}
+
+impl Asked {
+    /// A thread for the hooks of one delivery to `webhook`.
+    async fn turn(&self, webhook: WebhookId, end: Instant) -> Result<Arc<Turn>, Failure> {
+        let lates = self.lates(webhook);
+        if lates.load(Ordering::Relaxed) >= HOOKS_LATE_PER_WEBHOOK {
+            return Err(crowded(
+                "too many for earlier deliveries to this webhook have not returned",
+            ));
+        }
+        match timeout_at(end, self.threads.clone().acquire_owned()).await {
+            Ok(Ok(thread)) => {
+                let held = Mutex::new(Held { late: false, _thread: thread });
+                Ok(Arc::new(Turn { lates, held }))
+            }
+            _ => Err(crowded("all threads for them are taken")),
+        }
+    }
+
+    fn lates(&self, webhook: WebhookId) -> Arc<Lates> {
+        let mut webhooks = lock(&self.webhooks);
+        if webhooks.len() >= HOOK_WEBHOOKS {
+            webhooks.retain(|_, lates| Arc::strong_count(lates) > 1);
+        }
+        webhooks.entry(webhook).or_default().clone()
+    }
+}
+
+/// A thread with a hook on it, until that returns.
+#[derive(Debug)]
+struct Turn {
+    lates: Arc<Lates>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    late: bool,
+    _thread: OwnedSemaphorePermit,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if lock(&self.held).late {
+            self.lates.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Who waits for a hook. When that is over and the hook has not returned, it is late.
+struct Waiting {
+    turn: Weak<Turn>,
+    late: Arc<Semaphore>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let Some(turn) = self.turn.upgrade() else { return };
+        let mut held = lock(&turn.held);
+        held.late = true;
+        turn.lates.fetch_add(1, Ordering::Relaxed);
+        // Without room among the late ones it stays where it is.
+        if let Ok(thread) = self.late.clone().try_acquire_owned() {
+            held._thread = thread;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics between two writes that belong together.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Additions {
@@ -126,6 +218,11 @@ enum Said {
 
 fn failed(text: String) -> Failure {
     Failure::new(FailureKind::Hook, text)
+}
+
+fn crowded(why: &str) -> Failure {
+    let text = format!("not sent, by the sender's own limit for its hooks: {why}");
+    Failure::new(FailureKind::Busy, text)
 }
 
 /// Which hook is being asked.

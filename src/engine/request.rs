@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,7 +29,9 @@ use crate::ground::failure::FailureKind;
 use crate::ground::id::WebhookId;
 use crate::ground::network::NetworkPolicy;
 use crate::ground::plain::plain;
-use crate::ground::policy::{DEADLINE_SLACK, ERROR_BYTES_KEPT, RATE_LATE, RESPONSE_BYTES_KEPT};
+use crate::ground::policy::{
+    DEADLINE_SLACK, ERROR_BYTES_KEPT, RATE_LATE, RESPONSE_BYTES_KEPT, TIMEOUT_RANGE,
+};
 use crate::ground::retry_after::retry_after;
 use crate::ground::signature::sign;
 use crate::ground::time::Timestamp;
@@ -38,6 +40,8 @@ use crate::ports::hooks::{Additions, Sending};
 use crate::ports::storage::Leased;
 use crate::ports::transport::{Request, Response, Transport, TransportError};
 
+/// Of a transport that does not end in time.
+const UNKEPT: &str = "the transport did not keep its deadline";
 /// Webhooks whose requests are kept prepared.
 const PREPARED_MAX: usize = 4_096;
 /// Who sends.
@@ -65,32 +69,38 @@ pub(super) struct Prepared {
 /// Prepared requests by webhook; a new version of a webhook replaces its entry.
 #[derive(Debug, Default)]
 pub(super) struct Prepare {
-    entries: HashMap<WebhookId, Arc<Prepared>>,
+    entries: Mutex<HashMap<WebhookId, Arc<Prepared>>>,
 }
 
 impl Prepare {
-    /// The prepared request of `webhook`.
-    pub(super) fn of(
-        &mut self,
+    /// The prepared request of `webhook`. It may ask the host for a key.
+    fn of(
+        &self,
         webhook: &Arc<Webhook>,
         vault: &Vault,
         network: &NetworkPolicy,
     ) -> Result<Arc<Prepared>> {
-        if let Some(prepared) = self.entries.get(&webhook.id())
+        if let Some(prepared) = self.entries().get(&webhook.id())
             && prepared.webhook.version() == webhook.version()
         {
             return Ok(prepared.clone());
         }
-        let webhook = match webhook.sealed_with() {
+        let open = match webhook.sealed_with() {
             Some(_) => Arc::new(vault.open(webhook)?),
             None => webhook.clone(),
         };
-        let prepared = Arc::new(Prepared::new(webhook.clone(), network)?);
-        if self.entries.len() >= PREPARED_MAX {
-            self.entries.clear();
+        let prepared = Arc::new(Prepared::new(open, network)?);
+        let mut entries = self.entries();
+        if entries.len() >= PREPARED_MAX {
+            entries.clear();
         }
-        self.entries.insert(webhook.id(), prepared.clone());
+        entries.insert(webhook.id(), prepared.clone());
         Ok(prepared)
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<WebhookId, Arc<Prepared>>> {
+        // Each write is one insertion: a panic leaves nothing half done.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -207,6 +217,7 @@ impl From<Error> for Failure {
 pub(super) struct Sender {
     pub(super) core: Arc<Core>,
     pub(super) transport: Arc<dyn Transport>,
+    pub(super) prepare: Prepare,
     pub(super) tokens: Tokens,
     pub(super) life: Arc<Life>,
 }
@@ -217,12 +228,11 @@ impl Sender {
     pub(super) async fn depart(
         &self,
         leased: &Leased,
-        prepared: Result<Arc<Prepared>>,
         started: Timestamp,
         departure: Option<Departure>,
     ) -> Option<Attempt> {
         let Some(departure) = departure else {
-            return Some(self.attempt(leased, prepared, started).await);
+            return Some(self.attempt(leased, started).await);
         };
         if let Departure::At(at) = departure {
             tokio::time::sleep_until(at).await;
@@ -234,34 +244,39 @@ impl Sender {
         if late || !self.life.lasts(instant, now) {
             return None;
         }
-        Some(self.attempt(leased, prepared, now).await)
+        Some(self.attempt(leased, now).await)
     }
 
     /// Sends once, and says what came of it. Never fails and never panics: whatever the transport
     /// does becomes the attempt's outcome.
-    async fn attempt(
-        &self,
-        leased: &Leased,
-        prepared: Result<Arc<Prepared>>,
-        started: Timestamp,
-    ) -> Attempt {
+    async fn attempt(&self, leased: &Leased, started: Timestamp) -> Attempt {
         let begun = Instant::now();
         let own = leased.webhook.timeout();
         let deadline = own.unwrap_or_else(|| self.core.policy.timeout());
         let exchange = async {
-            let (prepared, end) = (prepared?, begun + deadline);
-            let additions = self.additions(leased, &prepared, end).await?;
-            self.exchange(leased, &prepared, &additions, end).await
-        };
-        // The transport keeps the deadline; this one is for a transport that does not.
-        let cut_off = tokio::time::timeout(deadline + DEADLINE_SLACK, exchange);
-        let result = match AssertUnwindSafe(cut_off).catch_unwind().await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => {
-                Err(Failure::new(FailureKind::Timeout, "the transport did not keep its deadline"))
+            let core = &self.core;
+            let prepared = self.prepare.of(&leased.webhook, &core.vault, &core.network)?;
+            let additions = self.additions(leased, &prepared, begun + deadline).await?;
+            // The receiver's time begins when the sender's own is over, where there is room for both.
+            let (whole, room) = (Instant::now() + deadline, begun + *TIMEOUT_RANGE.end());
+            let end = whole.min(room);
+            // The transport keeps the deadline; this one is for a transport that does not.
+            let exchange = self.exchange(leased, &prepared, &additions, end);
+            let answer = tokio::time::timeout_at(end + DEADLINE_SLACK, exchange).await;
+            match answer.unwrap_or_else(|_| Err(Failure::new(FailureKind::Timeout, UNKEPT))) {
+                // It had less than it is promised.
+                Err(failure)
+                    if failure.kind == FailureKind::Timeout && end + DEADLINE_SLACK < whole =>
+                {
+                    Err(Failure::new(FailureKind::Hook, "the hooks left too little time to answer"))
+                }
+                answer => answer,
             }
-            Err(_) => Err(Failure::new(FailureKind::Panic, "the transport panicked")),
         };
+        let result = AssertUnwindSafe(exchange)
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(Failure::new(FailureKind::Panic, "the transport panicked")));
         let (outcome, response, error) = match result {
             Ok(response) => {
                 let retry_after = asked_to_wait(&response.headers, self.core.now());
@@ -347,16 +362,12 @@ impl Sender {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             // Whatever had the attempt's time before has used it up.
-            return Err(match token {
-                Some(_) => {
-                    let text = "the token came too late: no time was left to send";
-                    Failure::new(FailureKind::Token, text)
-                }
-                None => {
-                    let text = "the hooks came too late: no time was left to send";
-                    Failure::new(FailureKind::Hook, text)
-                }
-            });
+            let (kind, what) = match token {
+                Some(_) => (FailureKind::Token, "token"),
+                None => (FailureKind::Hook, "hooks"),
+            };
+            let text = format!("the {what} came too late: no time was left to send");
+            return Err(Failure::new(kind, text));
         }
         let mut request = prepared.request(leased, self.core.clock.now())?;
         if let Some(token) = token {

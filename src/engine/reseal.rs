@@ -16,8 +16,8 @@ use crate::ground::webhook::Webhook;
 pub struct Resealed {
     /// Webhooks that are sealed with the current key since this call.
     pub done: usize,
-    /// Webhooks that are not yet: those beyond the limit, and those that are locked. When it is 0 no
-    /// older key is needed any more.
+    /// Webhooks that are not yet: those beyond the limit, and those that are locked. When it is 0 and all
+    /// processes seal with the current key, no older key is needed any more.
     pub left: usize,
     /// Those of them whose key is not to be had, or does not open them.
     pub locked: usize,
@@ -25,8 +25,12 @@ pub struct Resealed {
 
 impl Tidings {
     /// Seals up to `limit` webhooks with the current key that are sealed with another, or not at all.
-    /// Call it after a key was added, until nothing is `left`; then the old key can go. An edit or a
-    /// rotation seals its webhook anew in any case.
+    /// An edit or a rotation seals its webhook anew in any case.
+    ///
+    /// First let every process have the new key as its current one: a process that has not would seal
+    /// with the old one behind this call's back. Then call it until `left` equals
+    /// [`locked`](Resealed::locked): calling again does not open what is locked. When `left` is 0, the
+    /// old key can go.
     ///
     /// It reads all webhooks, page by page. Edits go on beside it: each webhook is written only if
     /// nobody else did meanwhile.

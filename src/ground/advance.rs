@@ -74,12 +74,13 @@ pub enum LaneChange {
     },
     /// The probe found the receiver answering: go on as usual.
     Open,
-    /// The probe was not sent: take another one.
-    Reprobe,
-    /// The probe was not sent: take another one, but not at once.
-    ReprobeAt {
-        /// Not before this.
-        at: Timestamp,
+    /// The probe is over, and another one is to be taken.
+    Probed {
+        /// Until when the lane was paused for the probe. A pause until any other time came meanwhile, and
+        /// stays if it is the later one.
+        lock: Timestamp,
+        /// No other one before this.
+        until: Timestamp,
     },
 }
 
@@ -109,8 +110,28 @@ pub struct Transition {
 pub struct Seen {
     /// The beginning of the present stretch of failure.
     pub failing_since: Option<Timestamp>,
-    /// Whether the delivery was claimed as the probe after a pause.
-    pub probe: bool,
+    /// Until when the lane is paused for this delivery, if it was claimed as the probe after a pause.
+    pub probe: Option<Timestamp>,
+}
+
+impl Seen {
+    /// What is said of the lane when it is to be left in peace until then.
+    fn pause(self, until: Timestamp) -> LaneChange {
+        match self.probe {
+            Some(lock) => LaneChange::Probed { lock, until },
+            None => LaneChange::Pause { until },
+        }
+    }
+
+    /// What is said of it when the delivery has told nothing: at most that it was the probe.
+    fn untold(self, now: Timestamp) -> LaneChange {
+        self.probe.map_or(LaneChange::None, |_| self.pause(now))
+    }
+
+    /// What is said of it when the receiver answers as usual.
+    fn open(self) -> LaneChange {
+        self.probe.map_or(LaneChange::None, |_| LaneChange::Open)
+    }
 }
 
 impl Transition {
@@ -138,7 +159,7 @@ impl Transition {
             interruptions: delivery.interruptions,
             lapsed: delivery.lapsed,
             health: Health::Unchanged,
-            lane: if seen.probe { LaneChange::Reprobe } else { LaneChange::None },
+            lane: seen.untold(now),
         }
     }
 }
@@ -183,7 +204,7 @@ pub fn advance(
             interruptions: delivery.interruptions,
             lapsed: false,
             health: Health::Recovered,
-            lane: if seen.probe { LaneChange::Open } else { LaneChange::None },
+            lane: seen.open(),
         };
     }
     if let Outcome::Unanswered(FailureKind::Busy) = outcome {
@@ -244,11 +265,7 @@ fn crowded_out(delivery: &Delivery, seen: Seen, policy: &Policy, now: Timestamp)
         interruptions: delivery.interruptions,
         lapsed: delivery.lapsed,
         health: Health::Unchanged,
-        lane: if seen.probe {
-            LaneChange::ReprobeAt { at: due }
-        } else {
-            LaneChange::Pause { until: due }
-        },
+        lane: seen.pause(due),
     }
 }
 
@@ -278,7 +295,7 @@ fn interrupted(
         interruptions,
         lapsed: false,
         health: Health::Unchanged,
-        lane: if seen.probe { LaneChange::Reprobe } else { LaneChange::None },
+        lane: seen.untold(now),
     }
 }
 
@@ -316,17 +333,17 @@ fn lane_after_failure(
 ) -> LaneChange {
     let pauses = match outcome {
         Outcome::Answered { status: 429 | 502 | 503 | 504, .. } => true,
-        Outcome::Unanswered(_) => seen.probe || seen.failing_since.is_some(),
+        Outcome::Unanswered(_) => seen.probe.is_some() || seen.failing_since.is_some(),
         _ => false,
     };
     if !pauses {
-        return if seen.probe { LaneChange::Open } else { LaneChange::None };
+        return seen.open();
     }
     // Without a word from the receiver the pause grows with the stretch of failure.
     let failing_for = seen.failing_since.map_or(Duration::ZERO, |since| between(since, now));
     let own = (failing_for / 4).clamp(policy.pause_min(), policy.pause_max());
     let pause = retry_after.unwrap_or(own).max(policy.pause_min());
-    LaneChange::Pause { until: after(now, pause) }
+    seen.pause(after(now, pause))
 }
 
 /// What is added to `delay`: up to `percent` of it, spread by a hash of the delivery and its

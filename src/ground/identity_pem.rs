@@ -23,14 +23,15 @@ pub(super) fn sections<'a>(field: &'static str, text: &'a str) -> Result<Vec<Sec
         return invalid(format!("has {} bytes; at most {PEM_BYTES_MAX} are allowed", text.len()));
     }
     let mut found = Vec::new();
+    // Room for all of it, so that growing leaves no copy behind; one for all sections.
+    let mut encoded = Zeroizing::new(String::with_capacity(text.len()));
     let mut lines = text.lines().map(str::trim);
     while let Some(line) = lines.next() {
         let Some(label) = line.strip_prefix("-----BEGIN ").and_then(|l| l.strip_suffix("-----"))
         else {
             continue;
         };
-        // Room for all of it, so that growing leaves no copy behind.
-        let mut encoded = Zeroizing::new(String::with_capacity(text.len()));
+        encoded.clear();
         loop {
             let Some(line) = lines.next() else {
                 return invalid("has a PEM section without an end".into());

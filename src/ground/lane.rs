@@ -147,13 +147,15 @@ impl Lane {
     }
 
     /// Applies what a settlement says of the lane.
-    pub fn change(&mut self, change: LaneChange, now: Timestamp) {
+    pub fn change(&mut self, change: LaneChange) {
         match change {
             LaneChange::None => {}
             LaneChange::Pause { until } => self.pause(until),
             LaneChange::Open => self.paused_until = None,
-            LaneChange::Reprobe => self.paused_until = Some(now),
-            LaneChange::ReprobeAt { at } => self.paused_until = Some(at),
+            LaneChange::Probed { lock, until } if self.paused_until == Some(lock) => {
+                self.paused_until = Some(until);
+            }
+            LaneChange::Probed { until, .. } => self.pause(until),
         }
     }
 

@@ -316,8 +316,17 @@ pub const RATE_LATE: Duration = Duration::from_millis(100);
 pub const HOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Hooks that run at once, each on a thread of its own.
 pub const HOOKS_AT_ONCE: usize = 64;
+/// Hooks that are late and do not count for those: as many threads can be lost before others have
+/// fewer. All together are fewer than tokio's threads for blocking work.
+pub const HOOKS_LATE: usize = 384;
+/// Late hooks for deliveries to one webhook at which its others are not asked.
+pub const HOOKS_LATE_PER_WEBHOOK: usize = 128;
+/// Webhooks whose late hooks are counted before those that have none running are forgotten.
+pub const HOOK_WEBHOOKS: usize = 4_096;
 /// Notices that wait for the host's observer; later ones are missed.
 pub const NOTICES_WAITING: usize = 4_096;
+/// Bytes of events and answers in those notices.
+pub const NOTICE_BYTES_WAITING: usize = 16 * 1024 * 1024;
 /// How much longer than its deadline the engine waits for a transport before it cuts it off.
 pub const DEADLINE_SLACK: Duration = Duration::from_secs(1);
 /// Access tokens that one dispatcher keeps, beside those in use at the moment.

@@ -61,6 +61,8 @@ pub(super) struct Sealed {
     pub(super) key: KeyId,
     pub(super) nonce: [u8; 24],
     pub(super) text: Arc<[u8]>,
+    /// What receivers verify with, where the current secret is a private key: no secret, and listed.
+    pub(super) public_key: Option<String>,
 }
 
 /// The same in a record.
@@ -69,6 +71,8 @@ pub(super) struct SealedRecord {
     key: String,
     nonce: String,
     text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "publicKey")]
+    public_key: Option<String>,
 }
 
 impl From<&Sealed> for SealedRecord {
@@ -77,6 +81,7 @@ impl From<&Sealed> for SealedRecord {
             key: sealed.key.as_str().to_owned(),
             nonce: STANDARD.encode(sealed.nonce),
             text: STANDARD.encode(&sealed.text),
+            public_key: sealed.public_key.clone(),
         }
     }
 }
@@ -95,6 +100,7 @@ impl TryFrom<SealedRecord> for Sealed {
             key: KeyId::parse(&record.key).map_err(|_| unreadable())?,
             nonce: nonce.ok_or_else(unreadable)?,
             text: text.into(),
+            public_key: record.public_key,
         })
     }
 }

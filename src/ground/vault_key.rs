@@ -107,7 +107,8 @@ impl Webhook {
             }),
             ..self.settings.clone()
         };
-        let sealed = Sealed { key: key.id.clone(), nonce, text };
+        let public_key = self.public_key();
+        let sealed = Sealed { key: key.id.clone(), nonce, text, public_key };
         Ok(Self { settings, secrets: Guarded::Sealed(sealed), ..self.clone() })
     }
 

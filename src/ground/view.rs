@@ -186,14 +186,7 @@ impl From<&Webhook> for WebhookView {
             live_mode: webhook.mode().is_live(),
             timeout_millis: webhook.timeout().map(millis),
             schemes: webhook.schemes().to_vec(),
-            #[cfg(feature = "ed25519")]
-            public_key: webhook
-                .secrets()
-                .ok()
-                .and_then(|secrets| secrets.current().public_key())
-                .map(|key| key.to_string()),
-            #[cfg(not(feature = "ed25519"))]
-            public_key: None,
+            public_key: webhook.public_key(),
             ordering: webhook.ordering(),
             rate_limit: webhook.rate_limit(),
             concurrency: webhook.concurrency(),

@@ -211,6 +211,17 @@ impl Webhook {
         }
     }
 
+    /// What receivers verify with (`whpk_`), where the current secret is a private key, sealed or not.
+    pub(super) fn public_key(&self) -> Option<String> {
+        match &self.secrets {
+            Guarded::Sealed(sealed) => sealed.public_key.clone(),
+            #[cfg(feature = "ed25519")]
+            Guarded::Open(secrets) => secrets.current().public_key().map(|key| key.to_string()),
+            #[cfg(not(feature = "ed25519"))]
+            Guarded::Open(_) => None,
+        }
+    }
+
     /// Whether it is delivered to.
     pub fn status(&self) -> Status {
         self.status

@@ -51,17 +51,20 @@ type Authorizer = dyn Fn(&Sending) -> Result<Option<HeaderValue>, BoxError> + Se
 /// authorizer.
 ///
 /// # Contract
-/// A hook runs on one of tokio's threads for blocking work, at most 64 at once, so it may block, and it
-/// may call the crate. All hooks of one attempt have 5 s together, or what
-/// [`within`](Self::within) says, and never more than the attempt. One that panics, fails or takes
-/// longer costs its delivery the attempt: nothing is sent, the failure is
-/// [`Hook`](crate::FailureKind::Hook), and as with other faults of the sender's own the receiver's
-/// health is not touched. A hook may be called again for the same delivery; it must not assume that
-/// what it saw was sent.
+/// A hook runs on one of tokio's threads for blocking work, at most 64 at once, so it may block, and
+/// it may call the crate. All hooks of one attempt have 5 s together, or what
+/// [`within`](Self::within) says, and never more than the receiver has to answer, whose own time begins
+/// when they have returned. One that panics, fails or takes longer costs its delivery the attempt:
+/// nothing is sent, the failure is [`Hook`](crate::FailureKind::Hook), and as with other faults of the
+/// sender's own the receiver's health is not touched. A hook may be called again for the same delivery;
+/// it must not assume that what it saw was sent.
 ///
 /// A thread cannot be ended from outside. A hook that never returns keeps its thread until the process
-/// ends, and 64 of them keep all others from being asked; and a tokio runtime that is dropped waits for
-/// them, unless it is shut down with `shutdown_timeout` or `shutdown_background`.
+/// ends; and a tokio runtime that is dropped waits for it, unless it is shut down with
+/// `shutdown_timeout` or `shutdown_background`. As soon as a hook is late another may run, up to 384 late
+/// ones: beyond them the 64 become fewer. While 128 late ones are of one webhook, its deliveries wait.
+/// What finds no thread waits, too: nothing is sent, and nothing counted
+/// ([`Busy`](crate::FailureKind::Busy)).
 ///
 /// ```
 /// use tidings::{Headers, hooks::Hooks};

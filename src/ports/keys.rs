@@ -9,7 +9,8 @@ use crate::ground::vault_key::SealingKey;
 /// Gives the keys that seal secrets before a storage sees them.
 ///
 /// # Contract
-/// - It answers at once, from memory: it is asked on the dispatcher's own task.
+/// - It answers at once, from memory: it is asked on the runtime's threads, by the task that is about to
+///   send. Keys from a service are fetched beforehand.
 /// - A name means the same key for ever. A new key is a new name.
 /// - A key is kept until [`reseal`](crate::Tidings::reseal) says that nothing is left that an older
 ///   one has sealed; what is sealed with a key that is lost, is lost.

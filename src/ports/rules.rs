@@ -88,7 +88,7 @@ impl Turn {
         routed: &mut Routed,
     ) {
         let webhook = webhook.filter(|webhook| lane.is_plain() && !webhook.needs_holder());
-        match self.lease(delivery, event, webhook, lane, false) {
+        match self.lease(delivery, event, webhook, lane, None) {
             Some(leased) => routed.leased.push(leased),
             None => {
                 lane.join(delivery);
@@ -110,10 +110,11 @@ impl Turn {
         lane: &mut Lane,
     ) -> Option<Leased> {
         let ready = lane.ready(delivery).is_some_and(|at| at <= self.now);
-        let (webhook, probe) = (webhook.filter(|_| ready), lane.paused_until.is_some());
+        let webhook = webhook.filter(|_| ready);
+        let probe = lane.paused_until.map(|_| after(self.now, self.probe));
         let leased = self.lease(delivery, event, webhook, lane, probe)?;
-        if probe {
-            lane.probe(after(self.now, self.probe));
+        if let Some(until) = probe {
+            lane.probe(until);
         }
         Some(leased)
     }
@@ -124,7 +125,7 @@ impl Turn {
         event: &Event,
         webhook: Option<Arc<Webhook>>,
         lane: &Lane,
-        probe: bool,
+        probe: Option<Timestamp>,
     ) -> Option<Leased> {
         let webhook = webhook.filter(|webhook| webhook.is_enabled())?;
         let room = if !webhook.needs_holder() {
@@ -181,7 +182,7 @@ impl Settlement {
             (Standing::Holds, Some(enabled)) => {
                 transition.apply(delivery, fence.dispatcher);
                 lane.join(delivery);
-                lane.change(transition.lane, now);
+                lane.change(transition.lane);
                 let outcome = self.attempt.as_ref().map(|attempt| attempt.outcome);
                 if lane.holder.is_some() && outcome == Some(Outcome::Interrupted) {
                     // It was cut off, and its receiver may still be at it.
@@ -441,9 +442,9 @@ mod tests {
             assert_eq!((left.total, left.room(row.webhook)), (1, 1));
             assert_eq!((&leased.delivery, row.attempt), (&row, 1));
             assert_eq!(row.state, State::Leased { dispatcher: turn.dispatcher, ticket: 7 });
-            assert_eq!(leased.probe, lane.paused_until.is_some(), "claim: {why}");
-            assert_eq!(leased.failing_since, Some(at(1)));
             let paused = lane.paused_until.map(|_| at(50));
+            assert_eq!(leased.probe, paused, "claim: {why}");
+            assert_eq!(leased.failing_since, Some(at(1)));
             assert_eq!(after_it, Lane { paused_until: paused, ..lane }, "claim: {why}");
         }
     }

@@ -389,13 +389,14 @@ impl Model {
         match hook.paused {
             Some(until) => {
                 assert!(until <= turn.now, "I6: {id} is leased in a pause, until {until}");
-                assert!(one.probe && !routed, "I6: after a pause comes a probe");
+                assert!(one.probe.is_some() && !routed, "I6: after a pause comes a probe");
             }
-            None => assert!(!one.probe || unsure, "I6: a probe without a pause"),
+            None => assert!(one.probe.is_none() || unsure, "I6: a probe without a pause"),
         }
         assert_eq!(one.failing_since, hook.failing, "a lease carries the facts of its lane");
-        if one.probe {
+        if one.probe.is_some() {
             hook.paused = Some(turn.now + turn.probe);
+            assert_eq!(one.probe, hook.paused, "I6: a probe knows its own pause");
         }
         if delivery.cause == Cause::ROUTED {
             self.check_order(event, webhook, turn.now);
@@ -535,8 +536,11 @@ impl Model {
                 hook.paused = Some(hook.paused.map_or(until, |paused| paused.max(until)));
             }
             LaneChange::Open => hook.paused = None,
-            LaneChange::Reprobe => hook.paused = Some(now),
-            LaneChange::ReprobeAt { at } => hook.paused = Some(at),
+            LaneChange::Probed { lock, until } => {
+                assert_eq!(before.probe, Some(lock), "I6: only a probe ends its pause");
+                let other = hook.paused.filter(|paused| *paused != lock);
+                hook.paused = Some(other.map_or(until, |paused| paused.max(until)));
+            }
             other => panic!("a change of the lane that the model does not know: {other:?}"),
         }
         let mut reason = None;

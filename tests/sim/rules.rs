@@ -34,7 +34,7 @@ pub struct Before {
     pub failures: u32,
     pub interruptions: u32,
     pub lapsed: bool,
-    pub probe: bool,
+    pub probe: Option<Timestamp>,
     /// The stretch of failure that its lease told of.
     pub failing_since: Option<Timestamp>,
 }
@@ -143,7 +143,7 @@ impl Rules {
                     (before.failures, before.interruptions, false),
                     "I5: a 2xx counts as nothing else"
                 );
-                let open = [LaneChange::None, LaneChange::Open][usize::from(before.probe)];
+                let open = before.probe.map_or(LaneChange::None, |_| LaneChange::Open);
                 assert_eq!(to.lane, open, "I6: the probe opens the lane");
                 Verdict::Success
             }
@@ -151,17 +151,17 @@ impl Rules {
                 let asked = retry_after.map(|asked| asked.min(self.retry_after_max));
                 self.failed(before, to, asked.unwrap_or_default());
                 if matches!(status, 429 | 502 | 503 | 504) {
-                    self.paused(to, asked);
+                    self.paused(before, to, asked);
                 } else {
-                    let open = [LaneChange::None, LaneChange::Open][usize::from(before.probe)];
+                    let open = before.probe.map_or(LaneChange::None, |_| LaneChange::Open);
                     assert_eq!(to.lane, open, "I6: only what throttles pauses, not {status}");
                 }
                 Verdict::Failure { gone: status == 410 }
             }
             Some(Outcome::Unanswered(_)) => {
                 self.failed(before, to, Duration::ZERO);
-                if before.probe || before.failing_since.is_some() {
-                    self.paused(to, None);
+                if before.probe.is_some() || before.failing_since.is_some() {
+                    self.paused(before, to, None);
                 } else {
                     assert_eq!(to.lane, LaneChange::None, "I6: one silence is no pause");
                 }
@@ -193,9 +193,8 @@ impl Rules {
         let (shortest, longest) = (Duration::from_secs(1), Duration::from_secs(10));
         self.due(before, to, shortest, longest);
         let until = match (to.lane, before.probe) {
-            (LaneChange::Pause { until }, false) | (LaneChange::ReprobeAt { at: until }, true) => {
-                until
-            }
+            (LaneChange::Pause { until }, None) => until,
+            (LaneChange::Probed { lock, until }, Some(probe)) if lock == probe => until,
             (lane, _) => panic!("I6: a crowded lane rests: {lane:?}"),
         };
         let pause = between(to.at, until);
@@ -222,7 +221,8 @@ impl Rules {
     }
 
     fn reprobes(&self, before: &Before, to: &Transition) {
-        let change = [LaneChange::None, LaneChange::Reprobe][usize::from(before.probe)];
+        let probed = |lock| LaneChange::Probed { lock, until: to.at };
+        let change = before.probe.map_or(LaneChange::None, probed);
         assert_eq!(to.lane, change, "I6: a probe that was not sent is repeated");
     }
 
@@ -265,9 +265,11 @@ impl Rules {
         }
     }
 
-    fn paused(&self, to: &Transition, asked: Option<Duration>) {
-        let LaneChange::Pause { until } = to.lane else {
-            panic!("I6: a receiver that asks for peace is not left in peace");
+    fn paused(&self, before: &Before, to: &Transition, asked: Option<Duration>) {
+        let until = match (to.lane, before.probe) {
+            (LaneChange::Pause { until }, None) => until,
+            (LaneChange::Probed { lock, until }, Some(probe)) if lock == probe => until,
+            _ => panic!("I6: a receiver that asks for peace is not left in peace"),
         };
         let (least, most) = match asked {
             Some(asked) => (asked.max(self.pause_min), asked.max(self.pause_min)),

@@ -70,6 +70,32 @@ async fn who_finds_no_place_is_refused_and_others_are_not() {
     first.abort();
 }
 
+/// Sends to a name with two addresses, in both orders: at one the only place is taken, and nobody
+/// listens at the other. That is our limit, and not the receiver's failure.
+#[tokio::test]
+async fn an_address_that_is_full_beside_one_that_refuses_is_busy() {
+    let (full, refusing) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+    for order in [[full, refusing], [refusing, full]] {
+        let hanging = Receiver::start(|mut peer: Peer| async move { peer.closed().await }).await;
+        let resolver = Answers(move |name: &str| {
+            Ok(if name == "first.example" { vec![full] } else { order.to_vec() })
+        });
+        let options = options().with_connections_per_address(1).with_resolver(resolver);
+        let transport = Arc::new(HyperTransport::new(options).unwrap());
+        let url = |name| format!("http://{name}.example:{}/", hanging.address.port());
+        let (sender, first) = (Arc::clone(&transport), url("first"));
+        let first = tokio::spawn(async move { sender.send(post(&first, "{}")).await });
+        while hanging.connections() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut second = post(&url("second"), "{}");
+        second.deadline = Duration::from_secs(2);
+        let error = transport.send(second).await.unwrap_err();
+        assert_eq!(error.kind(), FailureKind::Busy, "{error}");
+        first.abort();
+    }
+}
+
 /// Sends more in a second than is allowed.
 #[tokio::test]
 async fn what_is_over_the_rate_is_refused_soon() {

@@ -183,9 +183,13 @@ impl Cap {
             Ok(permit) => permit,
             Err(_) => {
                 let _waiter = Waiter::of(self)?;
+                let was_long = patience.is_long();
                 let place = patience.wait(Arc::clone(&self.places).acquire_owned()).await;
                 place.and_then(Result::ok).ok_or_else(|| {
-                    *lock(&self.stuck) = Some(Instant::now() + DESTINATION_STUCK);
+                    // Whose time was spent elsewhere says nothing of this destination.
+                    if was_long {
+                        *lock(&self.stuck) = Some(Instant::now() + DESTINATION_STUCK);
+                    }
                     busy("all places at it are taken")
                 })?
             }
@@ -200,7 +204,7 @@ impl Cap {
     pub(super) fn try_enter(self: &Arc<Self>) -> Option<Entry> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         if let Some(rate) = &self.rate {
-            lock(&rate.bucket).take(Instant::now()).ok()?;
+            rate.try_take().then_some(())?;
         }
         Some(Entry { cap: Arc::clone(self), _place: place, spent: false })
     }
@@ -296,9 +300,22 @@ pub(super) struct Seat {
     _seat: OwnedSemaphorePermit,
 }
 
-impl Seat {
-    pub(super) fn cap(&self) -> &Arc<Cap> {
-        &self.cap
+/// The seats of one connection, at its host and at its address. Its socket holds them until it is
+/// closed.
+#[derive(Debug)]
+pub(super) struct Seats {
+    pub(super) host: Seat,
+    pub(super) address: Seat,
+}
+
+impl Seats {
+    pub(super) fn are_of(&self, cap: &Arc<Cap>) -> bool {
+        Arc::ptr_eq(&self.host.cap, cap) || Arc::ptr_eq(&self.address.cap, cap)
+    }
+
+    /// The cap of the address.
+    pub(super) fn address(&self) -> &Arc<Cap> {
+        &self.address.cap
     }
 }
 
@@ -306,12 +323,19 @@ impl Seat {
 #[derive(Debug)]
 pub(super) struct Patience {
     left: Duration,
+    whole: Duration,
 }
 
 impl Patience {
     /// Of a request with this deadline.
     pub(super) fn of(deadline: Duration) -> Self {
-        Self { left: (deadline / 4).min(DESTINATION_WAIT_MAX) }
+        let whole = (deadline / 4).min(DESTINATION_WAIT_MAX);
+        Self { left: whole, whole }
+    }
+
+    /// Whether most of it is left.
+    fn is_long(&self) -> bool {
+        self.left * 2 >= self.whole
     }
 
     async fn wait<F: Future>(&mut self, work: F) -> Option<F::Output> {
@@ -340,15 +364,17 @@ impl Rate {
         }
     }
 
+    /// Takes one if there is one, and nobody waits for it.
+    fn try_take(&self) -> bool {
+        let mut bucket = lock(&self.bucket);
+        self.queued.load(Ordering::Relaxed) == 0 && bucket.take(Instant::now()).is_ok()
+    }
+
     async fn take(&self, patience: &mut Patience) -> Result<(), TransportError> {
-        let interval = {
-            let mut bucket = lock(&self.bucket);
-            let queued = self.queued.load(Ordering::Relaxed);
-            if queued == 0 && bucket.take(Instant::now()).is_ok() {
-                return Ok(());
-            }
-            bucket.interval
-        };
+        if self.try_take() {
+            return Ok(());
+        }
+        let interval = lock(&self.bucket).interval;
         let queued = Queued::of(&self.queued);
         let ahead = u32::try_from(queued.ahead).unwrap_or(u32::MAX);
         if interval.saturating_mul(ahead) > patience.left {
@@ -570,6 +596,40 @@ mod tests {
                 assert!(count <= 2 * per_second as usize, "{count} at {per_second}");
             }
         }
+    }
+
+    /// Waits for the rate, and asks without waiting when the next one is free.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_overtakes_those_who_wait_for_the_rate() {
+        let cap = caps(10, Some(4)).host("victim.example").unwrap();
+        let enter = || {
+            let cap = Arc::clone(&cap);
+            async move { cap.enter(&mut Patience::of(Duration::from_secs(60))).await }
+        };
+        for _ in 0..4 {
+            enter().await.unwrap().spend(true);
+        }
+        let rate = cap.rate.as_ref().unwrap();
+        let turn = rate.turn.lock().await;
+        let waiting = tokio::spawn(enter());
+        tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_millis(260)).await;
+        assert!(cap.try_enter().is_none(), "the next one is for who waits");
+        drop(turn);
+        assert!(waiting.await.unwrap().is_ok());
+    }
+
+    /// Lets time run out that was spent elsewhere for the most part, then all of it.
+    #[tokio::test(start_paused = true)]
+    async fn a_destination_is_stuck_only_after_a_wait_for_it() {
+        let cap = caps(1, None).host("victim.example").unwrap();
+        let _held = cap.try_enter().unwrap();
+        let mut patience = Patience::of(Duration::from_secs(4));
+        patience.wait(tokio::time::sleep(Duration::from_millis(900))).await.unwrap();
+        cap.enter(&mut patience).await.unwrap_err();
+        assert_eq!(cap.waiters_max(), DESTINATION_WAITERS_MAX);
+        cap.enter(&mut Patience::of(Duration::from_secs(4))).await.unwrap_err();
+        assert_eq!(cap.waiters_max(), cap.waiters_stuck);
     }
 
     /// Enters without spending more often than the rate allows, and spends once.

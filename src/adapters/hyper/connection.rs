@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::task::{JoinSet, unconstrained};
 use tokio_rustls::client::TlsStream;
 
+use super::caps::Seats;
 use super::failure;
 use crate::FailureKind;
 use crate::policy::{
@@ -243,6 +244,8 @@ pub(super) struct Io {
     reads: usize,
     /// Whether writing failed. It is shared with [`Own`], which is not kept then.
     write_broke: Arc<AtomicBool>,
+    /// Free when the socket is closed and not before, whichever task that is left to: fields end in order.
+    _seats: Arc<Seats>,
 }
 
 enum Stream {
@@ -251,22 +254,16 @@ enum Stream {
 }
 
 impl Io {
-    pub(super) fn plain(stream: TcpStream) -> Self {
-        Self {
-            stream: Stream::Plain(TokioIo::new(stream)),
-            wrote: false,
-            reads: 0,
-            write_broke: Arc::default(),
-        }
+    pub(super) fn plain(stream: TcpStream, seats: Arc<Seats>) -> Self {
+        Self::new(Stream::Plain(TokioIo::new(stream)), seats)
     }
 
-    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
-        Self {
-            stream: Stream::Tls(Box::new(TokioIo::new(stream))),
-            wrote: false,
-            reads: 0,
-            write_broke: Arc::default(),
-        }
+    pub(super) fn tls(stream: TlsStream<TcpStream>, seats: Arc<Seats>) -> Self {
+        Self::new(Stream::Tls(Box::new(TokioIo::new(stream))), seats)
+    }
+
+    fn new(stream: Stream, seats: Arc<Seats>) -> Self {
+        Self { stream, wrote: false, reads: 0, write_broke: Arc::default(), _seats: seats }
     }
 
     /// Begins to read with the first write.

@@ -68,7 +68,7 @@ impl Connector {
         phase.set(Phase::CONNECTING);
         let (stream, pass) = self.dial(&addresses, url.port(), gate).await?;
         if !https {
-            let own = Own::handshake(Io::plain(stream)).await?;
+            let own = Own::handshake(Io::plain(stream, pass.seats.clone())).await?;
             return Ok((Connected::Own(own), pass));
         }
         phase.set(Phase::SECURING);
@@ -81,10 +81,10 @@ impl Connector {
             })?
             .map_err(|error| failure::of_handshake(&error))?;
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            let shared = Shared::handshake(Io::tls(stream)).await?;
+            let shared = Shared::handshake(Io::tls(stream, pass.seats.clone())).await?;
             return Ok((Connected::Shared(shared), pass));
         }
-        Ok((Connected::Own(Own::handshake(Io::tls(stream)).await?), pass))
+        Ok((Connected::Own(Own::handshake(Io::tls(stream, pass.seats.clone())).await?), pass))
     }
 
     /// The vetted addresses of a URL's host.

@@ -25,7 +25,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::Phase;
-use super::caps::{Cap, CapLimits, Caps, Entry, Keeper, Patience, Seat};
+use super::caps::{Cap, CapLimits, Caps, Entry, Keeper, Patience, Seats};
 use super::connection::{self, Answered, Kept, Outgoing, Own, Shared};
 use super::connector::{Connected, Connector};
 use crate::ports::transport::TransportError;
@@ -296,22 +296,10 @@ struct Idle {
     since: Instant,
 }
 
-/// A connection with its seats. It ends before they are free.
+/// A connection, and which seats it has.
 struct Seated<C> {
     connection: C,
-    seats: Seats,
-}
-
-/// The seats of one connection.
-pub(super) struct Seats {
-    host: Seat,
-    address: Seat,
-}
-
-impl Seats {
-    fn are_of(&self, cap: &Arc<Cap>) -> bool {
-        Arc::ptr_eq(self.host.cap(), cap) || Arc::ptr_eq(self.address.cap(), cap)
-    }
+    seats: Arc<Seats>,
 }
 
 /// The places of one exchange.
@@ -344,7 +332,7 @@ pub(super) struct Gate<'a> {
 /// What a request that may dial an address holds there.
 pub(super) struct Pass {
     address: Entry,
-    seats: Seats,
+    pub(super) seats: Arc<Seats>,
 }
 
 impl Gate<'_> {
@@ -361,10 +349,10 @@ impl Gate<'_> {
             None => return Ok(None),
         };
         let keeper: Weak<dyn Keeper> = Weak::<Host>::clone(&self.host.this);
-        let seats = Seats {
+        let seats = Arc::new(Seats {
             host: self.host.cap.sit(&keeper, self.patience).await?,
             address: cap.sit(&keeper, self.patience).await?,
-        };
+        });
         // From here on the destination feels it, whatever comes of it.
         entry.spend(true);
         self.entry.spend(true);
@@ -426,12 +414,12 @@ impl Host {
     fn kept_at(&self, idle: bool) -> Option<Arc<Cap>> {
         let mut state = lock(&self.state);
         if let Some(shared) = state.shared() {
-            return Some(Arc::clone(shared.seats.address.cap()));
+            return Some(Arc::clone(shared.seats.address()));
         }
         let limit = self.limits.idle_timeout;
         let last = state.idle.last().filter(|_| idle)?;
         if last.since.elapsed() < limit {
-            return Some(Arc::clone(last.own.seats.address.cap()));
+            return Some(Arc::clone(last.own.seats.address()));
         }
         // The last is the youngest.
         let old = std::mem::take(&mut state.idle);
@@ -443,10 +431,10 @@ impl Host {
     fn take_kept(&self, cap: &Arc<Cap>, idle: bool) -> Option<KeptConnection> {
         let mut state = lock(&self.state);
         if let Some(shared) = state.shared() {
-            let there = Arc::ptr_eq(shared.seats.address.cap(), cap);
+            let there = Arc::ptr_eq(shared.seats.address(), cap);
             return there.then_some(KeptConnection::Shared(shared));
         }
-        let there = |kept: &Idle| Arc::ptr_eq(kept.own.seats.address.cap(), cap);
+        let there = |kept: &Idle| Arc::ptr_eq(kept.own.seats.address(), cap);
         let at = state.idle.iter().rposition(there).filter(|_| idle)?;
         Some(KeptConnection::Own(state.idle.remove(at).own))
     }

@@ -175,7 +175,7 @@ impl State {
                 return false;
             };
             self.change(delivery.id, |stored| *stored = delivery);
-            let probe = lease.probe;
+            let probe = lease.probe.is_some();
             leased.push(lease);
             if probe {
                 return false;
