@@ -63,7 +63,7 @@ impl Lane {
         self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
     }
 
-    /// A probe was claimed: nobody else claims before `until`, the end of the probe.
+    /// A probe was claimed, or has ended: nobody else claims before `until`.
     pub fn probe(&mut self, until: Timestamp) {
         self.paused_until = Some(until);
     }
@@ -153,7 +153,7 @@ impl Lane {
             LaneChange::Pause { until } => self.pause(until),
             LaneChange::Open => self.paused_until = None,
             LaneChange::Probed { lock, until } if self.paused_until == Some(lock) => {
-                self.paused_until = Some(until);
+                self.probe(until)
             }
             LaneChange::Probed { until, .. } => self.pause(until),
         }

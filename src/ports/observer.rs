@@ -11,9 +11,9 @@ use crate::ground::webhook::{DisabledReason, Webhook};
 ///
 /// # Contract
 /// Called after the storage has it, one call after the other, on one of tokio's threads for blocking
-/// work: it may block, and it may call the crate. No dispatcher waits for it. Up to 4,096 notices wait;
-/// one that takes too long misses what comes meanwhile, and hears how much
-/// ([`Notice::Missed`]). A panic in it is caught and logged. Every call is a hint: after a crash the
+/// work: it may block, and it may call the crate. No dispatcher waits for it. Up to 4,096 notices wait,
+/// with 16 MiB of payloads and answers; one that takes too long misses what comes meanwhile, and hears
+/// how much ([`Notice::Missed`]). A panic in it is caught and logged. Every call is a hint: after a crash the
 /// last ones may be missing, and nothing is called twice. A dispatcher that ends waits for it within
 /// its grace time.
 pub trait Observer: Debug + Send + Sync + 'static {
