@@ -379,3 +379,46 @@ impl Write for Io {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::adapters::hyper::caps::{Cap, CapLimits, Caps, Keeper, Patience};
+
+    struct Nobody;
+
+    impl Keeper for Nobody {
+        fn give_up(&self, _: &Arc<Cap>) -> bool {
+            false
+        }
+    }
+
+    /// Drops a connection whose socket is with a task, and looks at its seats before that has ended, and
+    /// when the peer has seen the end.
+    #[tokio::test]
+    async fn seats_are_free_when_the_socket_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits = CapLimits { host_connections: 1, address_connections: 1, per_second: None };
+        let (caps, keeper) = (Caps::new(limits), Arc::new(Nobody) as Arc<dyn Keeper>);
+        let (host, at) = (caps.host("a.example").unwrap(), caps.address(address.ip()).unwrap());
+        let (keeper, mut patience) = (Arc::downgrade(&keeper), Patience::of(CEILING));
+        let seats = Arc::new(Seats {
+            host: host.sit(&keeper, &mut patience).await.unwrap(),
+            address: at.sit(&keeper, &mut patience).await.unwrap(),
+        });
+        let held = Arc::downgrade(&seats);
+        let stream = TcpStream::connect(address).await.unwrap();
+        let shared = Shared::handshake(Io::plain(stream, seats)).await.unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        drop(shared);
+        assert_eq!(held.strong_count(), 1, "the socket is still open");
+        peer.read_to_end(&mut Vec::new()).await.unwrap();
+        assert_eq!(held.strong_count(), 0);
+    }
+
+    const CEILING: std::time::Duration = std::time::Duration::from_secs(60);
+}
