@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use sim::faults::{FAULTS, Fired};
-use sim::world::{Report, Size, run};
+use sim::world::{Gate, Report, Size, run};
 use tidings::storage::{MemoryStorage, Storage};
 
 const MONTH: Size = Size { events: 500, days: 30, threads: false };
@@ -159,5 +159,26 @@ fn a_seed_repeats_itself() {
         let second = in_memory(seed).unwrap();
         assert_eq!(first.digest, second.digest, "seed {seed}");
         assert_eq!(first.leases, second.leases, "seed {seed}");
+    }
+}
+
+/// Stops a process, and while it stands still once more, for a shorter time and for a longer one:
+/// neither lets it go on before a call of it does.
+#[tokio::test(start_paused = true)]
+async fn a_process_and_its_calls_go_on_together() {
+    for (second, until) in [(1, 8), (9, 11)] {
+        let hour = |hours: u64| Duration::from_secs(hours * 3_600);
+        let (gate, begun) = (Arc::new(Gate::default()), tokio::time::Instant::now());
+        gate.pause(hour(8));
+        let call = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.pass().await }
+        });
+        tokio::time::sleep(hour(2)).await;
+        gate.pause(hour(second));
+        gate.pass().await;
+        assert_eq!(begun.elapsed(), hour(until));
+        tokio::task::yield_now().await;
+        assert!(call.is_finished());
     }
 }

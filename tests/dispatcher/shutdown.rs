@@ -134,6 +134,36 @@ async fn a_storage_in_trouble_does_not_hold_up_the_end() {
     }
 }
 
+/// Lets the process stand still at the end, while one settlement is under way and others wait behind
+/// it: it goes on with little of its time left, or none, and the storage is well.
+#[tokio::test(start_paused = true)]
+async fn what_is_known_is_written_after_the_process_was_stopped() {
+    for stopped in [seconds(2), seconds(10), seconds(1_000)] {
+        let stage = Stage::new(|hit| if hit.host == "good" { FINE } else { Answer::Stuck });
+        for host in ["good", "silent"] {
+            stage.webhook(host).await;
+        }
+        let run = stage.start(quiet().grace(millis(500)).lease(seconds(3_600)));
+        stage.plan(|call, nth| match call {
+            Call::Settle if nth == 1 => Fault::Slow(seconds(1)),
+            Call::Settle => Fault::Yield(1),
+            _ => Fault::None,
+        });
+        stage.publish(1).await;
+        stage.until_hits(2).await;
+        let ending = tokio::spawn(run.stop());
+        tokio::time::sleep(millis(900)).await;
+        assert_eq!(stage.receivers.open(), 0, "it is at its end");
+        assert!(!ending.is_finished());
+        tokio::time::advance(stopped).await;
+        ending.await.unwrap();
+        assert_eq!(stage.deliveries(&[StateKind::Delivered]).await.len(), 1);
+        let waiting = stage.deliveries(&[StateKind::Waiting]).await;
+        assert_eq!(waiting.len(), 1, "given back");
+        assert_eq!(waiting[0].attempts.len(), 1, "stopped for {stopped:?}");
+    }
+}
+
 /// Fails the settlement and the goodbye of a shutdown a few times.
 #[tokio::test(start_paused = true)]
 async fn the_last_calls_are_repeated() {

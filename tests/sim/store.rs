@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -102,6 +102,16 @@ impl Shared {
                 None
             }
         }
+    }
+
+    /// Holds the paused clock while the storage's threads work, until the value is dropped.
+    pub fn hold(&self) -> mpsc::Sender<()> {
+        let (held, dropped) = mpsc::channel();
+        if self.threads {
+            // The clock waits for blocking tasks.
+            tokio::task::spawn_blocking(move || dropped.recv());
+        }
+        held
     }
 
     pub fn fail(&self, text: String) {
@@ -213,13 +223,8 @@ impl SimStore {
                     tokio::time::sleep_until(until).await;
                 }
                 let _gate = shared.gate.lock().await;
-                // A blocking task holds the paused clock while threads work.
-                let (done, wait) = std::sync::mpsc::channel::<()>();
-                let held = shared.threads.then(|| tokio::task::spawn_blocking(move || wait.recv()));
-                let result = call.await;
-                drop(done);
-                drop(held);
-                result
+                let _held = shared.hold();
+                call.await
             }
         });
         let result = match task.await {

@@ -166,7 +166,7 @@ where
     tokio::time::sleep(DAY).await;
     // The longest delay that a schedule or a receiver can ask for, a lease, polls and pauses all fit.
     for _ in 0..10 {
-        let listed = list(&shared.inner).await;
+        let listed = list(&shared).await;
         if shared.has_failed() || shared.see(|model| model.is_drained(&listed)) == Some(true) {
             break;
         }
@@ -180,7 +180,7 @@ where
             shared.fail("a dispatcher panicked".to_owned());
         }
     }
-    let listed = list(&shared.inner).await;
+    let listed = list(&shared).await;
     shared.see(|model| {
         model.check_end(&listed);
         if !odds.disturbs_dispatchers() {
@@ -310,8 +310,12 @@ impl Node {
 pub struct Gate(Mutex<Option<Instant>>);
 
 impl Gate {
+    /// Shut for `time`, or for longer where it is shut already: who waits in a call and the process
+    /// itself go on at the same moment.
     pub fn pause(&self, time: Duration) {
-        *self.0.lock().unwrap() = Some(Instant::now() + time);
+        let until = Some(Instant::now() + time);
+        let mut gate = self.0.lock().unwrap();
+        *gate = until.max(*gate);
     }
 
     /// Until when the process stands still, if it does.
@@ -343,7 +347,8 @@ impl Gate {
 }
 
 /// All that the store lists.
-async fn list(store: &Arc<dyn Storage>) -> Listed {
+async fn list(shared: &Shared) -> Listed {
+    let (store, _held) = (&shared.inner, shared.hold());
     let mut deliveries = Vec::new();
     let mut request = PageRequest::first(100).unwrap();
     loop {

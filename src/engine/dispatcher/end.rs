@@ -1,5 +1,7 @@
 //! The end of a run: what is known is written, the rest is given back, and nothing stays leased.
 
+use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -27,11 +29,11 @@ impl Running {
         self.sweeping = None;
         self.cut_off();
         let each = self.options.lease.min(END_MAX) / 2;
-        if timeout(each, self.write_rest()).await.is_err() {
+        if within(each, self.write_rest()).await.is_none() {
             let left = self.permits.used();
             warn!(name: "tidings.storage.settle_failed", left, "no answer at shutdown");
         }
-        if timeout(each, self.goodbye()).await.is_err() {
+        if within(each, self.goodbye()).await.is_none() {
             warn!(name: "tidings.storage.heartbeat_failed", "no answer at shutdown");
         }
         // The host's own code may hang; it holds nobody up for longer than the host allows.
@@ -85,4 +87,15 @@ impl Running {
             sleep(REST).await;
         }
     }
+}
+
+/// `work`, if it ends within `time`. The last part of it counts from when the first is over: a process
+/// that was stopped for longer than all of it still tries.
+async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    let last = time / 5;
+    if let Ok(done) = timeout(time - last, &mut work).await {
+        return Some(done);
+    }
+    timeout(last, work).await.ok()
 }
