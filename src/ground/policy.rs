@@ -105,8 +105,11 @@ pub const TAKEOVER_WAIT: Duration = Duration::from_secs(61);
 
 /// How far a signature's timestamp may be from the verifier's clock, both ways, inclusive.
 pub const TOLERANCE: Duration = Duration::from_secs(300);
-/// Signatures looked at in one header (rule S5).
+/// Signatures looked at in one header (rule S5), whatever their version. Empty items are none.
 pub const SIGNATURES_MAX: usize = 16;
+/// Signatures by private keys that are checked in one header: as many as a webhook has secrets. Each costs
+/// a pass over the body for each public key.
+pub const SIGNATURES_ASYMMETRIC_MAX: usize = SECRETS_MAX;
 /// Secrets that one verifier may try.
 pub const VERIFY_SECRETS_MAX: usize = 16;
 /// Public keys that one verifier may try: a pass over the body for each of them and each signature.
