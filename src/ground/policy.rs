@@ -139,6 +139,8 @@ pub const RESPONSE_BYTES_KEPT: usize = 16 * 1024;
 pub const ERROR_BYTES_KEPT: usize = 512;
 /// Bytes of the text of an [`Error`](crate::Error): what it repeats of its input is cut.
 pub const MESSAGE_BYTES_MAX: usize = 1_024;
+/// Causes behind an [`Error`](crate::Error) whose texts are looked at; those behind them are dropped.
+pub const CAUSES_MAX: usize = 16;
 
 // --- the hyper transport -----------------------------------------------------------------------
 
