@@ -148,7 +148,7 @@ fn errors_are_one_plain_line_whatever_they_repeat() {
             Change::of(&text, &json!({ "id": "1" })).err(),
             Catalogue::builder().json(&text).err(),
             Catalogue::builder().json(&json!([{ "type": text }]).to_string()).err(),
-            Event::parse(&text, Account::default(), Timestamp::UNIX_EPOCH).err(),
+            Event::parse(&*text, Account::default(), Timestamp::UNIX_EPOCH).err(),
             EndpointUrl::parse(&format!("http://{text}/")).err(),
             text.parse::<WebhookId>().err(),
             Some(Error::storage(text.clone(), io::Error::other(text.clone()))),
