@@ -53,21 +53,23 @@ async fn receive(
     let Ok(verified) = inbox.verifier.verify(pairs, &body, Utc::now()) else {
         return (StatusCode::UNAUTHORIZED, "not verified");
     };
-    // A sender that saw no answer sends again, with the same id: acknowledge, and do nothing.
-    let mut seen = inbox.seen.lock().unwrap_or_else(PoisonError::into_inner);
-    if verified.id.is_some_and(|id| !seen.insert(id)) {
-        return (StatusCode::NO_CONTENT, "seen before");
-    }
-    drop(seen);
-
-    let Ok(message) = serde_json::from_slice::<Message>(&body) else {
+    let message = serde_json::from_slice::<Message>(&body);
+    let (Ok(message), Some(id)) = (message, verified.id) else {
         return (StatusCode::BAD_REQUEST, "no event");
     };
+    // Held over the work, so that of two requests with one id only one does it.
+    let mut seen = inbox.seen.lock().unwrap_or_else(PoisonError::into_inner);
+    // A sender that saw no answer sends again, with the same id: acknowledge, and do nothing.
+    if seen.contains(&id) {
+        return (StatusCode::NO_CONTENT, "seen before");
+    }
     match message.event_type.as_str() {
         "order.accepted" => println!("  ship it: {}", message.data["object"]),
         "order.cancelled" => println!("  keep it: {}", message.data["object"]),
         other => println!("  nothing to do for {other}"),
     }
+    // After the work, never before: a crash in between makes a repetition, and loses no event.
+    seen.insert(id);
     (StatusCode::NO_CONTENT, "done")
 }
 
