@@ -2,6 +2,9 @@
 //! ends at worst. `cargo bench --bench hostile`.
 #![allow(missing_docs)]
 
+#[path = "../tests/support/authority.rs"]
+#[allow(dead_code)] // The tests need the rest of it.
+mod authority;
 #[path = "../tests/hostile/behaviour.rs"]
 #[allow(dead_code)]
 mod behaviour;
@@ -13,6 +16,8 @@ mod receiver;
 #[path = "../tests/hostile/secure.rs"]
 #[allow(dead_code)]
 mod secure;
+#[path = "../tests/support/trace.rs"]
+mod trace;
 
 use std::time::Duration;
 

@@ -106,6 +106,14 @@ struct Client {
 
 impl Client {
     fn new(network: NetworkPolicy) -> Result<Self, Box<dyn Error>> {
+        let resolver = Vetted(network.clone());
+        Self::with_resolver(network, resolver)
+    }
+
+    fn with_resolver(
+        network: NetworkPolicy,
+        resolver: impl Resolve + 'static,
+    ) -> Result<Self, Box<dyn Error>> {
         let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         // The provider is named, so that it does not matter which one other crates have installed.
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -114,7 +122,7 @@ impl Client {
             .with_no_client_auth();
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
-            .dns_resolver(Vetted(network.clone()))
+            .dns_resolver(resolver)
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
@@ -439,6 +447,15 @@ mod tests {
         assert_eq!(connections.load(Ordering::SeqCst), 1);
     }
 
+    /// Finds no name.
+    struct Nowhere;
+
+    impl Resolve for Nowhere {
+        fn resolve(&self, _: Name) -> Resolving {
+            Box::pin(async { Err(NoLookup(io::Error::other("no such name")).into()) })
+        }
+    }
+
     /// Resolves a name whose address the policy refuses, one that is allowed, and one that is none.
     #[tokio::test]
     async fn what_a_name_resolves_to_is_vetted() {
@@ -451,7 +468,10 @@ mod tests {
         assert!(error.message().contains("loopback (rule R5: address)"), "{error}");
         assert_eq!(connections.load(Ordering::SeqCst), 0);
         assert_eq!(send(local(), &url, 20.0).await.unwrap().status, 200);
-        let error = send(local(), "http://no-such-name.invalid/", 20.0).await.unwrap_err();
+        let http = http::Request::post("http://no-such-name.example/").body("{}".into()).unwrap();
+        let request = Request::new(http, Duration::from_secs(20), 16);
+        let lost = Client::with_resolver(local(), Nowhere).unwrap();
+        let error = lost.send(request).await.unwrap_err();
         assert_eq!(error.kind(), FailureKind::Dns, "{error}");
     }
 

@@ -184,40 +184,6 @@ fn whole_prefixes_are_judged_as_the_registries_say() {
     println!("{compared} addresses compared");
 }
 
-/// The rule for IPv4, as comparisons instead of a table of networks.
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let is_inner = matches!(
-        address.octets(),
-        [0 | 10 | 127 | 224..=255, ..]
-            | [100, 64..=127, ..]
-            | [168, 63, 129, 16]
-            | [169, 254, ..]
-            | [172, 16..=31, ..]
-            | [192, 168, ..]
-            | [192, 0, 0 | 2, _]
-            | [192, 31, 196, _]
-            | [192, 52, 193, _]
-            | [192, 88, 99, _]
-            | [192, 175, 48, _]
-            | [198, 18 | 19, ..]
-            | [198, 51, 100, _]
-            | [203, 0, 113, _]
-    );
-    !is_inner
-}
-
-/// The rule for IPv6, as comparisons instead of a table of networks.
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    match address.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, a, b] => {
-            let [[a, b], [c, d]] = [a.to_be_bytes(), b.to_be_bytes()];
-            is_public_v4(Ipv4Addr::new(a, b, c, d))
-        }
-        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => false,
-        [first, ..] => (0x2000..=0x3fff).contains(&first),
-    }
-}
-
 /// Bits that look random and are the same on every run (SplitMix64).
 fn scatter(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -249,18 +215,18 @@ fn both_readings_agree_everywhere() {
         let [a, b, c, d, e, f, ..] = bits.to_be_bytes();
         let near = [0, 10, 100, 127, 168, 169, 172, 192, 198, 203, 224][usize::from(e) % 11];
         for v4 in [Ipv4Addr::new(a, b, c, d), Ipv4Addr::new(near, b, c, d)] {
-            assert_eq!(is_public(v4.into()), is_public_v4(v4), "{v4}");
+            assert_eq!(is_public(v4.into()), registries::is_public(v4.into()), "{v4}");
         }
         let wide = u128::from(bits) << 64 | u128::from(scatter(&mut state));
         let shift = u32::from(f) % 128;
         let v6 = Ipv6Addr::from_bits(prefixes[round % prefixes.len()] ^ (wide >> shift));
-        assert_eq!(is_public(v6.into()), is_public_v6(v6), "{v6}");
+        assert_eq!(is_public(v6.into()), registries::is_public(v6.into()), "{v6}");
     }
     // Every third byte of the crowded blocks, whole.
     for (first, second) in [(192, 0), (192, 31), (192, 52), (192, 88), (198, 51), (203, 0)] {
         for third in 0..=255 {
             let v4 = Ipv4Addr::new(first, second, third, 7);
-            assert_eq!(is_public(v4.into()), is_public_v4(v4), "{v4}");
+            assert_eq!(is_public(v4.into()), registries::is_public(v4.into()), "{v4}");
         }
     }
 }

@@ -18,6 +18,9 @@ mod cursor;
 mod event;
 #[path = "fuzz/entries/filter.rs"]
 mod filter;
+#[cfg(feature = "ed25519")]
+#[path = "fuzz/entries/public_key.rs"]
+mod public_key;
 #[path = "fuzz/entries/retry_after.rs"]
 mod retry_after;
 #[path = "fuzz/entries/signature.rs"]
@@ -132,6 +135,11 @@ fn mutate(dice: &mut Dice, corpus: &[Vec<u8>]) -> Vec<u8> {
 
 /// Runs a target over its corpus and over mutations of it.
 fn smoke(target: &str, run: fn(&[u8])) {
+    smoke_few(target, run, 1);
+}
+
+/// The same with so much fewer mutations, for what takes long.
+fn smoke_few(target: &str, run: fn(&[u8]), fewer: usize) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
     let mut paths: Vec<_> = fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
@@ -145,7 +153,7 @@ fn smoke(target: &str, run: fn(&[u8])) {
     }
     let seed = std::env::var("TIDINGS_SEED").map_or(20_260_131, |seed| seed.parse().unwrap());
     let long = std::env::var_os("TIDINGS_LONG").is_some();
-    let runs = if long { RUNS_LONG } else { RUNS };
+    let runs = if long { RUNS_LONG } else { RUNS } / fewer;
     println!("{target}: {} inputs and {runs} mutations, TIDINGS_SEED={seed}", corpus.len());
     let mut dice = Dice(seed);
     for number in 0..runs {
@@ -171,6 +179,20 @@ fn url() {
 #[test]
 fn signature_standard() {
     smoke("signature_standard", signature::standard);
+}
+
+/// The headers of Standard Webhooks with private keys: no stranger's request verifies.
+#[cfg(feature = "ed25519")]
+#[test]
+fn signature_asymmetric() {
+    smoke_few("signature_asymmetric", signature::asymmetric, 8);
+}
+
+/// Public keys: none verifies what was made without its private half.
+#[cfg(feature = "ed25519")]
+#[test]
+fn public_key() {
+    smoke("public_key", public_key::run);
 }
 
 /// The `<timestamp>, <base64>` header: no stranger's request verifies.

@@ -2,6 +2,9 @@
 //! attempt, and nobody else anything.
 #![cfg(feature = "engine")]
 
+#[path = "support/trace.rs"]
+mod trace;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -134,6 +137,7 @@ impl Place {
     }
 
     async fn with(hooks: Hooks, observer: impl Observer, transport: impl Transport) -> Self {
+        trace::listen();
         let millisecond = Duration::from_millis(1);
         let policy = Policy::default().with_pause(millisecond, millisecond);
         let tidings = Tidings::builder(MemoryStorage::new())

@@ -4,6 +4,9 @@
 
 #[path = "hostile/alone.rs"]
 mod alone;
+#[allow(dead_code)] // Other tests need the rest of it.
+#[path = "support/authority.rs"]
+mod authority;
 #[path = "hostile/behaviour.rs"]
 mod behaviour;
 #[path = "hostile/crowd.rs"]
@@ -15,5 +18,7 @@ mod receiver;
 mod secure;
 #[path = "hostile/together.rs"]
 mod together;
+#[path = "support/trace.rs"]
+mod trace;
 #[path = "hostile/victim.rs"]
 mod victim;

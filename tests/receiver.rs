@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::routing::post;
 use chrono::Utc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -61,6 +61,13 @@ impl<'a> Sent<'a> {
         let schemes = [self.scheme.clone()];
         let signed = signature::sign(&schemes, &secrets, self.id, self.body, self.at);
         signed.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    fn map(&self) -> HeaderMap {
+        let pairs = self.headers().into_iter();
+        pairs
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
+            .collect()
     }
 
     async fn to(&self, address: &str) -> u16 {
@@ -120,6 +127,8 @@ async fn play(address: &str, orders: &Mutex<Vec<String>>) {
     let forger =
         Sent { secret: Secret::from_random(&[8; 32]), ..Sent::new(3, accepted.as_bytes()) };
     assert_eq!(forger.to(address).await, 401, "signed by somebody else");
+    let ping = payload("ping", 6);
+    let bare = br#"{"id":7,"type":"order.line_item.engraved"}"#;
     let late = Utc::now() - chrono::TimeDelta::hours(1);
     let late = Sent { at: late, ..Sent::new(1, accepted.as_bytes()) };
     assert_eq!(late.to(address).await, 401, "signed an hour ago");
@@ -130,6 +139,8 @@ async fn play(address: &str, orders: &Mutex<Vec<String>>) {
     assert_eq!(Sent::new(1, accepted.as_bytes()).to(address).await, 204, "a repetition");
     assert_eq!(orders.lock().unwrap().len(), 1, "acted twice");
     assert_eq!(Sent::new(2, unknown.as_bytes()).to(address).await, 204, "an unknown type");
+    assert_eq!(Sent::new(6, ping.as_bytes()).to(address).await, 204, "a type of one word");
+    assert_eq!(Sent::new(7, bare).to(address).await, 204, "another sender's envelope");
     assert_eq!(Sent::new(4, b"{}").to(address).await, 400, "no event");
     let long = vec![b' '; 1024 * 1024 + 1];
     assert_eq!(Sent::new(5, &long).to(address).await, 413, "too long");
@@ -181,17 +192,22 @@ async fn a_rejection_is_the_right_status() {
         ("{", 400),
         (r#"{"type":1,"data":{}}"#, 400),
         (r#"["id","a.b",{}]"#, 400),
-        (r#"{"type":"a.b"}"#, 400),
         (r#"{"data":{}}"#, 400),
+        (r#"{"type":null,"data":{}}"#, 400),
         (r#"{"type":"a.b","type":"c.d","data":{}}"#, 400),
         ("{\"type\":\"a.b\",\"data\":{}} x", 400),
         // What any sender of Standard Webhooks writes.
         (r#"{"type":"a.b","timestamp":"2026-01-31T08:15:30Z","data":{"a":1}}"#, 200),
         (r#"{"type":"not one of ours!","data":null}"#, 200),
+        (r#"{"type":"a.b"}"#, 200),
+        (r#"{"type":"a.b","amount":1}"#, 200),
+        (r#"{"id":7,"type":"a.b","data":{}}"#, 200),
+        (r#"{"id":null,"type":"a.b","data":[1]}"#, 200),
+        (r#"{"id":{"of":["a"]},"type":"a.b","timestamp":0,"data":"text"}"#, 200),
     ] {
         assert_eq!(Sent::new(1, body.as_bytes()).to(&address).await, expected, "{body}");
     }
-    assert_eq!(count.load(Ordering::SeqCst), 2);
+    assert_eq!(count.load(Ordering::SeqCst), 7);
     let good = Sent::new(1, br#"{"type":"a.b","data":{}}"#);
     for at in 0..3 {
         let mut headers = good.headers();
@@ -202,7 +218,7 @@ async fn a_rejection_is_the_right_status() {
         assert_eq!(post_to(&address, &headers, good.body).await.unwrap(), 401);
     }
     assert_eq!(post_to(&address, &good.headers(), b"{}").await.unwrap(), 401);
-    assert_eq!(count.load(Ordering::SeqCst), 2);
+    assert_eq!(count.load(Ordering::SeqCst), 7);
 }
 
 /// Announces too long a body and sends none of it; sends an endless one without a length.
@@ -310,15 +326,9 @@ async fn everything_is_everything_whatever_it_is_called() {
 async fn an_event_is_read_as_it_was_written() {
     let receiver = Receiver::new(verifier(), Utc::now);
     let body = payload("order.accepted", 1);
-    let headers = |sent: &Sent<'_>| {
-        let pairs = sent.headers().into_iter().map(|(name, value)| {
-            (name.parse::<axum::http::HeaderName>().unwrap(), value.parse().unwrap())
-        });
-        pairs.collect::<axum::http::HeaderMap>()
-    };
     let sent = Sent::new(9, body.as_bytes());
     let body = axum::body::Bytes::from(body.clone());
-    let event = receiver.receive(&headers(&sent), body.clone()).await.unwrap();
+    let event = receiver.receive(&sent.map(), body.clone()).await.unwrap();
     assert_eq!((event.id(), event.event_type()), (&*id(9).to_string(), "order.accepted"));
     assert_eq!(event.timestamp().timestamp(), sent.at.timestamp());
     assert_eq!(event.object().get(), r#"{"id":"order 1","total":29.90}"#);
@@ -340,14 +350,43 @@ async fn an_event_is_read_as_it_was_written() {
     let scheme = SignatureScheme::digital_river();
     let receiver = Receiver::new(Verifier::new(scheme.clone(), [secret()]).unwrap(), Utc::now);
     let sent = Sent { scheme: scheme.clone(), ..Sent::new(9, &body) };
-    assert_eq!(
-        receiver.receive(&headers(&sent), body.clone()).await.unwrap().id(),
-        id(1).to_string()
-    );
-    let without = br#"{"type":"a.b","data":{}}"#;
-    let sent = Sent { scheme, ..Sent::new(9, without) };
-    let error = receiver.receive(&headers(&sent), without.as_slice().into()).await.unwrap_err();
-    assert!(matches!(error, Rejection::WithoutId), "{error:?}");
+    assert_eq!(receiver.receive(&sent.map(), body.clone()).await.unwrap().id(), id(1).to_string());
+    for without in [
+        r#"{"type":"a.b","data":{}}"#,
+        r#"{"id":"","type":"a.b","data":{}}"#,
+        r#"{"id":7,"type":"a.b","data":{}}"#,
+        r#"{"id":["a"],"type":"a.b","data":{}}"#,
+    ] {
+        let sent = Sent { scheme: scheme.clone(), ..Sent::new(9, without.as_bytes()) };
+        let error = receiver.receive(&sent.map(), without.into()).await.unwrap_err();
+        assert!(matches!(error, Rejection::WithoutId), "{without}: {error:?}");
+    }
+}
+
+/// Reads payloads with `data` of every kind and without (table).
+#[tokio::test]
+async fn what_has_no_data_is_its_own() {
+    let receiver = Receiver::new(verifier(), Utc::now);
+    let whole = r#" {"type":"a.b","object":{"id":"1"},"amount":1}"#;
+    for (body, data, object) in [
+        (whole, whole.trim_start(), whole.trim_start()),
+        (r#"{"type":"a.b"}"#, r#"{"type":"a.b"}"#, r#"{"type":"a.b"}"#),
+        (r#"{"type":"a.b","data":null}"#, "null", "null"),
+        (r#"{"type":"a.b","data":[1, 2]}"#, "[1, 2]", "[1, 2]"),
+        (r#"{"type":"a.b","data":{"a":1}}"#, r#"{"a":1}"#, r#"{"a":1}"#),
+        (r#"{"type":"a.b","data":{"object":null}}"#, r#"{"object":null}"#, "null"),
+    ] {
+        let sent = Sent::new(1, body.as_bytes());
+        let event = receiver.receive(&sent.map(), body.into()).await.unwrap();
+        assert_eq!((event.data().get(), event.object().get()), (data, object), "{body}");
+    }
+    #[derive(serde::Deserialize)]
+    struct Payment {
+        amount: u32,
+    }
+    let sent = Sent::new(1, whole.as_bytes());
+    let event = receiver.receive(&sent.map(), whole.into()).await.unwrap();
+    assert_eq!(event.data_as::<Payment>().unwrap().amount, 1);
 }
 
 /// Asks a store that fails; the sender is told to try again, and a handled event is acknowledged.
@@ -401,6 +440,10 @@ async fn memory_is_bounded_by_count_and_age() {
     assert!(known("d", 13).await && !known("d", 14).await);
     seen.record("e", at(14)).await.unwrap();
     assert!(known("e", 14).await && !known("c", 14).await);
+    let default = MemorySeen::default();
+    default.record("a", now).await.unwrap();
+    assert!(default.seen("a", at(84 * 3_600)).await.unwrap(), "the last retry");
+    assert!(!default.seen("a", at(5 * 86_400)).await.unwrap());
     let none = MemorySeen::new(0, Duration::from_secs(10));
     none.record("a", now).await.unwrap();
     assert!(!none.seen("a", now).await.unwrap());

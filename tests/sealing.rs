@@ -1,6 +1,9 @@
 //! Secrets at rest, whole way: what is sealed, what opens it, and what happens where nothing does.
 #![cfg(all(feature = "engine", feature = "sealing"))]
 
+#[path = "support/trace.rs"]
+mod trace;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,6 +27,7 @@ use tokio::sync::{Notify, oneshot};
 const CEILING: Duration = Duration::from_secs(60);
 
 fn key(id: &str, byte: u8) -> SealingKey {
+    trace::listen();
     SealingKey::new(KeyId::parse(id).unwrap(), [byte; 32])
 }
 

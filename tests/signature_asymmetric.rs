@@ -97,14 +97,20 @@ fn the_published_vector_verifies_and_is_made_again() {
 fn any_good_signature_of_the_right_version_will_do() {
     let good = format!("v1a,{CODE}");
     let other = format!("v1a,{}", STANDARD.encode([7; 64]));
-    let fifteen = format!("{other} ").repeat(15);
+    let fifteen = |item: &str| format!("{item} ").repeat(15);
+    let four = format!("{other} ").repeat(4);
     for signatures in [
         good.clone(),
+        // Five are checked, because each costs a pass over the body; what is none does not count.
+        format!("{four}{good}"),
+        format!("{}{four}{good}", format!("{SHARED} v1a,short ").repeat(5)),
         format!("{SHARED} {good}"),
         format!("{other} {good} {other}"),
         format!("v1a, v1a v2a,{CODE} , x {good}"),
         format!("  {good}  "),
-        format!("{fifteen}{good}"),
+        // Sixteen are looked at.
+        format!("{}{good}", fifteen(SHARED)),
+        format!("{}   {good}", fifteen("v1a,AAAA")),
     ] {
         assert!(judge(&signatures).is_ok(), "{signatures}");
     }
@@ -141,7 +147,9 @@ fn any_good_signature_of_the_right_version_will_do() {
         format!("v1a,{}", STANDARD.encode(&spoilt)),
         format!("v1a,{}", STANDARD.encode(&malleable)),
         format!("v1a,{}", STANDARD.encode([0; 64])),
-        format!("{fifteen}{other} {good}"),
+        format!("{four}{other} {good}"),
+        format!("{}{SHARED} {good}", fifteen(SHARED)),
+        format!("{}{good}", fifteen("v1a,AAAA") + "v2a,x "),
     ] {
         assert_eq!(judge(&signatures), Err(VerifyError::NoMatch), "{signatures}");
     }

@@ -136,6 +136,9 @@ fn any_good_signature_of_the_right_version_will_do() {
         format!("v1,not-base64 v1 v1, , {good}"),
         format!("  {good}  "),
         sixteen(&good),
+        // Sixteen are looked at, whatever their version; empty ones are none.
+        format!("{}{good}", "v2,x ".repeat(15)),
+        format!("{}{good}", format!("{other}    ").repeat(15)),
     ] {
         assert!(SECOND.judge(&signatures).is_ok(), "{signatures}");
     }
@@ -161,6 +164,7 @@ fn any_good_signature_of_the_right_version_will_do() {
         good.replace('+', "-").replace('/', "_"),
         good.replace("OE=", "OF="),
         format!("{} {good}", sixteen(&other)),
+        format!("{}{good}", "v2,x ".repeat(16)),
     ] {
         assert_eq!(SECOND.judge(&signatures), Err(VerifyError::NoMatch), "{signatures}");
     }
@@ -317,7 +321,10 @@ fn a_verifier_has_a_secret() {
     assert!(Verifier::standard_webhooks((0..16).map(made)).is_ok());
     let error = Verifier::standard_webhooks((0..17).map(made)).unwrap_err();
     assert_eq!(error.field(), Some("secrets"));
-    for text in ["", "whsec_", SECOND_PUBLIC] {
+    // Without its prefix a text could be read as base64, as some libraries do, or as it is, which is the
+    // key of the other forms: it is refused rather than guessed at.
+    let bare = SECOND.secret.strip_prefix("whsec_").unwrap();
+    for text in ["", "whsec_", SECOND_PUBLIC, bare] {
         assert_eq!(Secret::parse(text).unwrap_err().field(), Some("secret"));
     }
 }
@@ -398,6 +405,8 @@ fn digital_river_headers_are_a_timestamp_and_codes() {
         format!("1700000000,{RIVER_CODE_1}"),
         format!("1700000000, bad, , {RIVER_CODE_1}"),
         format!("1700000000, {fifteen}{RIVER_CODE_1}"),
+        format!("1700000000,{}{RIVER_CODE_1}", "bad,, ,".repeat(15)),
+        format!("1700000000,\t {RIVER_CODE_1} \t,"),
     ] {
         assert!(judge_river(RIVER_1, &value, body).is_ok(), "{value}");
     }
@@ -414,6 +423,7 @@ fn digital_river_headers_are_a_timestamp_and_codes() {
         format!("1700000000, {RIVER_CODE_1};{RIVER_CODE_1}"),
         format!("1700000000, {RIVER_HEX_1}"),
         format!("1700000000, {fifteen}{RIVER_CODE_2}, {RIVER_CODE_1}"),
+        format!("1700000000,{}{RIVER_CODE_1}", "bad,".repeat(16)),
     ] {
         let verdict = judge_river(RIVER_1, &value, body);
         assert_eq!(verdict, Err(VerifyError::NoMatch), "{value}");
@@ -424,6 +434,10 @@ fn digital_river_headers_are_a_timestamp_and_codes() {
         format!("{RIVER_CODE_1}, 1700000000"),
         format!("t=1700000000, {RIVER_CODE_1}"),
         format!("1700000000;{RIVER_CODE_1}"),
+        // Twelve digits at most and nothing else: no blanks either.
+        format!(" 1700000000, {RIVER_CODE_1}"),
+        format!("1700000000 , {RIVER_CODE_1}"),
+        format!("1700000000\t,{RIVER_CODE_1}"),
         format!(", 1700000000, {RIVER_CODE_1}"),
     ] {
         let verdict = judge_river(RIVER_1, &value, body);
@@ -455,6 +469,10 @@ fn hex_headers_have_one_time_and_any_codes() {
         format!("t=1700000000,v0={RIVER_HEX_1},v2=x,,scheme,{good}"),
         format!("t=1700000000,v1={}", RIVER_HEX_1.to_ascii_uppercase()),
         format!("t=1700000000,{fifteen}{good}"),
+        format!("{fifteen}{good},t=1700000000"),
+        format!("t=1700000000,{}{good}", "v0=x,, ,".repeat(15)),
+        format!(" t=1700000000, \t{good} "),
+        format!("{good} , t=1700000000"),
     ] {
         assert!(judge_hex(&value).is_ok(), "{value}");
     }
@@ -465,6 +483,9 @@ fn hex_headers_have_one_time_and_any_codes() {
         (format!("t=,{good}"), VerifyError::MalformedTimestamp),
         (format!("t= 1700000000,{good}"), VerifyError::MalformedTimestamp),
         (format!("t =1700000000,{good}"), VerifyError::MalformedTimestamp),
+        (format!("t=1700000000 ,{good}"), VerifyError::MalformedTimestamp),
+        (format!("t=1700000000\t,{good}"), VerifyError::MalformedTimestamp),
+        (format!("{good},t=1700000000 "), VerifyError::MalformedTimestamp),
         (format!("t=1700000000000,{good}"), VerifyError::MalformedTimestamp),
         (format!("t=1700000000;{good}"), VerifyError::MalformedTimestamp),
         (format!("t=1700000000,t=1700000000,{good}"), VerifyError::RepeatedTimestamp),
@@ -482,6 +503,7 @@ fn hex_headers_have_one_time_and_any_codes() {
         (format!("t=1700000000,v1={}g", &RIVER_HEX_1[..63]), VerifyError::NoMatch),
         (format!("t=1700000000,v1={RIVER_CODE_1}"), VerifyError::NoMatch),
         (format!("t=1700000000,{fifteen}{other},{good}"), VerifyError::NoMatch),
+        (format!("t=1700000000,{}{good}", "v0=x,".repeat(16)), VerifyError::NoMatch),
     ] {
         assert_eq!(judge_hex(&value), Err(expected), "{value}");
     }

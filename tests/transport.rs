@@ -5,6 +5,8 @@
 mod addresses;
 #[path = "transport/answers.rs"]
 mod answers;
+#[path = "support/authority.rs"]
+mod authority;
 #[path = "transport/caps.rs"]
 mod caps;
 #[path = "transport/connections.rs"]
@@ -18,3 +20,5 @@ mod mutual;
 mod receiver;
 #[path = "transport/secure.rs"]
 mod secure;
+#[path = "support/trace.rs"]
+mod trace;

@@ -62,8 +62,8 @@ impl EndpointUrl {
     /// It has at most 2,048 bytes, begins `http://` or `https://` (in any case), has no control
     /// character, white space, backslash or byte order mark anywhere, no user name or password, no
     /// fragment, and a host. A name has, after IDNA, only letters, digits, `-` and `_` in labels
-    /// of 1 to 63 bytes, at most 253 bytes in all (one dot at the end is not counted); an IPv4
-    /// address is written as four decimal numbers. The port is not 0 and not one of those that
+    /// of 1 to 63 bytes, at most 253 bytes in all; an IPv4 address is written as four decimal numbers.
+    /// One dot at the end of either is passed over. The port is not 0 and not one of those that
     /// browsers refuse.
     ///
     /// # Errors
@@ -117,7 +117,10 @@ impl EndpointUrl {
         match url.host() {
             None => return refuse(Rule::Authority, "has no host"),
             Some(Host::Domain(name)) => check_name(name)?,
-            Some(Host::Ipv4(address)) if address.to_string() != host => {
+            // The parser leaves out a dot at the end, as of a name: it is not dialled.
+            Some(Host::Ipv4(address))
+                if host.strip_suffix('.').unwrap_or(host) != address.to_string() =>
+            {
                 return refuse(
                     Rule::Ipv4,
                     "has an IPv4 address that is not written as four decimal numbers",
@@ -283,6 +286,8 @@ mod tests {
             ("http://a_b.example:81?x", false, "a_b.example", 81),
             ("http://localhost:8080/", false, "localhost", 8080),
             ("http://203.0.114.9/", false, "203.0.114.9", 80),
+            ("http://203.0.114.9.:81/", false, "203.0.114.9", 81),
+            ("http://127.0.0.1./", false, "127.0.0.1", 80),
             ("http://[2606:4700::1]:8080/", false, "[2606:4700::1]", 8080),
         ] {
             let url = EndpointUrl::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -333,7 +338,9 @@ mod tests {
             ("http://2130706433/", "four decimal"),
             ("http://127.1/", "four decimal"),
             ("http://0177.0.0.1/", "four decimal"),
-            ("http://127.0.0.1./", "four decimal"),
+            ("http://127.1./", "four decimal"),
+            ("http://127.0.0.1。/", "four decimal"),
+            ("http://127.0.0.1../", "label of 0"),
             ("http://127。0。0。1/", "four decimal"),
             ("http://①②⑦.0.0.1/", "four decimal"),
             ("http://1.2.3.256/", "not a URL"),

@@ -39,7 +39,8 @@ pub enum AddressRule {
 }
 
 impl AddressRule {
-    /// Every rule, in the order in which they are applied.
+    /// Every rule, by code. An address that breaks several is refused for the one that is found first:
+    /// what its text shows before what its host is, and a port before a private name.
     pub const ALL: [Self; 7] = [
         Self::Text,
         Self::Authority,

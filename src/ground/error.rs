@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 
 use super::address_rule::AddressRule;
-use super::plain::plain;
-use super::policy::MESSAGE_BYTES_MAX;
+use super::plain::{is_plain, plain};
+use super::policy::{CAUSES_MAX, MESSAGE_BYTES_MAX};
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -107,13 +107,15 @@ impl Error {
         Self::new(ErrorKind::Storage, message).with_source(source)
     }
 
-    /// Keeps `source` as the cause.
+    /// Keeps `source` as the cause, and what is behind it. Where the text of one of them could not be
+    /// shown as it is (parsers repeat what strangers wrote, over several lines), their texts are kept
+    /// alone, escaped and cut as by [`Error::new`].
     #[must_use]
     pub fn with_source(
         mut self,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(shown(source.into()));
         self
     }
 
@@ -156,6 +158,33 @@ impl Error {
     }
 }
 
+/// What a cause said that was not fit to be shown, in a form that is.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct Cause {
+    text: Cow<'static, str>,
+    source: Option<Box<Self>>,
+}
+
+/// `source` as it is, or its texts where they are not plain.
+fn shown(
+    source: Box<dyn std::error::Error + Send + Sync>,
+) -> Box<dyn std::error::Error + Send + Sync> {
+    let first: &(dyn std::error::Error + 'static) = &*source;
+    let chain = std::iter::successors(Some(first), |cause| (*cause).source());
+    let texts: Vec<_> = chain.take(CAUSES_MAX + 1).map(ToString::to_string).collect();
+    if texts.len() <= CAUSES_MAX && texts.iter().all(|text| is_plain(text, MESSAGE_BYTES_MAX)) {
+        return source;
+    }
+    let texts =
+        texts.into_iter().take(CAUSES_MAX).map(|text| plain(text.into(), MESSAGE_BYTES_MAX));
+    let behind = |source, text| Some(Box::new(Cause { text, source }));
+    match texts.rev().fold(None, behind) {
+        Some(cause) => cause,
+        None => source,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::error::Error as _;
@@ -168,6 +197,34 @@ mod tests {
         let error = Error::storage("it failed", std::io::Error::other("the disk"));
         assert_eq!(error.to_string(), "it failed");
         assert_eq!(error.source().unwrap().to_string(), "the disk");
+        assert!(error.source().unwrap().is::<std::io::Error>(), "as it was");
         assert!(Error::invalid("type", "is odd").source().is_none());
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Layer(&'static str, #[source] Option<Box<Self>>);
+
+    /// Gives errors causes of which one says what must not be shown, too much, or has too many behind
+    /// it.
+    #[test]
+    fn every_cause_is_a_plain_line() {
+        let long: &str = Box::leak("x".repeat(MESSAGE_BYTES_MAX + 1).into_boxed_str());
+        for (text, expected) in
+            [("a\nINFO forged", "a\\nINFO forged"), (long, &long[..MESSAGE_BYTES_MAX])]
+        {
+            let inner = Layer(text, None);
+            let outer = Layer("outer", Some(Box::new(inner)));
+            let error = Error::storage("it failed", outer);
+            let cause = error.source().unwrap();
+            assert_eq!(cause.to_string(), "outer");
+            let cause = cause.source().unwrap();
+            assert_eq!(cause.to_string(), expected);
+            assert!(cause.source().is_none());
+        }
+        let deep = (0..40).fold(None, |behind, _| Some(Box::new(Layer("deeper", behind))));
+        let error = Error::storage("it failed", *deep.unwrap());
+        let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+        assert_eq!(causes.count(), CAUSES_MAX);
     }
 }

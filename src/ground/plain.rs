@@ -12,7 +12,7 @@ use std::fmt::Write;
 ///
 /// What is escaped reads as in Rust, `\u{1b}`, and line breaks and tabs as `\n`, `\r`, `\t`.
 pub(crate) fn plain(text: Cow<'static, str>, limit: usize) -> Cow<'static, str> {
-    if text.len() <= limit && !text.chars().any(is_unseen) {
+    if is_plain(&text, limit) {
         return text;
     }
     // What an escape needs at most, beside the text that is kept.
@@ -37,20 +37,35 @@ pub(crate) fn plain(text: Cow<'static, str>, limit: usize) -> Cow<'static, str> 
     out.into()
 }
 
-/// Whether a character shows nothing where it stands.
+/// Whether `text` can be shown as it is.
+pub(crate) fn is_plain(text: &str, limit: usize) -> bool {
+    text.len() <= limit && !text.chars().any(is_unseen)
+}
+
+/// Whether a character shows nothing where it stands: control characters, separators of lines and
+/// paragraphs, marks of annotation, and what Unicode 16 lists as Default_Ignorable_Code_Point (marks of
+/// direction, joiners, variation selectors, fillers, tags).
 fn is_unseen(char: char) -> bool {
     char.is_control()
         || matches!(
             char,
             '\u{ad}'
+                | '\u{34f}'
                 | '\u{61c}'
-                | '\u{180e}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
                 | '\u{200b}'..='\u{200f}'
                 | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}'
                 | '\u{feff}'
-                | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e007f}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
         )
 }
 
@@ -69,6 +84,9 @@ mod tests {
             ("a\u{2028}b\u{2029}c", "a\\u{2028}b\\u{2029}c"),
             ("\u{202e}txt.exe\u{2066}\u{2069}", "\\u{202e}txt.exe\\u{2066}\\u{2069}"),
             ("\u{feff}\u{200b}\u{ad}x", "\\u{feff}\\u{200b}\\u{ad}x"),
+            ("a\u{34f}\u{3164}\u{fe0f}", "a\\u{34f}\\u{3164}\\u{fe0f}"),
+            ("a\u{e0100}\u{e01ef}", "a\\u{e0100}\\u{e01ef}"),
+            ("e\u{301} \u{a0}\u{600} \u{1f600}", "e\u{301} \u{a0}\u{600} \u{1f600}"),
         ] {
             assert_eq!(plain(text.into(), 100), shown);
         }

@@ -105,8 +105,11 @@ pub const TAKEOVER_WAIT: Duration = Duration::from_secs(61);
 
 /// How far a signature's timestamp may be from the verifier's clock, both ways, inclusive.
 pub const TOLERANCE: Duration = Duration::from_secs(300);
-/// Signatures looked at in one header (rule S5).
+/// Signatures looked at in one header (rule S5), whatever their version. Empty items are none.
 pub const SIGNATURES_MAX: usize = 16;
+/// Signatures by private keys that are checked in one header: as many as a webhook has secrets. Each costs
+/// a pass over the body for each public key.
+pub const SIGNATURES_ASYMMETRIC_MAX: usize = SECRETS_MAX;
 /// Secrets that one verifier may try.
 pub const VERIFY_SECRETS_MAX: usize = 16;
 /// Public keys that one verifier may try: a pass over the body for each of them and each signature.
@@ -115,10 +118,12 @@ pub const VERIFY_PUBLIC_KEYS_MAX: usize = SECRETS_MAX;
 pub const MESSAGE_ID_BYTES_MAX: usize = 256;
 /// Bytes of a body that a receiver takes unless told otherwise: what a payload of this crate has at most.
 pub const RECEIVED_BYTES: usize = PAYLOAD_BYTES_MAX;
-/// Events that a receiver remembers in memory unless told otherwise, and for how long.
+/// Events that a receiver remembers in memory unless told otherwise.
 pub const SEEN_EVENTS_MAX: usize = 100_000;
-/// How long a receiver remembers an event in memory unless told otherwise.
-pub const SEEN_AGE: Duration = Duration::from_secs(24 * 3_600);
+/// How long a receiver remembers an event in memory unless told otherwise: longer than the schedule of
+/// Standard Webhooks with its jitter, and as long as a webhook of this crate may fail before it is
+/// disabled. An event that was forgotten would be handled again.
+pub const SEEN_AGE: Duration = Duration::from_secs(5 * 86_400);
 /// Bytes of a body that a verifier accepts.
 pub const VERIFY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -134,6 +139,8 @@ pub const RESPONSE_BYTES_KEPT: usize = 16 * 1024;
 pub const ERROR_BYTES_KEPT: usize = 512;
 /// Bytes of the text of an [`Error`](crate::Error): what it repeats of its input is cut.
 pub const MESSAGE_BYTES_MAX: usize = 1_024;
+/// Causes behind an [`Error`](crate::Error) whose texts are looked at; those behind them are dropped.
+pub const CAUSES_MAX: usize = 16;
 
 // --- the hyper transport -----------------------------------------------------------------------
 
@@ -653,5 +660,14 @@ mod tests {
         }
         assert_eq!((policy.timeout(), policy.jitter_percent()), (Duration::from_secs(15), 10));
         assert_eq!((policy.expire_after(), policy.retain()), (30 * DAY, 30 * DAY));
+    }
+
+    /// Compares what a receiver remembers with what a sender with the defaults does.
+    #[test]
+    fn a_receiver_remembers_for_as_long_as_a_sender_tries() {
+        let policy = Policy::default();
+        let length = policy.schedule(Mode::Live).length();
+        assert!(SEEN_AGE > length + length * policy.jitter_percent() / 100);
+        assert!(SEEN_AGE >= policy.disable_after(Mode::Live));
     }
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::rejection::Rejection;
@@ -21,8 +21,8 @@ type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// An event that came from the sender, unchanged. Extracted by axum where the state has a
 /// [`Receiver`](super::Receiver); clones share it.
 ///
-/// What any sender of Standard Webhooks writes is enough: an object with a `type` and `data`. The
-/// `Debug` form shows nothing of the payload.
+/// What any sender of Standard Webhooks writes is enough: an object with a `type`, and its data in `data`
+/// or beside it. What else is there may be of any kind. The `Debug` form shows nothing of the payload.
 #[derive(Clone)]
 pub struct Received(Arc<Inner>);
 
@@ -39,12 +39,18 @@ struct Inner {
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
+    /// Read only where the headers have none: what it is, is the sender's matter otherwise.
     #[serde(borrow, default)]
-    id: Option<Cow<'a, str>>,
+    id: Option<&'a RawValue>,
     #[serde(borrow, rename = "type")]
     event_type: Cow<'a, str>,
-    #[serde(borrow)]
-    data: &'a RawValue,
+    #[serde(borrow, default, deserialize_with = "present")]
+    data: Option<&'a RawValue>,
+}
+
+/// A value that is there, which `null` is too.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(value).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -61,16 +67,21 @@ impl Received {
         }
         let envelope: Envelope<'_> = serde_json::from_slice(&body)?;
         // The signed header's id where there is one: it is the same on every attempt.
-        let id = verified.id.or_else(|| envelope.id.map(Cow::into_owned));
+        let written = || envelope.id.and_then(|id| serde_json::from_str(id.get()).ok());
+        let id: Option<String> = verified.id.or_else(written);
         let id = id.filter(|id| (1..=MESSAGE_ID_BYTES_MAX).contains(&id.len()));
-        let data = Some(envelope.data.get()).filter(|data| is_object(data.as_bytes()));
-        let object = data.and_then(|data| serde_json::from_str::<Data<'_>>(data).ok());
+        let inside = envelope.data.filter(|data| is_object(data.get().as_bytes()));
+        let object = inside.and_then(|data| serde_json::from_str::<Data<'_>>(data.get()).ok());
+        let data = match envelope.data {
+            Some(data) => data,
+            None => serde_json::from_slice(&body)?,
+        };
         let inner = Inner {
             id: id.ok_or(Rejection::WithoutId)?,
             event_type: envelope.event_type.into_owned(),
             timestamp: verified.timestamp,
             object: object.map(|data| data.object.to_owned()),
-            data: envelope.data.to_owned(),
+            data: data.to_owned(),
             body: body.clone(),
             repeated: false,
             seen: None,
@@ -101,7 +112,8 @@ impl Received {
         self.0.timestamp
     }
 
-    /// The payload's `data`, as it was written.
+    /// The payload's `data`, as it was written; the whole payload where there is none, because Standard
+    /// Webhooks lets a sender write the data beside `type` instead.
     pub fn data(&self) -> &RawValue {
         &self.0.data
     }

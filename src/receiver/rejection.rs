@@ -20,8 +20,8 @@ pub enum Rejection {
     /// The body ended early: 400.
     #[error("the body could not be read")]
     Interrupted,
-    /// It was verified, and is not an object with `type` and `data`, or not what a handler asked for:
-    /// 400. The error tells where.
+    /// It was verified, and is not an object with a `type`, or not what a handler asked for: 400. The
+    /// error tells where.
     #[error("the payload is malformed at line {line}, column {column}")]
     Malformed {
         /// The line, from 1.

@@ -15,10 +15,10 @@ use crate::policy::{SEEN_AGE, SEEN_EVENTS_MAX};
 ///
 /// # Contract
 /// `seen` says `true` only of what `record` was told, by whichever process. An id is at most 256 bytes
-/// long; it is enough to remember it for as long as the sender tries again (with this crate: 30 days,
-/// and three days as a rule). `record` of what is recorded is no error. A host that works in a database
-/// gives this its table, or records the id in the transaction of the work and lets `record` do
-/// nothing.
+/// long; it is enough to remember it for as long as the sender tries again (with this crate three to
+/// five days as a rule, and 30 days at most unless the sender set more). `record` of what is recorded is
+/// no error. A host that works in a database gives this its table, or records the id in the
+/// transaction of the work and lets `record` do nothing.
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -56,7 +56,9 @@ pub trait Seen: Debug + Send + Sync + 'static {
 /// The last events in memory, bounded by count and age. A restart forgets them, and no other process
 /// knows them.
 ///
-/// By default the last 100,000 events of 24 hours, at most about 40 MiB.
+/// By default the last 100,000 events of five days, at most about 40 MiB: a sender tries again for three
+/// and a half days as a rule, so fewer than one event in three seconds should come. Where more do, set a
+/// greater count, or keep the ids in a database.
 #[derive(Debug)]
 pub struct MemorySeen {
     count: usize,

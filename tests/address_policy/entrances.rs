@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tidings::storage::MemoryStorage;
 use tidings::transport::{Request, Response, Transport, transport_fn};
 use tidings::{
-    Authentication, Change, DeliveryQuery, Edit, EndpointUrl, Error, FailureKind, Grant,
-    NetworkPolicy, Notice, OAuth, Observer, Outcome, PageRequest, Registration, Tidings, WebhookId,
+    AddressRule, Authentication, Change, DeliveryQuery, Edit, EndpointUrl, Error, FailureKind,
+    Grant, NetworkPolicy, Notice, OAuth, Observer, Outcome, PageRequest, Registration, Tidings,
+    WebhookId, policy,
 };
 use tokio::sync::mpsc;
 
@@ -29,7 +30,10 @@ fn tokens_from(endpoint: &str) -> Result<Authentication, Error> {
 
 /// The URL with `https`, for entrances that ask for it: what is wrong about it stays wrong.
 fn secured(text: &str) -> String {
-    text.strip_prefix("http://").map_or_else(|| text.to_owned(), |rest| format!("https://{rest}"))
+    match text.split_at_checked("http://".len()) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http://") => format!("https://{rest}"),
+        _ => text.to_owned(),
+    }
 }
 
 /// Hands every refused and every accepted URL to registration and edit, as address and as token
@@ -79,10 +83,14 @@ async fn every_way_in_has_the_same_verdict() {
         let edit = Edit::new().address(EndpointUrl::parse(&text).unwrap());
         tidings.edit(other.id(), None, edit).await.expect(&text);
         let text = secured(&text);
-        if let Ok(authentication) = tokens_from(&text) {
-            let edit = Edit::new().authentication(authentication);
-            tidings.edit(id, None, edit).await.expect(&text);
+        // The longest one has a byte too many by the longer scheme.
+        if text.len() > policy::URL_BYTES_MAX {
+            assert_eq!(tokens_from(&text).unwrap_err().rule(), Some(AddressRule::Text));
+            continue;
         }
+        let authentication = tokens_from(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let edit = Edit::new().authentication(authentication);
+        tidings.edit(id, None, edit).await.expect(&text);
     }
 }
 

@@ -313,6 +313,7 @@ impl Stage {
 
     pub fn with(policy: Policy, answer: impl Fn(&Hit) -> Answer + Send + 'static) -> Self {
         quiet_panics();
+        crate::trace::listen();
         let bell = Arc::new(watch::Sender::new(0));
         let faulty = Faulty::new(Arc::new(MemoryStorage::new()));
         let notices = Arc::new(Notices {

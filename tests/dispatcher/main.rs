@@ -14,4 +14,6 @@ mod handle;
 mod limits;
 mod oauth;
 mod shutdown;
+#[path = "../support/trace.rs"]
+mod trace;
 mod wire;

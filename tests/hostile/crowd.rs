@@ -227,7 +227,7 @@ pub(crate) async fn run(time: Duration) -> Figures {
     let world = World { tidings, heard, room };
     let options = trusting_in(strangers.root.clone()).with_connect_timeout(DEADLINE);
     let transport = HyperTransport::new(options).unwrap();
-    let options = DispatcherOptions::default().grace(Duration::from_millis(100));
+    let options = DispatcherOptions::default().grace(60 * DEADLINE);
     let dispatcher = world.tidings.dispatcher_with(Arc::new(transport), options).unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(dispatcher.run(async {
@@ -276,8 +276,7 @@ pub(crate) async fn run(time: Duration) -> Figures {
         () = publishing => unreachable!("it goes on"),
         () = watching => unreachable!("it goes on"),
     };
-    // What is under way ends within its deadline.
-    tokio::time::sleep(2 * DEADLINE).await;
+    // The end waits for what is under way.
     let _ = stop.send(());
     running.await.unwrap();
     let heard = &world.heard;

@@ -1,14 +1,15 @@
 //! Hostile receivers behind TLS: bad certificates, bad handshakes, and HTTP/2 by hand.
 
 use std::net::Ipv4Addr;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use futures_util::FutureExt;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{CertificateParams, KeyPair};
 use tidings::transport::HyperOptions;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
+use crate::authority::{self, Authority};
 use crate::behaviour::{Behaviour, End, Expect, FLOOD, PROTOCOL, Script, TIMEOUT, TLS};
 use crate::receiver::{Answers, options};
 
@@ -16,13 +17,7 @@ use crate::receiver::{Answers, options};
 pub(crate) const NAME: &str = "hooks.example";
 
 /// The authority that is trusted.
-static OURS: LazyLock<CertifiedIssuer<'static, KeyPair>> = LazyLock::new(authority);
-
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
+static OURS: LazyLock<Authority> = LazyLock::new(Authority::new);
 
 /// Options that trust the authority and find every name on loopback.
 pub(crate) fn trusting() -> HyperOptions {
@@ -31,7 +26,7 @@ pub(crate) fn trusting() -> HyperOptions {
 
 /// The authority's certificate.
 pub(crate) fn root() -> Vec<u8> {
-    OURS.der().to_vec()
+    OURS.0.der().to_vec()
 }
 
 /// Options that trust the holder of this certificate, and find every name on loopback.
@@ -55,20 +50,11 @@ fn acceptor(signer: &Signer, name: &str, expired: bool, protocols: &[&str]) -> T
         params.not_after = rcgen::date_time_ymd(2021, 1, 1);
     }
     let certificate = match signer {
-        Signer::Ours => params.signed_by(&key, &*OURS).unwrap(),
-        Signer::Theirs => params.signed_by(&key, &authority()).unwrap(),
+        Signer::Ours => params.signed_by(&key, &OURS.0).unwrap(),
+        Signer::Theirs => params.signed_by(&key, &Authority::new().0).unwrap(),
         Signer::Own => params.self_signed(&key).unwrap(),
     };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let key = key.serialize_der().try_into().unwrap();
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-    TlsAcceptor::from(Arc::new(config))
+    authority::acceptor((certificate, key), None, protocols)
 }
 
 /// Plays a script behind TLS, if the handshake succeeds.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tidings::storage::{PostgresOptions, PostgresStorage};
 use tidings::{Account, DispatcherOptions, ErrorKind};
 
+use crate::authority::Authority;
 use crate::cluster::{Cluster, Options, Stop};
 use crate::kit::{Receiver, Running, event, register, tidings, tidings_with};
 
@@ -124,12 +124,8 @@ async fn what_cannot_start_says_what_to_do() {
 #[tokio::test]
 #[ignore = "needs PostgreSQL: tests/run"]
 async fn connections_are_encrypted_and_verified() {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &authority).unwrap();
+    let authority = Authority::new();
+    let (certificate, key) = authority.certificate("localhost");
     let mut cluster = Cluster::start();
     let url = cluster.new_database().replace("127.0.0.1", "localhost") + "?sslmode=require";
     let key = cluster.file("server.key", &key.serialize_pem());
@@ -141,7 +137,7 @@ async fn connections_are_encrypted_and_verified() {
     let stranger = PostgresStorage::connect_with(&url, options()).await.unwrap_err();
     assert_eq!(stranger.kind(), ErrorKind::Unavailable, "{stranger:?}");
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(authority.der().clone()).unwrap();
+    roots.add(authority.0.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -6,28 +6,16 @@ use std::sync::{Arc, Mutex};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-};
-use rustls::RootCertStore;
-use rustls::server::WebPkiClientVerifier;
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair};
 use tidings::transport::{HyperTransport, Response, Transport, TransportError};
 use tidings::{ClientIdentity, FailureKind, RootCertificates, TlsSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
+use crate::authority::{Authority, acceptor};
 use crate::receiver::{Answers, Peer, Receiver, options, post};
 
-/// An authority, and what it signs.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
 impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
     fn roots(&self) -> RootCertificates {
         RootCertificates::from_pem(&self.0.pem()).unwrap()
     }
@@ -41,28 +29,8 @@ impl Authority {
     }
 
     /// Accepts TLS as `hooks.example`; from clients that `clients` knows, if it is given.
-    fn acceptor(&self, clients: Option<&Self>, protocol: &str) -> TlsAcceptor {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["hooks.example".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let builder = match clients {
-            None => builder.with_no_client_auth(),
-            Some(clients) => {
-                let mut roots = RootCertStore::empty();
-                roots.add(clients.0.der().clone()).unwrap();
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                builder.with_client_cert_verifier(verifier.build().unwrap())
-            }
-        };
-        let key = key.serialize_der().try_into().unwrap();
-        let mut config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
-        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-        TlsAcceptor::from(Arc::new(config))
+    fn asking(&self, clients: Option<&Self>, protocol: &str) -> TlsAcceptor {
+        acceptor(self.certificate("hooks.example"), clients, &[protocol])
     }
 }
 
@@ -121,7 +89,7 @@ async fn send(
 async fn a_receiver_that_asks_for_a_certificate_gets_the_webhooks_own() {
     let (servers, clients, others) = (Authority::new(), Authority::new(), Authority::new());
     for protocol in ["http/1.1", "h2"] {
-        let (receiver, shown) = receiver(servers.acceptor(Some(&clients), protocol)).await;
+        let (receiver, shown) = receiver(servers.asking(Some(&clients), protocol)).await;
         let right = clients.identity("shop");
         let leaf = right.certificates().next().unwrap().to_vec();
         for (identity, good) in
@@ -149,7 +117,7 @@ async fn a_receiver_that_asks_for_a_certificate_gets_the_webhooks_own() {
 async fn a_connection_is_never_shared_between_identities() {
     let (servers, clients) = (Authority::new(), Authority::new());
     for protocol in ["http/1.1", "h2"] {
-        let (receiver, shown) = receiver(servers.acceptor(Some(&clients), protocol)).await;
+        let (receiver, shown) = receiver(servers.asking(Some(&clients), protocol)).await;
         let transport = transport();
         let identities = [clients.identity("one"), clients.identity("two")];
         let settings = identities
@@ -175,8 +143,8 @@ async fn a_connection_is_never_shared_between_identities() {
 #[tokio::test]
 async fn an_authority_is_trusted_for_its_webhook_alone() {
     let (ours, theirs) = (Authority::new(), Authority::new());
-    let (here, _) = receiver(ours.acceptor(None, "http/1.1")).await;
-    let (there, _) = receiver(theirs.acceptor(None, "http/1.1")).await;
+    let (here, _) = receiver(ours.asking(None, "http/1.1")).await;
+    let (there, _) = receiver(theirs.asking(None, "http/1.1")).await;
     let transport = transport();
     let trusting = |authority: &Authority| TlsSettings::new(None, Some(authority.roots()));
     for (receiver, tls, good) in [
@@ -199,7 +167,7 @@ async fn an_authority_is_trusted_for_its_webhook_alone() {
 #[tokio::test]
 async fn own_authorities_stand_instead_of_the_transports() {
     let (common, own) = (Authority::new(), Authority::new());
-    let (receiver, _) = receiver(common.acceptor(None, "http/1.1")).await;
+    let (receiver, _) = receiver(common.asking(None, "http/1.1")).await;
     let resolver = Answers(|_: &str| Ok(vec![Ipv4Addr::LOCALHOST.into()]));
     let options = options().with_resolver(resolver);
     let options = options.with_root_certificate(common.0.der().to_vec());

@@ -141,6 +141,7 @@ pub(crate) fn transport() -> HyperTransport {
 
 /// Options that allow loopback.
 pub(crate) fn options() -> HyperOptions {
+    crate::trace::listen();
     HyperOptions::default().with_network(NetworkPolicy::public_only().allow_loopback())
 }
 

@@ -13,6 +13,12 @@ pub(crate) fn standard(data: &[u8]) {
     run(&SignatureScheme::StandardWebhooks, data);
 }
 
+/// The same headers with signatures by a private key.
+#[cfg(feature = "ed25519")]
+pub(crate) fn asymmetric(data: &[u8]) {
+    run(&SignatureScheme::StandardWebhooksAsymmetric, data);
+}
+
 /// `<timestamp>, <base64>` in one header.
 pub(crate) fn digital_river(data: &[u8]) {
     run(&SignatureScheme::digital_river(), data);
@@ -32,7 +38,11 @@ fn run(scheme: &SignatureScheme, data: &[u8]) {
     let body = line();
     let names: Vec<_> = scheme.header_names().map(str::to_owned).collect();
     let now = Timestamp::from_timestamp(NOW, 0).unwrap();
-    let secret = Secret::from_random(&[0x5a; 32]);
+    let secret = match scheme {
+        #[cfg(feature = "ed25519")]
+        SignatureScheme::StandardWebhooksAsymmetric => Secret::asymmetric_from_random(&[0x5a; 32]),
+        _ => Secret::from_random(&[0x5a; 32]),
+    };
     let verifier = Verifier::new(scheme.clone(), [secret.clone()]).unwrap();
 
     let drawn = names.iter().map(String::as_str).zip(values);
@@ -55,7 +65,9 @@ fn run(scheme: &SignatureScheme, data: &[u8]) {
     // The last header holds the signatures: a drawn item before or after them neither helps nor harms.
     let (last, value) = headers.last().unwrap();
     let (separator, item) = match scheme {
-        SignatureScheme::StandardWebhooks => (b' ', values[2]),
+        SignatureScheme::StandardWebhooks | SignatureScheme::StandardWebhooksAsymmetric => {
+            (b' ', values[2])
+        }
         _ => (b',', values[0]),
     };
     if item.contains(&separator) || item.starts_with(b"t=") {

@@ -68,8 +68,8 @@ fn check_host(url: &EndpointUrl, text: &str) {
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
         assert!(label.bytes().all(fine), "{host:?}");
     }
+    let seen = seen.strip_suffix('.').unwrap_or(seen);
     if seen.is_ascii() {
-        let seen = seen.strip_suffix('.').unwrap_or(seen);
         assert_eq!(host, seen.to_ascii_lowercase());
     }
     // What ends in a number is an address, written as four numbers.
