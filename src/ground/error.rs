@@ -203,18 +203,18 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
-    struct Layer(&'static str, #[source] Option<Box<Self>>);
+    struct Layer(String, #[source] Option<Box<Self>>);
 
     /// Gives errors causes of which one says what must not be shown, too much, or has too many behind
     /// it.
     #[test]
     fn every_cause_is_a_plain_line() {
-        let long: &str = Box::leak("x".repeat(MESSAGE_BYTES_MAX + 1).into_boxed_str());
+        let long = "x".repeat(MESSAGE_BYTES_MAX + 1);
         for (text, expected) in
-            [("a\nINFO forged", "a\\nINFO forged"), (long, &long[..MESSAGE_BYTES_MAX])]
+            [("a\nINFO forged", "a\\nINFO forged"), (&long, &long[..MESSAGE_BYTES_MAX])]
         {
-            let inner = Layer(text, None);
-            let outer = Layer("outer", Some(Box::new(inner)));
+            let inner = Layer(text.to_owned(), None);
+            let outer = Layer("outer".to_owned(), Some(Box::new(inner)));
             let error = Error::storage("it failed", outer);
             let cause = error.source().unwrap();
             assert_eq!(cause.to_string(), "outer");
@@ -222,7 +222,8 @@ mod tests {
             assert_eq!(cause.to_string(), expected);
             assert!(cause.source().is_none());
         }
-        let deep = (0..40).fold(None, |behind, _| Some(Box::new(Layer("deeper", behind))));
+        let deep =
+            (0..40).fold(None, |behind, _| Some(Box::new(Layer("deeper".to_owned(), behind))));
         let error = Error::storage("it failed", *deep.unwrap());
         let causes = std::iter::successors(error.source(), |cause| (*cause).source());
         assert_eq!(causes.count(), CAUSES_MAX);
