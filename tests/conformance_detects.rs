@@ -302,7 +302,7 @@ impl DeliveryQueue for Broken {
             memo.held.extend(held);
         }
         if self.has(Fault::SendsNoProbe) {
-            claimed.leased.iter_mut().for_each(|leased: &mut Leased| leased.probe = None);
+            claimed.leased.iter_mut().for_each(|leased: &mut Leased| leased.probe = false);
         }
         if self.has(Fault::NeverLowersNextDue) {
             let mut memo = self.memo.lock().expect("a lock");

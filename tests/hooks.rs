@@ -19,7 +19,8 @@ use tidings::storage::MemoryStorage;
 use tidings::transport::{Request, Response, Transport, TransportError, transport_fn};
 use tidings::{
     Authentication, Basic, Change, DeliveryQuery, DispatcherOptions, Edit, FailureKind, Headers,
-    Notice, Observer, Outcome, PageRequest, Policy, Registration, StateKind, Tidings, WebhookId,
+    Notice, Observer, Outcome, PageRequest, Policy, RateLimit, Registration, StateKind, Tidings,
+    WebhookId,
 };
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -312,6 +313,79 @@ async fn hooks_that_hang_for_one_webhook_leave_room_for_others() {
     place.end().await;
 }
 
+/// Hangs in as many hooks as there are threads, and asks another one that needs most of its time: it waits
+/// for a thread, and then has its time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hook_that_waited_for_its_thread_has_its_whole_time() {
+    let gate = Gate::default();
+    let _opener = Opener(gate.clone());
+    let (told, mut inside) = watch::channel(0);
+    let held = gate.clone();
+    let hooks = Hooks::new().within(Duration::from_secs(3)).filter(move |sending| {
+        if sending.webhook.description() == "bad" {
+            told.send_modify(|inside| *inside += 1);
+            held.wait();
+        } else {
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        Ok(true)
+    });
+    let ear = Ear::default();
+    let place = Place::new(hooks, ear.clone()).await;
+    let bad = Registration::new("https://bad.example", ["*"]).unwrap();
+    place.register(bad.with(Edit::new().description("bad"))).await;
+    place.publish(0..HOOKS_AT_ONCE as u64).await;
+    inside.wait_for(|inside| *inside == HOOKS_AT_ONCE).await.unwrap();
+    place.webhook().await;
+    place.publish(1_000..1_001).await;
+    ear.until_delivered(1).await;
+    let blamed = Outcome::Unanswered(FailureKind::Hook);
+    let attempts = ear.attempts();
+    // The hanging webhook gets the last event, too.
+    let failed = attempts[&1_000].iter().filter(|outcome| **outcome == blamed).count();
+    assert!(failed <= 1, "{:?}", attempts[&1_000]);
+    gate.open();
+    place.end().await;
+}
+
+/// Stalls the hooks of a webhook with a rate limit until many deliveries wait in them, and counts the
+/// requests of each second from there on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hooks_that_stall_do_not_break_a_rate_limit() {
+    let gate = Gate::default();
+    let _opener = Opener(gate.clone());
+    let (told, mut inside) = watch::channel(0);
+    let held = gate.clone();
+    let hooks = Hooks::new().filter(move |_| {
+        told.send_modify(|inside| *inside += 1);
+        held.wait();
+        Ok(true)
+    });
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let kept = times.clone();
+    let transport = transport_fn(move |_| {
+        kept.lock().unwrap().push(tokio::time::Instant::now());
+        async { Ok(Response::new(204)) }
+    });
+    let ear = Ear::default();
+    let place = Place::with(hooks, ear.clone(), transport).await;
+    let limited = Registration::new("https://example.com/hook", ["*"]).unwrap();
+    let limit = RateLimit::new(50).unwrap();
+    place.register(limited.with(Edit::new().rate_limit(Some(limit)))).await;
+    place.publish(0..120).await;
+    inside.wait_for(|inside| *inside == 40).await.unwrap();
+    gate.open();
+    ear.until_delivered(120).await;
+    let times = times.lock().unwrap().clone();
+    for (at, from) in times.iter().enumerate() {
+        let end = *from + Duration::from_secs(1);
+        let count = times[at..].iter().filter(|time| **time < end).count();
+        // The rate, the burst, and the tenth of a second by which a departure may be late.
+        assert!(count <= 50 + 1 + 6, "{count}");
+    }
+    place.end().await;
+}
+
 /// Lets a hook take most of a second for a webhook that answers within one, and looks at the time that
 /// the receiver is given.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -330,15 +404,15 @@ async fn a_slow_hook_takes_nothing_of_the_receivers_time() {
     place.end().await;
 }
 
-/// Hangs in a hook for five seconds of the sixty that an attempt may have at most, for a receiver that
-/// never answers within as many: it had less than it is promised.
+/// Hangs in a hook for forty seconds of the sixty that an attempt may have at most, for a receiver that
+/// has as many to answer and never does: it had far less than it is promised.
 #[tokio::test(start_paused = true)]
 async fn a_receiver_is_not_blamed_for_time_that_hooks_took() {
     let (gate, ear) = (Gate::default(), Ear::default());
     let _opener = Opener(gate.clone());
     let held = gate.clone();
     let (told, mut inside) = watch::channel(false);
-    let hooks = Hooks::new().within(Duration::from_secs(30)).filter(move |_| {
+    let hooks = Hooks::new().within(Duration::from_secs(60)).filter(move |_| {
         told.send_replace(true);
         held.wait();
         Ok(true)
@@ -353,7 +427,7 @@ async fn a_receiver_is_not_blamed_for_time_that_hooks_took() {
     place.register(registration.with(Edit::new().timeout(Some(Duration::from_secs(60))))).await;
     place.publish(0..1).await;
     inside.wait_for(|inside| *inside).await.unwrap();
-    tokio::time::advance(Duration::from_secs(5)).await;
+    tokio::time::advance(Duration::from_secs(40)).await;
     gate.open();
     let mut bell = ear.0.bell.subscribe();
     while ear.attempts().is_empty() {
@@ -583,7 +657,8 @@ async fn what_waits_for_an_observer_is_bounded_in_bytes() {
     gate.open();
     place.end().await;
     let missed = bad.missed.load(Ordering::SeqCst);
-    assert!((499..600).contains(&missed), "{missed}");
+    // Some are told while the gate opens.
+    assert!((400..600).contains(&missed), "{missed}");
     assert_eq!(missed + bad.heard.load(Ordering::SeqCst), fit + 500);
 }
 

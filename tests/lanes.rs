@@ -47,7 +47,14 @@ fn settled(status: u16) -> Delivery {
 }
 
 fn lane(next_due: Option<u64>, paused_until: Option<u64>) -> Lane {
-    Lane { next_due: next_due.map(at), paused_until: paused_until.map(at), ..Lane::default() }
+    let paused_until = paused_until.map(at);
+    let asked_until = paused_until;
+    Lane { next_due: next_due.map(at), paused_until, asked_until, ..Lane::default() }
+}
+
+/// A lane with a probe out until then.
+fn probed(until: u64, asked_until: Option<u64>) -> Lane {
+    Lane { paused_until: Some(at(until)), ..lane(Some(1), asked_until) }
 }
 
 /// Takes, gives back and inherits a lane, before, at and after the moments that count.
@@ -133,7 +140,7 @@ fn a_lane_is_ready_when_it_is_due_and_not_paused() {
 #[test]
 fn a_lane_changes_as_it_is_told() {
     type Change = fn(&mut Lane);
-    let rows: [(&str, Lane, Change, Lane); 16] = [
+    let rows: [(&str, Lane, Change, Lane); 17] = [
         ("the first delivery", lane(None, None), |it| it.lower(at(5)), lane(Some(5), None)),
         ("an earlier one", lane(Some(7), None), |it| it.lower(at(5)), lane(Some(5), None)),
         ("a later one", lane(Some(3), None), |it| it.lower(at(5)), lane(Some(3), None)),
@@ -141,7 +148,12 @@ fn a_lane_changes_as_it_is_told() {
         ("a pause", lane(Some(1), None), |it| it.pause(at(5)), lane(Some(1), Some(5))),
         ("a longer pause", lane(None, Some(4)), |it| it.pause(at(5)), lane(None, Some(5))),
         ("a shorter pause", lane(None, Some(6)), |it| it.pause(at(5)), lane(None, Some(6))),
-        ("the probe's own end", lane(None, Some(1)), |it| it.probe(at(5)), lane(None, Some(5))),
+        (
+            "the probe's own end",
+            lane(None, Some(1)),
+            |it| it.probe(at(5)),
+            Lane { paused_until: Some(at(5)), ..lane(None, Some(1)) },
+        ),
         (
             "no change",
             lane(Some(1), Some(2)),
@@ -162,20 +174,26 @@ fn a_lane_changes_as_it_is_told() {
         ),
         (
             "another probe, sooner than the last would have ended",
-            lane(Some(1), Some(9)),
-            |it| it.change(LaneChange::Probed { lock: at(9), until: at(5) }),
+            probed(9, None),
+            |it| it.change(LaneChange::Probed { until: at(5) }),
             lane(Some(1), Some(5)),
         ),
         (
-            "a longer pause that came during the probe",
-            lane(Some(1), Some(20)),
-            |it| it.change(LaneChange::Probed { lock: at(9), until: at(5) }),
-            lane(Some(1), Some(20)),
+            "another probe, later than others asked for",
+            probed(9, Some(4)),
+            |it| it.change(LaneChange::Probed { until: at(5) }),
+            lane(Some(1), Some(5)),
+        ),
+        (
+            "others asked for more, and less than the probe's own pause",
+            probed(9, Some(7)),
+            |it| it.change(LaneChange::Probed { until: at(5) }),
+            lane(Some(1), Some(7)),
         ),
         (
             "another probe, of a lane that was opened meanwhile",
             lane(Some(1), None),
-            |it| it.change(LaneChange::Probed { lock: at(9), until: at(5) }),
+            |it| it.change(LaneChange::Probed { until: at(5) }),
             lane(Some(1), Some(5)),
         ),
         ("enabled when empty", lane(None, Some(9)), |it| it.enable(at(5)), lane(None, None)),

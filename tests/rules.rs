@@ -69,13 +69,8 @@ fn pause(time: Duration) -> LaneChange {
     LaneChange::Pause { until: after(now(), time) }
 }
 
-/// Until when the lane is paused for a probe.
-fn lock() -> Timestamp {
-    after(now(), 2 * MINUTE)
-}
-
 fn probed(time: Duration) -> LaneChange {
-    LaneChange::Probed { lock: lock(), until: after(now(), time) }
+    LaneChange::Probed { until: after(now(), time) }
 }
 
 /// One rule: what is given, and what must come of it. [`row`] fills in a first failure.
@@ -125,10 +120,8 @@ impl Row {
         let mut delivery = leased(1, before(now(), self.age), self.failures);
         delivery.interruptions = self.interruptions;
         delivery.lapsed = self.lapsed;
-        let seen = Seen {
-            failing_since: self.failing.map(|time| before(now(), time)),
-            probe: self.probe.then(lock),
-        };
+        let seen =
+            Seen { failing_since: self.failing.map(|time| before(now(), time)), probe: self.probe };
         let webhook = webhook(self.mode);
         let found = advance(&delivery, &webhook, seen, &self.outcome, &self.policy, now());
         let name = self.rule;
@@ -411,7 +404,7 @@ fn crowded(failures: u32, interruptions: u32, attempt: u32) -> Transition {
     (delivery.interruptions, delivery.attempt) = (interruptions, attempt);
     delivery.lapsed = interruptions > 0;
     let busy = Outcome::Unanswered(FailureKind::Busy);
-    let seen = Seen { failing_since: Some(before(now(), 9 * DAY)), probe: Some(lock()) };
+    let seen = Seen { failing_since: Some(before(now(), 9 * DAY)), probe: true };
     advance(&delivery, &webhook(Mode::Live), seen, &busy, &exact(), now())
 }
 
@@ -432,11 +425,7 @@ fn being_crowded_out_counts_nothing_and_waits_longer_each_time() {
         let Next::Waiting { due } = found.next else { panic!("{:?}", found.next) };
         let delay = between(now(), due);
         assert!(delay >= SECOND && delay <= longest * SECOND, "{delay:?} of {longest} s");
-        assert_eq!(
-            found.lane,
-            LaneChange::Probed { lock: lock(), until: due },
-            "what is behind waits, too"
-        );
+        assert_eq!(found.lane, LaneChange::Probed { until: due }, "what is behind waits, too");
         assert_eq!((found.failures, found.interruptions), (failures, interruptions));
         assert_eq!(found.lapsed, interruptions > 0, "nothing was sent: as it was");
         assert_eq!(found.health, Health::Unchanged);
@@ -562,7 +551,7 @@ fn a_transition_is_applied_as_it_says() {
         let mut delivery = leased(1, before(now(), HOUR), 3);
         (delivery.interruptions, delivery.lapsed) = (2, true);
         let mut expected = delivery.clone();
-        let seen = Seen { failing_since: Some(now()), probe: probe.then(lock) };
+        let seen = Seen { failing_since: Some(now()), probe };
         let back = Transition::given_back(&delivery, seen, now());
         assert_eq!((back.health, back.lane), (Health::Unchanged, lane));
         back.apply(&mut delivery, dispatcher(1));
@@ -626,7 +615,7 @@ fn flapping_is_not_disabled_but_silence_is() {
         let mut lane = Lane::default();
         (0..30 * 24).find(|hour| {
             let at = after(now(), HOUR * *hour);
-            let seen = Seen { failing_since: lane.failing_since, probe: None };
+            let seen = Seen { failing_since: lane.failing_since, probe: false };
             let outcome = answered(if succeeds(*hour) { 200 } else { 500 });
             let delivery = leased(u64::from(*hour), at, 0);
             let found = advance(&delivery, &webhook, seen, &outcome, &policy, at);

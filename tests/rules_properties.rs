@@ -196,8 +196,7 @@ proptest! {
             let before = delivery.clone();
             delivery.lease(dispatcher, 1);
             prop_assert_eq!(delivery.attempt, before.attempt + 1);
-            let lock = after(now, Duration::from_secs(120));
-            let seen = Seen { failing_since: lane.failing_since, probe: probe.then_some(lock) };
+            let seen = Seen { failing_since: lane.failing_since, probe };
             let outcome = match step {
                 _ if must_account(&delivery, &policy) => Outcome::Interrupted,
                 Step::GivenBack => {
@@ -255,17 +254,17 @@ proptest! {
                 }
             }
             match found.lane {
-                LaneChange::Probed { lock: named, .. } => prop_assert!(probe && named == lock),
+                LaneChange::Probed { .. } => prop_assert!(probe),
                 LaneChange::Pause { .. } => prop_assert!(!probe),
                 _ => {}
             }
             match found.lane {
-                LaneChange::Probed { until, .. } if ours && !crowded => prop_assert_eq!(until, now),
-                LaneChange::Pause { until } | LaneChange::Probed { until, .. } if crowded => {
+                LaneChange::Probed { until } if ours && !crowded => prop_assert_eq!(until, now),
+                LaneChange::Pause { until } | LaneChange::Probed { until } if crowded => {
                     prop_assert!(between(now, until) >= Duration::from_secs(1));
                     prop_assert!(between(now, until) <= Duration::from_secs(10));
                 }
-                LaneChange::Pause { until } | LaneChange::Probed { until, .. } => {
+                LaneChange::Pause { until } | LaneChange::Probed { until } => {
                     let longest = policy.pause_max().max(policy.retry_after_max());
                     prop_assert!(between(now, until) >= policy.pause_min());
                     prop_assert!(between(now, until) <= longest.max(policy.pause_min()));

@@ -59,7 +59,7 @@ impl Notice {
     /// What it keeps in memory for the most part, in bytes.
     fn bytes(&self) -> usize {
         match self {
-            Self::Settled { event, attempt, .. } => event.payload().len() + attempt.response.len(),
+            Self::Settled { event, attempt, .. } => event.bytes() + attempt.response.len(),
             Self::Disabled { .. } | Self::Missed { .. } => 0,
         }
     }

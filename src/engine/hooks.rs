@@ -8,13 +8,14 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 
 use super::request::{Failure, header_name, header_value};
@@ -37,8 +38,25 @@ pub(crate) struct Asked {
     webhooks: Mutex<HashMap<WebhookId, Arc<Lates>>>,
 }
 
-/// How many late hooks of one webhook's deliveries have not returned.
-type Lates = AtomicUsize;
+/// The late hooks of one webhook's deliveries.
+#[derive(Debug, Default)]
+struct Lates {
+    /// How many have not returned.
+    count: AtomicUsize,
+    /// Whether the last that asked found no thread.
+    crowded: AtomicBool,
+}
+
+impl Lates {
+    /// Nothing is asked, and nothing is sent. Said once for all that it happens to on end.
+    fn crowded(&self, webhook: WebhookId, why: &str) -> Failure {
+        if !self.crowded.swap(true, Ordering::Relaxed) {
+            warn!(name: "tidings.hook.crowded", %webhook, why, "deliveries wait for hooks that hang");
+        }
+        let text = format!("not sent, by the sender's own limit for its hooks: {why}");
+        Failure::new(FailureKind::Busy, text)
+    }
+}
 
 impl Asked {
     pub(crate) fn new(hooks: Hooks) -> Self {
@@ -54,7 +72,8 @@ impl Asked {
         self.hooks.is_empty()
     }
 
-    /// What the hooks say of `sending`, by `end` at the latest.
+    /// What the hooks say of `sending`, within `time` from when there is a thread for them, which takes
+    /// as long at most.
     ///
     /// # Cancellation
     /// Dropping the future leaves a hook that has begun to its thread; nobody hears what it says.
@@ -62,12 +81,13 @@ impl Asked {
         &self,
         sending: Sending,
         authorizes: bool,
-        end: Instant,
+        time: Duration,
     ) -> Result<Additions, Failure> {
-        let limit = self.hooks.limit();
-        let end = end.min(Instant::now() + limit);
         let delivery = sending.delivery.id;
-        let turn = self.turn(sending.webhook.id(), end).await?;
+        let limit = self.hooks.limit().min(time);
+        let turn = self.turn(sending.webhook.id(), limit).await?;
+        // The wait for a thread was not the hook's.
+        let end = Instant::now() + limit;
         let waiting = Waiting { turn: Arc::downgrade(&turn), late: self.late.clone() };
         let (hooks, step) = (self.hooks.clone(), Arc::new(Step::default()));
         let told = step.clone();
@@ -115,19 +135,18 @@ impl Asked {
 
 impl Asked {
     /// A thread for the hooks of one delivery to `webhook`.
-    async fn turn(&self, webhook: WebhookId, end: Instant) -> Result<Arc<Turn>, Failure> {
+    async fn turn(&self, webhook: WebhookId, patience: Duration) -> Result<Arc<Turn>, Failure> {
         let lates = self.lates(webhook);
-        if lates.load(Ordering::Relaxed) >= HOOKS_LATE_PER_WEBHOOK {
-            return Err(crowded(
-                "too many for earlier deliveries to this webhook have not returned",
-            ));
+        if lates.count.load(Ordering::Relaxed) >= HOOKS_LATE_PER_WEBHOOK {
+            return Err(lates.crowded(webhook, "those of earlier deliveries to this webhook hang"));
         }
-        match timeout_at(end, self.threads.clone().acquire_owned()).await {
+        match timeout(patience, self.threads.clone().acquire_owned()).await {
             Ok(Ok(thread)) => {
+                lates.crowded.store(false, Ordering::Relaxed);
                 let held = Mutex::new(Held { late: false, _thread: thread });
                 Ok(Arc::new(Turn { lates, held }))
             }
-            _ => Err(crowded("all threads for them are taken")),
+            _ => Err(lates.crowded(webhook, "all threads for them are taken")),
         }
     }
 
@@ -156,7 +175,7 @@ struct Held {
 impl Drop for Turn {
     fn drop(&mut self) {
         if lock(&self.held).late {
-            self.lates.fetch_sub(1, Ordering::Relaxed);
+            self.lates.count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -172,7 +191,7 @@ impl Drop for Waiting {
         let Some(turn) = self.turn.upgrade() else { return };
         let mut held = lock(&turn.held);
         held.late = true;
-        turn.lates.fetch_add(1, Ordering::Relaxed);
+        turn.lates.count.fetch_add(1, Ordering::Relaxed);
         // Without room among the late ones it stays where it is.
         if let Ok(thread) = self.late.clone().try_acquire_owned() {
             held._thread = thread;
@@ -218,11 +237,6 @@ enum Said {
 
 fn failed(text: String) -> Failure {
     Failure::new(FailureKind::Hook, text)
-}
-
-fn crowded(why: &str) -> Failure {
-    let text = format!("not sent, by the sender's own limit for its hooks: {why}");
-    Failure::new(FailureKind::Busy, text)
 }
 
 /// Which hook is being asked.

@@ -32,6 +32,7 @@ use crate::ground::plain::plain;
 use crate::ground::policy::{
     DEADLINE_SLACK, ERROR_BYTES_KEPT, RATE_LATE, RESPONSE_BYTES_KEPT, TIMEOUT_RANGE,
 };
+use crate::ground::rate_limit::RateLimit;
 use crate::ground::retry_after::retry_after;
 use crate::ground::signature::sign;
 use crate::ground::time::Timestamp;
@@ -64,6 +65,32 @@ pub(super) struct Prepared {
     webhook: Arc<Webhook>,
     uri: Uri,
     headers: HeaderMap,
+    pace: Option<Pace>,
+}
+
+/// Spaces the requests to a webhook with a rate limit, as its timetable does, at the moment when they
+/// leave.
+#[derive(Debug)]
+struct Pace {
+    limit: RateLimit,
+    /// When the next one would go if all went evenly.
+    even: Mutex<Instant>,
+}
+
+impl Pace {
+    fn new(limit: RateLimit) -> Self {
+        Self { limit, even: Mutex::new(Instant::now()) }
+    }
+
+    /// When the next one may go. As late as a departure may be, they may be close together.
+    fn next(&self, now: Instant) -> Instant {
+        let interval = self.limit.interval();
+        let slack = interval * (self.limit.burst() - 1) + RATE_LATE;
+        let mut even = lock(&self.even);
+        let at = even.checked_sub(slack).unwrap_or(now).max(now);
+        *even = (*even).max(at) + interval;
+        at
+    }
 }
 
 /// Prepared requests by webhook; a new version of a webhook replaces its entry.
@@ -99,9 +126,13 @@ impl Prepare {
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<WebhookId, Arc<Prepared>>> {
-        // Each write is one insertion: a panic leaves nothing half done.
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.entries)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each write is one: a panic leaves nothing half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Prepared {
@@ -123,7 +154,8 @@ impl Prepared {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        Ok(Self { webhook, uri, headers })
+        let pace = webhook.rate_limit().map(Pace::new);
+        Ok(Self { webhook, uri, headers, pace })
     }
 
     /// The whole request: the event's bytes, with a timestamp and signatures of `now`.
@@ -256,17 +288,17 @@ impl Sender {
         let exchange = async {
             let core = &self.core;
             let prepared = self.prepare.of(&leased.webhook, &core.vault, &core.network)?;
-            let additions = self.additions(leased, &prepared, begun + deadline).await?;
+            let additions = self.additions(leased, &prepared, deadline).await?;
             // The receiver's time begins when the sender's own is over, where there is room for both.
-            let (whole, room) = (Instant::now() + deadline, begun + *TIMEOUT_RANGE.end());
-            let end = whole.min(room);
+            let (asked, room) = (Instant::now(), begun + *TIMEOUT_RANGE.end());
+            let end = room.min(asked + deadline);
             // The transport keeps the deadline; this one is for a transport that does not.
             let exchange = self.exchange(leased, &prepared, &additions, end);
             let answer = tokio::time::timeout_at(end + DEADLINE_SLACK, exchange).await;
             match answer.unwrap_or_else(|_| Err(Failure::new(FailureKind::Timeout, UNKEPT))) {
-                // It had less than it is promised.
+                // It had far less than it is promised.
                 Err(failure)
-                    if failure.kind == FailureKind::Timeout && end + DEADLINE_SLACK < whole =>
+                    if failure.kind == FailureKind::Timeout && end < asked + deadline / 2 =>
                 {
                     Err(Failure::new(FailureKind::Hook, "the hooks left too little time to answer"))
                 }
@@ -303,7 +335,7 @@ impl Sender {
         &self,
         leased: &Leased,
         prepared: &Prepared,
-        end: Instant,
+        time: Duration,
     ) -> Result<Additions, Failure> {
         if self.core.hooks.is_empty() {
             return Ok(Additions::default());
@@ -313,7 +345,7 @@ impl Sender {
             Sending { delivery: delivery.clone(), event: event.clone(), webhook: webhook.clone() };
         let authorizes = matches!(webhook.authentication(), Authentication::None)
             && !prepared.headers.contains_key(AUTHORIZATION);
-        self.core.hooks.ask(sending, authorizes, end).await
+        self.core.hooks.ask(sending, authorizes, time).await
     }
 
     /// The POST, with what its authentication asks for, all of it by `end`.
@@ -359,8 +391,7 @@ impl Sender {
         token: Option<&Held>,
         end: Instant,
     ) -> Result<Response, Failure> {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        if Instant::now() >= end {
             // Whatever had the attempt's time before has used it up.
             let (kind, what) = match token {
                 Some(_) => (FailureKind::Token, "token"),
@@ -369,6 +400,16 @@ impl Sender {
             let text = format!("the {what} came too late: no time was left to send");
             return Err(Failure::new(kind, text));
         }
+        // What came before took its own time, and many may have waited for the same.
+        if let Some(pace) = &prepared.pace {
+            let at = pace.next(Instant::now());
+            if at >= end {
+                let text = "not sent: the webhook's rate limit left no moment for it";
+                return Err(Failure::new(FailureKind::Busy, text));
+            }
+            tokio::time::sleep_until(at).await;
+        }
+        let left = end.saturating_duration_since(Instant::now());
         let mut request = prepared.request(leased, self.core.clock.now())?;
         if let Some(token) = token {
             request.headers_mut().insert(AUTHORIZATION, token.header()?);

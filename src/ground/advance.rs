@@ -74,12 +74,9 @@ pub enum LaneChange {
     },
     /// The probe found the receiver answering: go on as usual.
     Open,
-    /// The probe is over, and another one is to be taken.
+    /// The probe is over: take another one, but not at once.
     Probed {
-        /// Until when the lane was paused for the probe. A pause until any other time came meanwhile, and
-        /// stays if it is the later one.
-        lock: Timestamp,
-        /// No other one before this.
+        /// Not before this, nor before what others asked for meanwhile.
         until: Timestamp,
     },
 }
@@ -110,27 +107,24 @@ pub struct Transition {
 pub struct Seen {
     /// The beginning of the present stretch of failure.
     pub failing_since: Option<Timestamp>,
-    /// Until when the lane is paused for this delivery, if it was claimed as the probe after a pause.
-    pub probe: Option<Timestamp>,
+    /// Whether the delivery was claimed as the probe after a pause.
+    pub probe: bool,
 }
 
 impl Seen {
     /// What is said of the lane when it is to be left in peace until then.
     fn pause(self, until: Timestamp) -> LaneChange {
-        match self.probe {
-            Some(lock) => LaneChange::Probed { lock, until },
-            None => LaneChange::Pause { until },
-        }
+        if self.probe { LaneChange::Probed { until } } else { LaneChange::Pause { until } }
     }
 
     /// What is said of it when the delivery has told nothing: at most that it was the probe.
     fn untold(self, now: Timestamp) -> LaneChange {
-        self.probe.map_or(LaneChange::None, |_| self.pause(now))
+        if self.probe { LaneChange::Probed { until: now } } else { LaneChange::None }
     }
 
     /// What is said of it when the receiver answers as usual.
     fn open(self) -> LaneChange {
-        self.probe.map_or(LaneChange::None, |_| LaneChange::Open)
+        if self.probe { LaneChange::Open } else { LaneChange::None }
     }
 }
 
@@ -333,7 +327,7 @@ fn lane_after_failure(
 ) -> LaneChange {
     let pauses = match outcome {
         Outcome::Answered { status: 429 | 502 | 503 | 504, .. } => true,
-        Outcome::Unanswered(_) => seen.probe.is_some() || seen.failing_since.is_some(),
+        Outcome::Unanswered(_) => seen.probe || seen.failing_since.is_some(),
         _ => false,
     };
     if !pauses {

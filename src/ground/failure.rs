@@ -22,8 +22,8 @@ pub enum FailureKind {
     Protocol,
     /// The token endpoint gave no access token, so that nothing was sent to the receiver.
     Token,
-    /// The sender's own limit for this destination: too much is under way to it, from whomever.
-    /// Nothing was sent, the receiver is not to blame, and no attempt is recorded.
+    /// A limit of the sender's own: too much is under way to this destination, from whomever, or too many
+    /// of the host's hooks hang. Nothing was sent, the receiver is not to blame, and no attempt is recorded.
     Busy,
     /// The webhook's secrets are sealed with a key that the sender does not have, so that nothing was
     /// sent. The receiver is not to blame.

@@ -23,6 +23,8 @@ pub struct Lane {
     pub next_due: Option<Timestamp>,
     /// Nothing is claimed before this, and then one delivery only, as a probe.
     pub paused_until: Option<Timestamp>,
+    /// The same without the pause that a probe makes for itself, while it is out.
+    pub asked_until: Option<Timestamp>,
     /// The first failure after the last success.
     pub failing_since: Option<Timestamp>,
     /// The dispatcher that alone sends to a webhook that needs a holder. It holds the lane for as
@@ -60,10 +62,12 @@ impl Lane {
 
     /// Leaves the webhook in peace until `until`; of two pauses the later one counts.
     pub fn pause(&mut self, until: Timestamp) {
-        self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
+        for pause in [&mut self.paused_until, &mut self.asked_until] {
+            *pause = Some(pause.map_or(until, |paused| paused.max(until)));
+        }
     }
 
-    /// A probe was claimed, or has ended: nobody else claims before `until`.
+    /// A probe was claimed: nobody else claims before `until`, the end of the probe.
     pub fn probe(&mut self, until: Timestamp) {
         self.paused_until = Some(until);
     }
@@ -151,11 +155,11 @@ impl Lane {
         match change {
             LaneChange::None => {}
             LaneChange::Pause { until } => self.pause(until),
-            LaneChange::Open => self.paused_until = None,
-            LaneChange::Probed { lock, until } if self.paused_until == Some(lock) => {
-                self.probe(until)
+            LaneChange::Open => (self.paused_until, self.asked_until) = (None, None),
+            LaneChange::Probed { until } => {
+                self.pause(until);
+                self.paused_until = self.asked_until;
             }
-            LaneChange::Probed { until, .. } => self.pause(until),
         }
     }
 
@@ -197,5 +201,6 @@ impl Lane {
     pub fn enable(&mut self, now: Timestamp) {
         self.failing_since = None;
         self.paused_until = self.next_due.map(|_| now);
+        self.asked_until = self.paused_until;
     }
 }

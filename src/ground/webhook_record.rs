@@ -282,7 +282,10 @@ fn open_secrets(keys: &Keys<'_>) -> Result<Secrets> {
         .map(SecretRecord::try_from)
         .collect::<Result<Vec<_>>>()
         .and_then(Secrets::from_stored)
-        .map_err(|_| unreadable("secrets"))
+        // Its text says what a secret must be, or which feature it needs, and repeats nothing of it.
+        .map_err(|error| {
+            Error::new(ErrorKind::Storage, format!("{}: {error}", unreadable("secrets")))
+        })
 }
 
 /// The record cut into its keys, so that an error can name one.

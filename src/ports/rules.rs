@@ -88,7 +88,7 @@ impl Turn {
         routed: &mut Routed,
     ) {
         let webhook = webhook.filter(|webhook| lane.is_plain() && !webhook.needs_holder());
-        match self.lease(delivery, event, webhook, lane, None) {
+        match self.lease(delivery, event, webhook, lane, false) {
             Some(leased) => routed.leased.push(leased),
             None => {
                 lane.join(delivery);
@@ -111,10 +111,10 @@ impl Turn {
     ) -> Option<Leased> {
         let ready = lane.ready(delivery).is_some_and(|at| at <= self.now);
         let webhook = webhook.filter(|_| ready);
-        let probe = lane.paused_until.map(|_| after(self.now, self.probe));
+        let probe = lane.paused_until.is_some();
         let leased = self.lease(delivery, event, webhook, lane, probe)?;
-        if let Some(until) = probe {
-            lane.probe(until);
+        if probe {
+            lane.probe(after(self.now, self.probe));
         }
         Some(leased)
     }
@@ -125,7 +125,7 @@ impl Turn {
         event: &Event,
         webhook: Option<Arc<Webhook>>,
         lane: &Lane,
-        probe: Option<Timestamp>,
+        probe: bool,
     ) -> Option<Leased> {
         let webhook = webhook.filter(|webhook| webhook.is_enabled())?;
         let room = if !webhook.needs_holder() {
@@ -443,7 +443,7 @@ mod tests {
             assert_eq!((&leased.delivery, row.attempt), (&row, 1));
             assert_eq!(row.state, State::Leased { dispatcher: turn.dispatcher, ticket: 7 });
             let paused = lane.paused_until.map(|_| at(50));
-            assert_eq!(leased.probe, paused, "claim: {why}");
+            assert_eq!(leased.probe, lane.paused_until.is_some(), "claim: {why}");
             assert_eq!(leased.failing_since, Some(at(1)));
             assert_eq!(after_it, Lane { paused_until: paused, ..lane }, "claim: {why}");
         }

@@ -377,8 +377,8 @@ pub struct Leased {
     pub webhook: Arc<Webhook>,
     /// The lane's [`failing_since`](crate::Lane::failing_since) ([`Seen`]).
     pub failing_since: Option<Timestamp>,
-    /// Until when its lane is paused for it, if it is the probe ([`Seen`]).
-    pub probe: Option<Timestamp>,
+    /// Whether it is the probe of its lane ([`Seen`]).
+    pub probe: bool,
 }
 
 /// The answer to [`route`](DeliveryQueue::route).

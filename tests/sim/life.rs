@@ -111,7 +111,7 @@ impl Life {
             failures: self.failures,
             interruptions: self.interruptions,
             lapsed: self.lapsed,
-            probe: leased.and_then(|leased| leased.probe),
+            probe: leased.is_some_and(|leased| leased.probe),
             failing_since: leased.and_then(|leased| leased.failing_since),
         }
     }

@@ -29,6 +29,8 @@ pub struct Hook {
     pub deleted: bool,
     /// Nothing is leased before this, and then one delivery alone, as the probe.
     paused: Option<Timestamp>,
+    /// What receivers asked for since the lane was open, without the pause of a probe.
+    asked: Option<Timestamp>,
     /// The first failure after the last success.
     failing: Option<Timestamp>,
     /// Enabled while the model could not know whether something waited: the first lease may be a
@@ -172,6 +174,7 @@ impl Model {
                 webhook: stored.clone(),
                 deleted: false,
                 paused: None,
+                asked: None,
                 failing: None,
                 unsure: false,
             };
@@ -184,7 +187,7 @@ impl Model {
         assert!(stored.updated() <= now, "a webhook of the future");
         if !before.is_enabled() && stored.is_enabled() {
             // Deliveries that were born waiting are not known to the model.
-            (hook.paused, hook.failing, hook.unsure) = (None, None, true);
+            (hook.paused, hook.asked, hook.failing, hook.unsure) = (None, None, None, true);
         }
     }
 
@@ -389,14 +392,13 @@ impl Model {
         match hook.paused {
             Some(until) => {
                 assert!(until <= turn.now, "I6: {id} is leased in a pause, until {until}");
-                assert!(one.probe.is_some() && !routed, "I6: after a pause comes a probe");
+                assert!(one.probe && !routed, "I6: after a pause comes a probe");
             }
-            None => assert!(one.probe.is_none() || unsure, "I6: a probe without a pause"),
+            None => assert!(!one.probe || unsure, "I6: a probe without a pause"),
         }
         assert_eq!(one.failing_since, hook.failing, "a lease carries the facts of its lane");
-        if one.probe.is_some() {
+        if one.probe {
             hook.paused = Some(turn.now + turn.probe);
-            assert_eq!(one.probe, hook.paused, "I6: a probe knows its own pause");
         }
         if delivery.cause == Cause::ROUTED {
             self.check_order(event, webhook, turn.now);
@@ -533,13 +535,14 @@ impl Model {
         match transition.lane {
             LaneChange::None => {}
             LaneChange::Pause { until } => {
-                hook.paused = Some(hook.paused.map_or(until, |paused| paused.max(until)));
+                hook.paused = hook.paused.max(Some(until));
+                hook.asked = hook.asked.max(Some(until));
             }
-            LaneChange::Open => hook.paused = None,
-            LaneChange::Probed { lock, until } => {
-                assert_eq!(before.probe, Some(lock), "I6: only a probe ends its pause");
-                let other = hook.paused.filter(|paused| *paused != lock);
-                hook.paused = Some(other.map_or(until, |paused| paused.max(until)));
+            LaneChange::Open => (hook.paused, hook.asked) = (None, None),
+            LaneChange::Probed { until } => {
+                assert!(before.probe, "I6: only a probe ends its pause");
+                hook.asked = hook.asked.max(Some(until));
+                hook.paused = hook.asked;
             }
             other => panic!("a change of the lane that the model does not know: {other:?}"),
         }

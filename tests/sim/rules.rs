@@ -34,7 +34,7 @@ pub struct Before {
     pub failures: u32,
     pub interruptions: u32,
     pub lapsed: bool,
-    pub probe: Option<Timestamp>,
+    pub probe: bool,
     /// The stretch of failure that its lease told of.
     pub failing_since: Option<Timestamp>,
 }
@@ -143,7 +143,7 @@ impl Rules {
                     (before.failures, before.interruptions, false),
                     "I5: a 2xx counts as nothing else"
                 );
-                let open = before.probe.map_or(LaneChange::None, |_| LaneChange::Open);
+                let open = [LaneChange::None, LaneChange::Open][usize::from(before.probe)];
                 assert_eq!(to.lane, open, "I6: the probe opens the lane");
                 Verdict::Success
             }
@@ -153,14 +153,14 @@ impl Rules {
                 if matches!(status, 429 | 502 | 503 | 504) {
                     self.paused(before, to, asked);
                 } else {
-                    let open = before.probe.map_or(LaneChange::None, |_| LaneChange::Open);
+                    let open = [LaneChange::None, LaneChange::Open][usize::from(before.probe)];
                     assert_eq!(to.lane, open, "I6: only what throttles pauses, not {status}");
                 }
                 Verdict::Failure { gone: status == 410 }
             }
             Some(Outcome::Unanswered(_)) => {
                 self.failed(before, to, Duration::ZERO);
-                if before.probe.is_some() || before.failing_since.is_some() {
+                if before.probe || before.failing_since.is_some() {
                     self.paused(before, to, None);
                 } else {
                     assert_eq!(to.lane, LaneChange::None, "I6: one silence is no pause");
@@ -193,8 +193,7 @@ impl Rules {
         let (shortest, longest) = (Duration::from_secs(1), Duration::from_secs(10));
         self.due(before, to, shortest, longest);
         let until = match (to.lane, before.probe) {
-            (LaneChange::Pause { until }, None) => until,
-            (LaneChange::Probed { lock, until }, Some(probe)) if lock == probe => until,
+            (LaneChange::Pause { until }, false) | (LaneChange::Probed { until }, true) => until,
             (lane, _) => panic!("I6: a crowded lane rests: {lane:?}"),
         };
         let pause = between(to.at, until);
@@ -221,8 +220,8 @@ impl Rules {
     }
 
     fn reprobes(&self, before: &Before, to: &Transition) {
-        let probed = |lock| LaneChange::Probed { lock, until: to.at };
-        let change = before.probe.map_or(LaneChange::None, probed);
+        let change =
+            if before.probe { LaneChange::Probed { until: to.at } } else { LaneChange::None };
         assert_eq!(to.lane, change, "I6: a probe that was not sent is repeated");
     }
 
@@ -267,8 +266,7 @@ impl Rules {
 
     fn paused(&self, before: &Before, to: &Transition, asked: Option<Duration>) {
         let until = match (to.lane, before.probe) {
-            (LaneChange::Pause { until }, None) => until,
-            (LaneChange::Probed { lock, until }, Some(probe)) if lock == probe => until,
+            (LaneChange::Pause { until }, false) | (LaneChange::Probed { until }, true) => until,
             _ => panic!("I6: a receiver that asks for peace is not left in peace"),
         };
         let (least, most) = match asked {

@@ -217,10 +217,10 @@ pub(crate) async fn pause_and_resume(storage: &Arc<dyn Storage>, webhook: Webhoo
     worker.settle(&leased, 503).await;
     assert!(claim(0).await.is_empty(), "it is paused");
     let probe = claim(10).await;
-    assert!(probe.len() == 1 && probe[0].probe.is_some());
+    assert!(probe.len() == 1 && probe[0].probe);
     worker.settle(&probe, 204).await;
     let leased = claim(0).await;
-    assert!(leased.len() == 1 && leased[0].probe.is_none(), "it is resumed");
+    assert!(leased.len() == 1 && !leased[0].probe, "it is resumed");
     worker.give_back(&leased).await;
     let tidings = Tidings::builder_shared(storage.clone()).build();
     tidings.disable(webhook, &Confirmation::new("me", "me")).await.expect("a change");

@@ -15,17 +15,32 @@ use actix_web::web::{Bytes, Data, PayloadConfig, post};
 use actix_web::{App, HttpRequest, HttpServer};
 use chrono::Utc;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use tidings::{Secret, Verifier, policy};
 
 /// What any sender of Standard Webhooks writes. The rest of it is the sender's matter.
 #[derive(Deserialize)]
-struct Message {
+struct Message<'a> {
     /// New types come without notice, and may be called whatever the sender likes: they are fine.
     #[serde(rename = "type")]
     event_type: String,
-    #[serde(default)]
-    data: Value,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// The data of the types that are acted upon.
+#[derive(Deserialize)]
+struct Content<'a> {
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+impl<'a> Message<'a> {
+    /// The order as it was written: a `Value` would make 29.9 of `29.90`.
+    fn order(&self) -> serde_json::Result<&'a str> {
+        let data: Content<'a> = serde_json::from_str(self.data.map_or("null", RawValue::get))?;
+        Ok(data.object.get())
+    }
 }
 
 struct Shop {
@@ -48,25 +63,28 @@ impl Shop {
         let Ok(verified) = self.verifier.verify(pairs, body, Utc::now()) else {
             return StatusCode::UNAUTHORIZED;
         };
-        let message = serde_json::from_slice::<Message>(body);
+        let message = serde_json::from_slice::<Message<'_>>(body);
         let (Ok(message), Some(id)) = (message, verified.id) else {
             return StatusCode::BAD_REQUEST;
         };
         // Held over the work, so that of two requests with one id only one does it.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if !seen.contains(&id) {
-            self.act(&message);
+            if self.act(&message).is_err() {
+                return StatusCode::BAD_REQUEST;
+            }
             seen.insert(id);
         }
         StatusCode::NO_CONTENT
     }
 
-    fn act(&self, message: &Message) {
+    fn act(&self, message: &Message<'_>) -> serde_json::Result<()> {
         if message.event_type == "order.accepted" {
-            let order = message.data["object"].to_string();
+            let order = message.order()?;
             println!("ship {order}");
-            self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
+            self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order.to_owned());
         }
+        Ok(())
     }
 }
 

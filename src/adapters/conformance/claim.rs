@@ -35,7 +35,7 @@ pub(super) async fn nothing_is_claimed_before_its_due_time(store: &dyn Storage) 
     worker.claims_nothing(at_millis(59_999), "it is due a millisecond later").await;
     let leased = worker.claim_one(at(60)).await;
     assert_eq!((leased.delivery.id, leased.delivery.attempt), (due[0], 2));
-    assert_eq!((leased.delivery.failures, leased.probe), (1, None));
+    assert_eq!((leased.delivery.failures, leased.probe), (1, false));
     assert_eq!(leased.failing_since, Some(start()), "the claim sees the lane");
     assert_eq!(view(store, due[0]).await.delivery, leased.delivery, "as listed, so answered");
 }
@@ -244,14 +244,14 @@ pub(super) async fn a_disabled_webhooks_deliveries_wait(store: &dyn Storage) {
     assert_eq!(next_due, None, "the lane of a disabled webhook is not due");
     let enabled = enabled(store, webhook.id(), at(10)).await;
     let probe = worker.claim_one(at(10)).await;
-    assert!(probe.probe.is_some(), "the first one after enabling is a probe");
+    assert!(probe.probe, "the first one after enabling is a probe");
     assert_eq!(probe.failing_since, None, "it starts with a clean record");
     is_webhook(&probe, &enabled);
     worker.claims_nothing(at(11), "the probe is still out").await;
     settle(store, delivered(&probe, at(12)), at(12)).await;
     let rest = worker.claim(at(12)).await.leased;
     assert_eq!(rest.len(), 3, "the probe opened the lane");
-    assert!(rest.iter().all(|leased| leased.probe.is_none()));
+    assert!(rest.iter().all(|leased| !leased.probe));
 }
 
 /// Enables a webhook for which nothing waits: its lane is plain.

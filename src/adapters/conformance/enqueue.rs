@@ -112,10 +112,7 @@ pub(super) async fn what_is_owed_to_a_disabled_webhook_waits(store: &dyn Storage
     let next_due = worker.claims_nothing(at(3), "a disabled webhook gets nothing").await;
     assert_eq!(next_due, None, "the lane of a disabled webhook is not due");
     enabled(store, webhook.id(), at(4)).await;
-    assert!(
-        worker.claim_one(at(4)).await.probe.is_some(),
-        "the first one after enabling is a probe"
-    );
+    assert!(worker.claim_one(at(4)).await.probe, "the first one after enabling is a probe");
 }
 
 /// Redelivers from sixteen callers at once with one cause.

@@ -122,7 +122,7 @@ pub(super) async fn enabling_begins_a_clean_record(store: &dyn Storage) {
     settle(store, disable(&leased[1], at(1), at(2)), at(2)).await;
     enabled(store, webhook.id(), at(10)).await;
     let probe = worker.claim_one(at(10)).await;
-    assert!(probe.probe.is_some(), "the first one after enabling is a probe");
+    assert!(probe.probe, "the first one after enabling is a probe");
     assert_eq!(probe.failing_since, None, "the record is clean");
     let stale = disable(&probe, at(1), at(11));
     assert_eq!(settle(store, stale, at(11)).await, APPLIED, "the old stretch is forgotten");
@@ -141,8 +141,5 @@ pub(super) async fn the_lane_is_changed_before_the_health(store: &dyn Storage) {
     assert_eq!(answer, Settled::Applied { disabled: true });
     worker.claims_nothing(at(2), "it is disabled").await;
     enabled(store, webhook.id(), at(3)).await;
-    assert!(
-        worker.claim_one(at(3)).await.probe.is_some(),
-        "enabling puts a probe in a pause's place"
-    );
+    assert!(worker.claim_one(at(3)).await.probe, "enabling puts a probe in a pause's place");
 }

@@ -38,7 +38,7 @@ pub(super) async fn after_a_pause_one_probe_is_out_at_a_time(store: &dyn Storage
     let claimed = worker.claim(at(70)).await;
     assert_eq!(claimed.leased.len(), 1, "a lane that was paused gives one delivery");
     let probe = &claimed.leased[0];
-    assert!(probe.probe.is_some(), "it is marked as the probe");
+    assert!(probe.probe, "it is marked as the probe");
     assert_eq!(probe.failing_since, Some(at(1)));
     assert_eq!(claimed.next_due, Some(at(100)), "the pause moved to the end of the probe");
     for worker in [&worker, &other] {
@@ -46,7 +46,7 @@ pub(super) async fn after_a_pause_one_probe_is_out_at_a_time(store: &dyn Storage
         worker.claims_nothing(at_millis(99_999), "a probe is out").await;
     }
     let next = other.claim_one(at(100)).await;
-    assert!(next.probe.is_some(), "the probe never came back: another one");
+    assert!(next.probe, "the probe never came back: another one");
     assert_ne!(next.delivery.id, probe.delivery.id, "the first one is still leased");
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn of_concurrent_claims_one_gets_the_probe(store: &dyn Storage)
     let leased: Vec<_> =
         join_all(claims).await.into_iter().flat_map(|claimed| claimed.leased).collect();
     assert_eq!(leased.len(), 1, "exactly one probe is claimed");
-    assert!(leased[0].probe.is_some());
+    assert!(leased[0].probe);
 }
 
 /// Settles the probe with a success.
@@ -71,7 +71,7 @@ pub(super) async fn a_probe_that_arrives_opens_the_lane(store: &dyn Storage) {
     let claimed = worker.claim(at(61)).await;
     assert_eq!(claimed.leased.len(), 4, "as many as the limits allow");
     for leased in &claimed.leased {
-        assert!(leased.probe.is_none(), "an open lane has no probes");
+        assert!(!leased.probe, "an open lane has no probes");
         assert_eq!(leased.failing_since, None, "a success ends the stretch of failure");
     }
     settle_all(store, &claimed.leased, at(62)).await;
@@ -88,7 +88,7 @@ pub(super) async fn a_probe_that_fails_pauses_on(store: &dyn Storage) {
     let next_due = worker.claims_nothing(at(150), "the probe failed").await;
     assert_eq!(next_due, Some(at(200)));
     let next = worker.claim_one(at(200)).await;
-    assert!(next.probe.is_some(), "then there is another probe");
+    assert!(next.probe, "then there is another probe");
     assert_eq!(next.failing_since, Some(at(1)), "the stretch of failure goes on");
 }
 
@@ -97,26 +97,29 @@ pub(super) async fn a_probe_that_fails_soon_pauses_for_its_own_time(store: &dyn 
     let worker = Worker::start(store, 1, start()).await;
     behind_a_pause(store, &worker, 5).await;
     let probe = worker.claim_one(at(60)).await;
-    assert_eq!(probe.probe, Some(at(90)), "it says until when the lane is paused for it");
+    assert!(probe.probe);
     settle(store, paused(&probe, at(66), at(61)), at(61)).await;
     let next_due = worker.claims_nothing(at(65), "the probe failed").await;
     assert_eq!(next_due, Some(at(66)));
-    assert!(worker.claim_one(at(66)).await.probe.is_some(), "then there is another probe");
+    assert!(worker.claim_one(at(66)).await.probe, "then there is another probe");
 }
 
-/// Settles a delivery that was sent before the pause while the probe is out, with a pause that is longer
-/// than the probe's, then the probe.
-pub(super) async fn a_longer_pause_that_came_during_a_probe_stays(store: &dyn Storage) {
+/// Settles a delivery that was sent before the pause while the probe is out, with a pause that ends before
+/// the probe would have, and one that ends later; then the probe, with a shorter one.
+pub(super) async fn a_pause_that_came_during_a_probe_stays(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
-    waiting_orders(store, &worker, 1, 1..=4, start()).await;
-    let sent = worker.claim_of(start(), 2).await.leased;
+    waiting_orders(store, &worker, 1, 1..=5, start()).await;
+    let sent = worker.claim_of(start(), 3).await.leased;
     settle(store, paused(&sent[0], at(60), at(1)), at(1)).await;
-    let probe = worker.claim_one(at(60)).await;
-    settle(store, paused(&sent[1], at(900), at(61)), at(61)).await;
-    settle(store, paused(&probe, at(66), at(62)), at(62)).await;
-    let next_due = worker.claims_nothing(at(899), "the other answer asked for more").await;
-    assert_eq!(next_due, Some(at(900)));
-    assert!(worker.claim_one(at(900)).await.probe.is_some());
+    for (now, sibling, until) in [(60, &sent[1], 80), (80, &sent[2], 900)] {
+        let probe = worker.claim_one(at(now)).await;
+        assert!(probe.probe);
+        settle(store, paused(sibling, at(until), at(now + 1)), at(now + 1)).await;
+        settle(store, paused(&probe, at(now + 6), at(now + 2)), at(now + 2)).await;
+        let next_due = worker.claims_nothing(at(until - 1), "another answer asked for more").await;
+        assert_eq!(next_due, Some(at(until)));
+    }
+    assert!(worker.claim_one(at(900)).await.probe);
 }
 
 /// Settles the probe unused.
@@ -127,7 +130,7 @@ pub(super) async fn a_probe_that_was_not_sent_is_taken_again(store: &dyn Storage
     settle(store, given_back(&probe, at(61)), at(61)).await;
     let claimed = worker.claim(at(61)).await;
     assert_eq!(claimed.leased.len(), 1, "another probe at once, and one only");
-    assert!(claimed.leased[0].probe.is_some());
+    assert!(claimed.leased[0].probe);
     worker.claims_nothing(at(62), "a probe is out").await;
 }
 
@@ -145,7 +148,7 @@ pub(super) async fn of_two_pauses_the_later_counts(store: &dyn Storage) {
     assert_eq!(worker.claims_nothing(at(20), "paused").await, Some(at(90)));
     store.settle(&last, at(21)).await.expect("settle");
     assert_eq!(worker.claims_nothing(at(80), "paused").await, Some(at(90)));
-    assert!(worker.claim_one(at(90)).await.probe.is_some());
+    assert!(worker.claim_one(at(90)).await.probe);
 }
 
 /// Pauses a lane that a probe holds: the later end counts.
@@ -155,12 +158,12 @@ pub(super) async fn a_pause_and_a_probe_combine(store: &dyn Storage) {
     let leased = worker.claim_of(start(), 2).await.leased;
     settle(store, paused(&leased[0], at(60), at(1)), at(1)).await;
     let probe = worker.claim_one(at(60)).await;
-    assert!(probe.probe.is_some());
+    assert!(probe.probe);
     settle(store, paused(&leased[1], at(70), at(61)), at(61)).await;
     let next_due = worker.claims_nothing(at(80), "the probe has until second 90").await;
     assert_eq!(next_due, Some(at(90)), "an earlier pause does not cut the probe short");
     settle(store, failed(&probe, at(500), at(81)), at(81)).await;
-    assert!(worker.claim_one(at(90)).await.probe.is_some(), "only a settlement opens the lane");
+    assert!(worker.claim_one(at(90)).await.probe, "only a settlement opens the lane");
 }
 
 /// A probe whose dispatcher dies: reaped, and the next probe is the only one again.
@@ -169,11 +172,11 @@ pub(super) async fn a_dead_dispatchers_probe_is_taken_again(store: &dyn Storage)
     let dying = Worker::until(store, 2, start(), at(80)).await;
     behind_a_pause(store, &worker, 3).await;
     let probe = dying.claim_one(at(60)).await;
-    assert!(probe.probe.is_some());
+    assert!(probe.probe);
     worker.claims_nothing(at(81), "the probe has until second 90").await;
     let state = view(store, probe.delivery.id).await.delivery.state;
     assert_eq!(state, State::Waiting { due: at(81) }, "it was reaped all the same");
-    assert!(worker.claim_one(at(90)).await.probe.is_some(), "one probe, after the first one's end");
+    assert!(worker.claim_one(at(90)).await.probe, "one probe, after the first one's end");
 }
 
 /// Settles an ordinary delivery of a lane that has been paused meanwhile.

@@ -295,7 +295,7 @@ list! {
         a_probe_that_arrives_opens_the_lane,
         a_probe_that_fails_pauses_on,
         a_probe_that_fails_soon_pauses_for_its_own_time,
-        a_longer_pause_that_came_during_a_probe_stays,
+        a_pause_that_came_during_a_probe_stays,
         a_probe_that_was_not_sent_is_taken_again,
         of_two_pauses_the_later_counts,
         a_pause_and_a_probe_combine,

@@ -30,7 +30,7 @@ fn transition(leased: &Leased, next: Next, now: Timestamp) -> Transition {
 
 /// A 204.
 pub(super) fn delivered(leased: &Leased, now: Timestamp) -> Settlement {
-    let lane = leased.probe.map_or(LaneChange::None, |_| LaneChange::Open);
+    let lane = if leased.probe { LaneChange::Open } else { LaneChange::None };
     Settlement {
         fence: fence(leased),
         attempt: Some(answered(leased, 204, now)),
@@ -58,10 +58,8 @@ pub(super) fn failed(leased: &Leased, due: Timestamp, now: Timestamp) -> Settlem
 /// A 503, to be tried again at `due`, with the lane paused until then.
 pub(super) fn paused(leased: &Leased, until: Timestamp, now: Timestamp) -> Settlement {
     let mut settlement = failed(leased, until, now);
-    settlement.transition.lane = match leased.probe {
-        Some(lock) => LaneChange::Probed { lock, until },
-        None => LaneChange::Pause { until },
-    };
+    settlement.transition.lane =
+        if leased.probe { LaneChange::Probed { until } } else { LaneChange::Pause { until } };
     settlement
 }
 

@@ -24,7 +24,7 @@ pub(super) async fn a_delivery_is_born_leased(store: &dyn Storage) {
     let mut expected = Delivery::owed(event.id(), webhook.id(), Cause::ROUTED, at(1), at(2));
     expected.lease(worker.id, turn.ticket);
     assert_eq!(leased.delivery, expected, "born leased, by Delivery::lease");
-    assert_eq!((&leased.event, leased.failing_since, leased.probe), (&event, None, None));
+    assert_eq!((&leased.event, leased.failing_since, leased.probe), (&event, None, false));
     is_webhook(&leased, &webhook);
     let listed = view(store, expected.id).await;
     let expected = DeliveryView { delivery: expected, event, attempts: Vec::new() };
@@ -132,7 +132,7 @@ pub(super) async fn for_a_disabled_webhook_a_delivery_is_born_waiting(store: &dy
     let next_due = worker.claims_nothing(at(4), "a disabled webhook gets nothing").await;
     assert_eq!(next_due, None, "the lanes of disabled webhooks are not due");
     enabled(store, webhook.id(), at(5)).await;
-    assert!(worker.claim_one(at(5)).await.probe.is_some(), "after enabling, a probe goes first");
+    assert!(worker.claim_one(at(5)).await.probe, "after enabling, a probe goes first");
 }
 
 /// Routes events that match, that match nothing, and that match a disabled webhook.

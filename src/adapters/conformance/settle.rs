@@ -146,7 +146,7 @@ pub(super) async fn a_repetition_does_not_touch_the_lane(store: &dyn Storage) {
     longer.transition.lane = LaneChange::Pause { until: at(900) };
     assert_eq!(settle(store, longer, at(62)).await, APPLIED, "a repetition, late");
     let leased = worker.claim_one(at(63)).await;
-    assert!(leased.probe.is_none(), "a repetition does not pause again");
+    assert!(!leased.probe, "a repetition does not pause again");
     assert_eq!(leased.failing_since, None, "nor begin a stretch of failure again");
 }
 
@@ -203,7 +203,7 @@ pub(super) async fn a_lost_settlement_touches_neither_lane_nor_webhook(store: &d
     let back = given_back(&again, at(12));
     settle(store, back, at(12)).await;
     let third = quick.claim_one(at(12)).await;
-    assert!(third.probe.is_none(), "a lost settlement pauses nothing");
+    assert!(!third.probe, "a lost settlement pauses nothing");
     assert_eq!(third.failing_since, None, "nor begins a stretch of failure");
 }
 

@@ -247,7 +247,7 @@ pub(super) async fn an_edit_leaves_the_lane_alone(store: &dyn Storage) {
     let next_due = worker.claims_nothing(at(3), "an edit does not end a pause").await;
     assert_eq!(next_due, Some(at(60)), "an edit does not move a pause");
     let probe = worker.claim_one(at(60)).await;
-    assert!(probe.probe.is_some(), "an edit does not open a paused lane");
+    assert!(probe.probe, "an edit does not open a paused lane");
     assert_eq!(probe.failing_since, Some(at(1)), "an edit does not end a stretch of failure");
     is_webhook(&probe, &edited);
 }

@@ -175,7 +175,7 @@ impl State {
                 return false;
             };
             self.change(delivery.id, |stored| *stored = delivery);
-            let probe = lease.probe.is_some();
+            let probe = lease.probe;
             leased.push(lease);
             if probe {
                 return false;

@@ -340,7 +340,7 @@ mod tests {
     ) -> Settlement {
         let Delivery { id, attempt, failures, interruptions, .. } = leased.delivery;
         let outcome = Outcome::Answered { status: 200, retry_after: None };
-        let lane = if leased.probe.is_some() { LaneChange::Open } else { LaneChange::None };
+        let lane = if leased.probe { LaneChange::Open } else { LaneChange::None };
         Settlement {
             fence: Fence { delivery: id, attempt, dispatcher },
             attempt: Some(Attempt::new(attempt, at, Duration::ZERO, outcome)),

@@ -113,7 +113,7 @@ async fn work(tx: &Tx<'_>, inner: &Inner, turn: &Turn) -> Step<Claimed> {
 struct Picked {
     kept: Kept,
     failing_since: Option<Timestamp>,
-    probe: Option<Timestamp>,
+    probe: bool,
 }
 
 struct Claimer<'c> {
@@ -241,7 +241,6 @@ impl Claimer<'_> {
     fn take(&mut self, key: i64, share: u32, waiting: Vec<Kept>, blocked: &HashSet<Uuid>) -> bool {
         let (few, probe) = self.few(key, share);
         let few = few.min(self.left);
-        let lock = probe.then(|| after(self.now, self.turn.probe));
         let Some(slot) = self.slots.get_mut(&key) else { return false };
         let failing_since = slot.lane.failing_since;
         let (mut given, mut next_due) = (0, None);
@@ -252,7 +251,7 @@ impl Claimer<'_> {
                 next_due = next_due.or(Some(due));
             } else if given < few && due <= self.now {
                 given += 1;
-                self.picked.push(Picked { kept, failing_since, probe: lock });
+                self.picked.push(Picked { kept, failing_since, probe });
             } else {
                 next_due = next_due.or(Some(due));
                 break;
@@ -263,8 +262,8 @@ impl Claimer<'_> {
         if let Some(room) = self.rooms.get_mut(&key) {
             *room = room.saturating_sub(given);
         }
-        if let Some(until) = lock.filter(|_| given > 0) {
-            slot.lane.probe(until);
+        if probe && given > 0 {
+            slot.lane.probe(after(self.now, self.turn.probe));
         }
         !probe && given == few && next_due.is_some_and(|due| due <= self.now)
     }

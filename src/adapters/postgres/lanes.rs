@@ -41,13 +41,13 @@ pub(super) struct Slot {
 macro_rules! slot_columns {
     () => {
         "w.key, w.id, w.enabled, w.version, w.ended IS NOT NULL, w.next_due, w.paused_until, \
-         w.failing_since, w.needs, w.holder, w.held_until"
+         w.failing_since, w.needs, w.holder, w.held_until, w.asked_until"
     };
 }
 pub(super) use slot_columns;
 
 /// How many there are.
-pub(super) const SLOT_COLUMNS: usize = 11;
+pub(super) const SLOT_COLUMNS: usize = 12;
 
 // One look by key for each: for a hundred of them the planner would rather read all of ten thousand.
 const READ: Query = Query::new(
@@ -73,9 +73,9 @@ const LOCK: Query = Query::new(
 const WRITE: Query = Query::new(
     "UPDATE {s}.webhook w SET next_due = n.next_due, paused_until = n.paused_until, \
      failing_since = n.failing_since, ready = n.ready, holder = n.holder, \
-     held_until = n.held_until, free = n.free \
-     FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) \
-     AS n(key, next_due, paused_until, failing_since, ready, holder, held_until, free) \
+     held_until = n.held_until, free = n.free, asked_until = n.asked_until \
+     FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+     AS n(key, next_due, paused_until, failing_since, ready, holder, held_until, free, asked_until) \
      WHERE w.key = n.key AND w.key = ANY ($1)",
     &[
         Type::INT8_ARRAY,
@@ -84,6 +84,7 @@ const WRITE: Query = Query::new(
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::UUID_ARRAY,
+        Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
     ],
@@ -107,6 +108,7 @@ impl Slot {
             failing_since: moment(at + 7)?,
             holder: row.try_get::<_, Option<Uuid>>(at + 9)?.map(DispatcherId::from_uuid),
             held_until: moment(at + 10)?,
+            asked_until: moment(at + 11)?,
         };
         let (enabled, deleted): (bool, bool) = (row.try_get(at + 2)?, row.try_get(at + 4)?);
         let needs = Needs::from_number(row.try_get(at + 8)?);
@@ -174,11 +176,19 @@ pub(super) async fn write(tx: &Tx<'_>, slots: &Slots) -> Step<()> {
     let free = column(|slot| {
         slot.lane.free_at().filter(|_| slot.open() == Open::Holders).map(rows::millis)
     });
-    tx.run(
-        &WRITE,
-        &[&keys, &next_due, &paused_until, &failing_since, &ready, &holder, &held_until, &free],
-    )
-    .await
+    let asked_until = column(|slot| slot.lane.asked_until.map(rows::millis));
+    let columns: [super::tx::Value<'_>; 9] = [
+        &keys,
+        &next_due,
+        &paused_until,
+        &failing_since,
+        &ready,
+        &holder,
+        &held_until,
+        &free,
+        &asked_until,
+    ];
+    tx.run(&WRITE, &columns).await
 }
 
 /// The webhooks of these slots, as they are now. One whose record cannot be read is left out: a

@@ -263,7 +263,7 @@ impl Router<'_> {
             event: event.clone(),
             webhook: Arc::clone(webhook),
             failing_since: slot.lane.failing_since,
-            probe: None,
+            probe: false,
         })
     }
 }

@@ -157,7 +157,7 @@ impl<'db> Claimer<'db> {
         } else {
             self.due(key, i64::from(few))?
         };
-        let probe = (readiness == Readiness::Probe).then(|| after(self.now, self.turn.probe));
+        let probe = readiness == Readiness::Probe;
         let count = u32::try_from(due.len()).unwrap_or(u32::MAX);
         for kept in due {
             let event = self.event(kept.event)?;
@@ -172,10 +172,10 @@ impl<'db> Claimer<'db> {
         let slot = self.slots.get(key)?;
         slot.room = Some(room.saturating_sub(count));
         slot.lane.next_due = next_due;
-        if let Some(until) = probe.filter(|_| count > 0) {
-            slot.lane.probe(until);
+        if probe && count > 0 {
+            slot.lane.probe(after(self.now, self.turn.probe));
         }
-        Ok(probe.is_none() && count == few)
+        Ok(!probe && count == few)
     }
 
     /// The next deliveries in a lane.

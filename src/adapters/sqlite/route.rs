@@ -123,7 +123,7 @@ impl Router<'_> {
         slot.room = slot.room.map(|room| room.saturating_sub(1));
         self.total -= 1;
         let event = event.clone();
-        self.routed.leased.push(Leased { delivery, event, webhook, failing_since, probe: None });
+        self.routed.leased.push(Leased { delivery, event, webhook, failing_since, probe: false });
         Ok(())
     }
 }

@@ -14,7 +14,11 @@ use crate::ground::policy::{
 };
 
 /// Each brings the schema one version further; they are never changed once released.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/001.sql"), include_str!("schema/002.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("schema/001.sql"),
+    include_str!("schema/002.sql"),
+    include_str!("schema/003.sql"),
+];
 
 /// Marks files that are ours alone, for people who look at one (`file`, `PRAGMA application_id`):
 /// "tidi".

@@ -79,9 +79,7 @@ impl Running {
             let transition = &outgoing.settlement.transition;
             if let Next::Waiting { due } = transition.next {
                 let due = match transition.lane {
-                    LaneChange::Pause { until } | LaneChange::Probed { until, .. } => {
-                        due.max(until)
-                    }
+                    LaneChange::Pause { until } | LaneChange::Probed { until } => due.max(until),
                     _ => due,
                 };
                 self.turns.waiting_at(due);
@@ -89,7 +87,7 @@ impl Running {
             if transition.lane != LaneChange::None {
                 // The rest of the lane may be claimable from here on.
                 match transition.lane {
-                    LaneChange::Pause { until } | LaneChange::Probed { until, .. } => {
+                    LaneChange::Pause { until } | LaneChange::Probed { until } => {
                         self.turns.waiting_at(until)
                     }
                     _ => self.turns.waiting_at(now),

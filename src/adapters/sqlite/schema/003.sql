@@ -1,0 +1,2 @@
+-- A lane remembers what receivers asked for apart from the pause of a probe that is out.
+ALTER TABLE tidings_webhook ADD COLUMN asked_until INTEGER;
