@@ -253,7 +253,8 @@ fn kill_again_and_again(place: &str) {
         first -= first % 16;
     }
     let mut child = spawn(place, address, None);
-    let patience = Instant::now() + Duration::from_secs(120);
+    // Longer than a lane waits for a probe that was killed.
+    let patience = Instant::now() + 3 * tidings::policy::PROBE_WAIT;
     {
         let mut seen = receiver.seen.lock().unwrap();
         let ids = acknowledged.iter().map(|number| event(*number).id().to_string());

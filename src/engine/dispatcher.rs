@@ -43,7 +43,7 @@ use crate::ground::delivery::{Attempt, Outcome};
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::failure::FailureKind;
 use crate::ground::id::{DeliveryId, DispatcherId, WebhookId};
-use crate::ground::policy::{ROUTE_DELIVERIES, ROUTE_MARKS, SWEEP_ROWS, TIMEOUT_RANGE};
+use crate::ground::policy::{PROBE_WAIT, ROUTE_DELIVERIES, ROUTE_MARKS, SWEEP_ROWS};
 use crate::ground::time::{Timestamp, after, before, to_millis};
 use crate::ports::storage::{
     Alive, Claimed, Heartbeat, Held, Leased, Routed, Settled, Settlement, Sweep, Swept, Turn,
@@ -385,8 +385,7 @@ impl Running {
             total: reserved,
             each: self.options.in_flight_per_webhook,
             busy: self.permits.busy(),
-            // A probe ends by its deadline; its settlement follows soon after.
-            probe: *TIMEOUT_RANGE.end() * 2,
+            probe: PROBE_WAIT,
             held: held.clone(),
             holds,
         };

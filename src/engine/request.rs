@@ -391,15 +391,6 @@ impl Sender {
         token: Option<&Held>,
         end: Instant,
     ) -> Result<Response, Failure> {
-        if Instant::now() >= end {
-            // Whatever had the attempt's time before has used it up.
-            let (kind, what) = match token {
-                Some(_) => (FailureKind::Token, "token"),
-                None => (FailureKind::Hook, "hooks"),
-            };
-            let text = format!("the {what} came too late: no time was left to send");
-            return Err(Failure::new(kind, text));
-        }
         // What came before took its own time, and many may have waited for the same.
         if let Some(pace) = &prepared.pace {
             let at = pace.next(Instant::now());
@@ -410,6 +401,15 @@ impl Sender {
             tokio::time::sleep_until(at).await;
         }
         let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            // Whatever had the attempt's time before has used it up.
+            let (kind, what) = match token {
+                Some(_) => (FailureKind::Token, "token"),
+                None => (FailureKind::Hook, "hooks"),
+            };
+            let text = format!("the {what} came too late: no time was left to send");
+            return Err(Failure::new(kind, text));
+        }
         let mut request = prepared.request(leased, self.core.clock.now())?;
         if let Some(token) = token {
             request.headers_mut().insert(AUTHORIZATION, token.header()?);

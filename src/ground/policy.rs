@@ -100,6 +100,9 @@ pub const ORDER_KEY_BYTES_MAX: usize = 256;
 /// holder began before is over by then. The longest deadline of a POST, and the time that the
 /// engine grants a transport beyond it.
 pub const TAKEOVER_WAIT: Duration = Duration::from_secs(61);
+/// How long a lane waits for its probe to come back, before another one is taken: as long as a POST may
+/// take, and a little for its settlement. It is waited for in full only when the prober died.
+pub const PROBE_WAIT: Duration = Duration::from_secs(65);
 
 // --- ground: signatures ------------------------------------------------------------------------
 

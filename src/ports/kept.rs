@@ -143,7 +143,8 @@ mod tests {
         let stored = kept.put(&stored.disable(DisabledReason::Person), 0, NOW).unwrap();
         assert_eq!(kept.lane, full);
         kept.put(&stored.enable(), 0, NOW).unwrap();
-        let opened = Lane { paused_until: Some(NOW), failing_since: None, ..full };
+        let now = Some(NOW);
+        let opened = Lane { paused_until: now, asked_until: now, failing_since: None, ..full };
         assert_eq!(kept.lane, opened);
     }
 

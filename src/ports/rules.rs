@@ -550,6 +550,7 @@ mod tests {
             let changed = Lane {
                 next_due: Some(at(30)),
                 paused_until: Some(at(60)),
+                asked_until: Some(at(60)),
                 failing_since: Some(at(30)),
                 ..Lane::default()
             };
