@@ -77,7 +77,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tidings.create(registration).await?;
     }
     for (before, after) in day() {
-        let change = Change::update("order.updated", &before, &after)?
+        let change = Change::updated("order.updated", &before, &after)?
             .with("metadata", &json!({ "region": "emea" }))?;
         tidings.publish(&tidings.event(change)?).await?;
     }
@@ -112,8 +112,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         assert_eq!(states, expected, "{name}");
     }
     drop(got);
-    let unwanted =
-        DeliveryQuery { states: vec![StateKind::Cancelled], ..DeliveryQuery::default() };
+    let unwanted = DeliveryQuery { states: vec![StateKind::Cancelled], ..DeliveryQuery::default() };
     let unwanted = tidings.deliveries(&unwanted, &PageRequest::default()).await?;
     let filtered = Outcome::Unanswered(FailureKind::Filtered);
     assert!(unwanted.items.iter().all(|view| view.attempts[0].outcome == filtered));
