@@ -64,7 +64,8 @@ type Authorizer = dyn Fn(&Sending) -> Result<Option<HeaderValue>, BoxError> + Se
 /// `shutdown_timeout` or `shutdown_background`. As soon as a hook is late another may run, up to 384 late
 /// ones: beyond them the 64 become fewer. While 128 late ones are of one webhook, its deliveries wait.
 /// What finds no thread waits, too: nothing is sent, and nothing counted
-/// ([`Busy`](crate::FailureKind::Busy)).
+/// ([`Busy`](crate::FailureKind::Busy)). These bounds are of one handle, and below the 512 threads that a
+/// tokio runtime has for all blocking work by default: give it more where several handles have hooks.
 ///
 /// ```
 /// use tidings::{Headers, hooks::Hooks};
