@@ -69,6 +69,11 @@ fn day() -> Vec<(Value, Value)> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    deliver().await
+}
+
+/// Fails when a webhook gets what it does not want, or not what it does.
+async fn deliver() -> Result<(), Box<dyn Error>> {
     let tidings = Tidings::new(MemoryStorage::new());
     for (name, condition, _) in WANTED {
         let registration = Registration::new(&format!("https://{name}.example/hook"), ["order.*"])?
@@ -118,4 +123,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     assert!(unwanted.items.iter().all(|view| view.attempts[0].outcome == filtered));
     println!("and {} are on record as not wanted", unwanted.items.len());
     Ok(())
+}
+
+/// Runs the example.
+#[tokio::test]
+async fn each_webhook_gets_what_it_wants() {
+    deliver().await.unwrap();
 }
