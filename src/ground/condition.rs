@@ -181,7 +181,8 @@ impl Node {
             Self::Not(node) => !node.holds(payload),
             Self::Test(place, Test::Changed) => {
                 let rest = &place.0[OBJECT.len()..];
-                found(payload, &PREVIOUS).is_some_and(|previous| was_changed(previous, rest))
+                let previous = found(payload, &PREVIOUS).filter(|previous| is_object(previous));
+                previous.is_some_and(|previous| was_changed(previous, rest))
             }
             Self::Test(place, test) => any(payload, &place.0, &|value| test.holds(value)),
         }
@@ -589,9 +590,11 @@ mod tests {
     /// Asks what was changed of an event that created something, and of one that changed nothing.
     #[test]
     fn nothing_was_changed_by_a_creation() {
-        for data in
-            [r#"{"object": {"id": "1"}}"#, r#"{"object": {"id": "1"}, "previousAttributes": {}}"#]
-        {
+        for data in [
+            r#"{"object": {"id": "1"}}"#,
+            r#"{"object": {"id": "1"}, "previousAttributes": {}}"#,
+            r#"{"object": {"id": "1"}, "previousAttributes": null}"#,
+        ] {
             for place in ["data.object", "data.object.id"] {
                 let changed = format!(r#"{{"{place}": {{"$changed": true}}}}"#);
                 assert!(!Condition::parse(&changed).unwrap().matches(&event(data)), "{data}");
