@@ -241,6 +241,7 @@ pub use ground::advance::{Health, LaneChange, Next, Seen, Transition, advance, m
 pub use ground::authentication::{Authentication, Basic};
 pub use ground::catalogue::{Catalogue, CatalogueBuilder, CatalogueEntry, Selected};
 pub use ground::change::Change;
+pub use ground::condition::Condition;
 pub use ground::delivery::{
     Attempt, Delivery, DeliveryView, Fence, Outcome, Standing, State, StateKind,
 };

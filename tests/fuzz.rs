@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 #[allow(dead_code)]
 mod registries;
 
+#[path = "fuzz/entries/condition.rs"]
+mod condition;
 #[path = "fuzz/entries/cursor.rs"]
 mod cursor;
 #[path = "fuzz/entries/event.rs"]
@@ -217,6 +219,12 @@ fn retry_after() {
 #[test]
 fn filter() {
     smoke("filter", filter::run);
+}
+
+/// Conditions: accepted ones obey the laws of their operators.
+#[test]
+fn condition() {
+    smoke("condition", condition::run);
 }
 
 /// Cursors and pages: a walk repeats and hides nothing.

@@ -1,6 +1,9 @@
-//! Longer texts: why, how changes become events, what becomes of an event, how to publish in a transaction
+//! Longer texts: why, how changes become events, what must be in an event for a webhook, what becomes of an event, how to publish in a transaction
 //! of your own, how to receive, how to serve receivers of older versions, what to set before production,
 //! what is promised against whom, what comes after one database, and how to test a host.
+
+#[doc = include_str!("conditions.md")]
+pub mod conditions {}
 
 #[doc = include_str!("design.md")]
 pub mod design {}

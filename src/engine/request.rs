@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use super::core::Core;
 use super::holds::Departure;
 use super::life::Life;
+use super::records::TEST_EVENT_TYPE;
 use super::token::{Held, Tokens};
 use super::vault::Vault;
 use crate::ground::address::EndpointUrl;
@@ -26,7 +27,7 @@ use crate::ground::delivery::{Attempt, Outcome};
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::event::Event;
 use crate::ground::failure::FailureKind;
-use crate::ground::id::WebhookId;
+use crate::ground::id::{Cause, WebhookId};
 use crate::ground::network::NetworkPolicy;
 use crate::ground::plain::plain;
 use crate::ground::policy::{
@@ -287,6 +288,7 @@ impl Sender {
         let deadline = own.unwrap_or_else(|| self.core.policy.timeout());
         let exchange = async {
             let core = &self.core;
+            wanted(leased)?;
             let prepared = self.prepare.of(&leased.webhook, &core.vault, &core.network)?;
             let additions = self.additions(leased, &prepared, deadline).await?;
             // The receiver's time begins when the sender's own is over, where there is room for both.
@@ -418,6 +420,19 @@ impl Sender {
         let tls = prepared.webhook.tls().cloned();
         let request = Request::new(request, left, RESPONSE_BYTES_KEPT).with_tls(tls);
         Ok(self.transport.send(request).await?)
+    }
+}
+
+/// Whether the webhook's condition holds for the event, where it is asked: a person who sends a test or
+/// sends something again means it.
+fn wanted(leased: &Leased) -> Result<(), Failure> {
+    let Leased { delivery, event, webhook, .. } = leased;
+    let asked = delivery.cause == Cause::ROUTED && event.event_type().as_str() != TEST_EVENT_TYPE;
+    match webhook.condition().filter(|_| asked) {
+        Some(condition) if !condition.matches(event) => {
+            Err(Failure::new(FailureKind::Filtered, "the webhook's condition does not hold for it"))
+        }
+        _ => Ok(()),
     }
 }
 

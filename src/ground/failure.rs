@@ -34,7 +34,8 @@ pub enum FailureKind {
     Panic,
     /// A hook of the sender failed, panicked or took too long. The receiver is not to blame.
     Hook,
-    /// The sender's filter decided that it is not to be sent.
+    /// The webhook's [condition](crate::Condition), or a filter of the host, decided that it is not to be
+    /// sent.
     Filtered,
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod authentication;
 
 pub(crate) mod catalogue;
 pub(crate) mod change;
+pub(crate) mod condition;
 pub(crate) mod delivery;
 pub mod diff;
 pub(crate) mod digest;

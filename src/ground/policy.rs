@@ -18,6 +18,16 @@ pub const EVENT_TYPE_BYTES_MAX: usize = 128;
 pub const EVENT_TYPE_SEGMENTS: std::ops::RangeInclusive<usize> = 2..=8;
 /// Patterns in a webhook's filter list.
 pub const FILTERS_MAX: usize = 512;
+/// Bytes of a condition.
+pub const CONDITION_BYTES_MAX: usize = 8 * 1024;
+/// Brackets and braces that are open at once in a condition.
+pub const CONDITION_DEPTH_MAX: usize = 16;
+/// Comparisons in a condition: each may walk the whole payload.
+pub const CONDITION_TESTS_MAX: usize = 50;
+/// Values that an attribute is one of.
+pub const CONDITION_CHOICES_MAX: usize = 100;
+/// Names from the payload's outside to an attribute.
+pub const CONDITION_PATH_MAX: usize = 16;
 /// Bytes of a payload, as it is sent.
 pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 /// Levels of nesting in a payload.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::account::Account;
 use super::authentication::Authentication;
+use super::condition::Condition;
 use super::delivery::{Attempt, DeliveryView, Outcome, State, StateKind};
 use super::event_type::EventType;
 use super::filter::Filters;
@@ -93,6 +94,9 @@ pub struct WebhookView {
     /// How many requests to it may be under way at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
+    /// What must be in an event, beside its type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
     /// When it was created.
     pub created_time: String,
     /// When it was last changed.
@@ -190,6 +194,7 @@ impl From<&Webhook> for WebhookView {
             ordering: webhook.ordering(),
             rate_limit: webhook.rate_limit(),
             concurrency: webhook.concurrency(),
+            condition: webhook.condition().cloned(),
             created_time: format_time(webhook.created()),
             updated_time: format_time(webhook.updated()),
             version: webhook.version(),

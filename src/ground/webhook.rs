@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::account::{Account, Mode};
 use super::address::EndpointUrl;
 use super::authentication::Authentication;
+use super::condition::Condition;
 use super::error::{Error, ErrorKind, Result};
 use super::event::Event;
 use super::filter::Filters;
@@ -95,6 +96,7 @@ pub(super) struct Settings {
     pub(super) ordering: Ordering,
     pub(super) rate_limit: Option<RateLimit>,
     pub(super) concurrency: Option<u32>,
+    pub(super) condition: Option<Condition>,
 }
 
 impl Webhook {
@@ -177,6 +179,11 @@ impl Webhook {
     /// How many requests to it may be under way at once, over all dispatchers together.
     pub fn concurrency(&self) -> Option<u32> {
         self.settings.concurrency
+    }
+
+    /// What must be in an event, beside its type, for it to be sent. Any other is cancelled, and says so.
+    pub fn condition(&self) -> Option<&Condition> {
+        self.settings.condition.as_ref()
     }
 
     /// Whether one dispatcher alone may send to it, the holder of its lane: because it is ordered,
@@ -387,6 +394,7 @@ impl Registration {
                 ordering: Ordering::default(),
                 rate_limit: None,
                 concurrency: None,
+                condition: None,
             },
             enabled: None,
             secret: None,
@@ -509,6 +517,7 @@ pub struct Edit {
     ordering: Option<Ordering>,
     rate_limit: Option<Option<RateLimit>>,
     concurrency: Option<Option<u32>>,
+    condition: Option<Option<Condition>>,
 }
 
 impl Edit {
@@ -610,6 +619,13 @@ impl Edit {
         self
     }
 
+    /// What must be in an event, beside its type, for it to be sent; `None` lets all go. It holds for
+    /// what is sent from then on, also for events that wait already.
+    pub fn condition(mut self, condition: Option<Condition>) -> Self {
+        self.condition = Some(condition);
+        self
+    }
+
     /// Whether it says which types are wanted.
     #[cfg(feature = "engine")]
     pub(crate) fn has_types(&self) -> bool {
@@ -643,6 +659,7 @@ impl Edit {
         set(&mut settings.ordering, self.ordering);
         set(&mut settings.rate_limit, self.rate_limit);
         set(&mut settings.concurrency, self.concurrency);
+        set(&mut settings.condition, self.condition);
     }
 }
 

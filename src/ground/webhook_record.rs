@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::address::EndpointUrl;
 use super::authentication::{Authentication, Basic};
+use super::condition::Condition;
 use super::error::{Error, ErrorKind, Result};
 use super::header::Headers;
 use super::identity::{ClientIdentity, KeyForm, PrivateKey, RootCertificates, TlsSettings};
@@ -53,6 +54,8 @@ struct Record<'a> {
     ordering: Ordering,
     rate_limit: Option<RateLimit>,
     concurrency: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    condition: Option<&'a Condition>,
     #[serde(skip_serializing_if = "Option::is_none")]
     secrets: Option<Vec<SecretPart<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -180,6 +183,7 @@ impl Webhook {
             ordering: self.settings.ordering,
             rate_limit: self.settings.rate_limit,
             concurrency: self.settings.concurrency,
+            condition: self.settings.condition.as_ref(),
             secrets: match &self.secrets {
                 Guarded::Open(secrets) => Some(secrets.parts().map(SecretPart::from).collect()),
                 Guarded::Sealed(_) => None,
@@ -251,6 +255,7 @@ impl Webhook {
             ordering: keys.find("ordering")?.unwrap_or_default(),
             rate_limit: keys.find::<Option<RateLimit>>("rateLimit")?.flatten(),
             concurrency: keys.find::<Option<u32>>("concurrency")?.flatten(),
+            condition: keys.find("condition")?,
         };
         // Its texts name fields and limits only.
         settings.check().map_err(|error| {
@@ -453,6 +458,7 @@ mod tests {
             .ordering(Ordering::PerObject)
             .rate_limit(Some(RateLimit::new(50).unwrap().with_burst(7).unwrap()))
             .concurrency(Some(3))
+            .condition(Some(Condition::parse(r#"{"data.object.total": {"$gt": 29.90}}"#).unwrap()))
             .schemes([SignatureScheme::StandardWebhooks, SignatureScheme::digital_river()]);
         let secret = Secret::parse("whk_CANARY-00000000-0000-4000-8000").unwrap();
         let webhook = Registration::new("https://example.com/hook?a=b", ["*"])
@@ -531,6 +537,7 @@ mod tests {
             "ordering",
             "rateLimit",
             "concurrency",
+            "condition",
         ] {
             json.as_object_mut().unwrap().remove(key).unwrap();
         }
@@ -572,6 +579,7 @@ mod tests {
             ("\"timeoutMillis\":1234", "\"timeoutMillis\":61000", "timeout"),
             ("\"burst\":7", "\"burst\":0", "rateLimit"),
             ("\"concurrency\":3", "\"concurrency\":0", "concurrency"),
+            ("\"$gt\"", "\"$CANARY\"", "condition"),
         ] {
             assert!(text.contains(from), "{from}");
             refused(&text.replace(from, to), key);

@@ -8,6 +8,7 @@ mod faulty;
 mod kit;
 
 mod cancel;
+mod condition;
 mod delivery;
 mod faults;
 mod handle;
