@@ -108,7 +108,7 @@ async fn deliver() -> Result<(), Box<dyn Error>> {
     let _ = stop.send(());
     running.await?;
 
-    let got = got.lock().unwrap_or_else(PoisonError::into_inner);
+    let got = std::mem::take(&mut *got.lock().unwrap_or_else(PoisonError::into_inner));
     for (name, condition, expected) in WANTED {
         let states = &got[&format!("{name}.example")];
         println!("{name:>9} got {:<28} by {condition}", states.join(", "));
@@ -116,7 +116,6 @@ async fn deliver() -> Result<(), Box<dyn Error>> {
         states.sort_unstable();
         assert_eq!(states, expected, "{name}");
     }
-    drop(got);
     let unwanted = DeliveryQuery { states: vec![StateKind::Cancelled], ..DeliveryQuery::default() };
     let unwanted = tidings.deliveries(&unwanted, &PageRequest::default()).await?;
     let filtered = Outcome::Unanswered(FailureKind::Filtered);
