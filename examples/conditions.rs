@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use tidings::storage::MemoryStorage;
 use tidings::transport::{Request, Response, transport_fn};
 use tidings::{
-    Change, Condition, DeliveryQuery, DispatcherOptions, Edit, FailureKind, Outcome, PageRequest,
-    Registration, StateKind, Tidings,
+    Change, Condition, DeliveryQuery, DispatcherOptions, Edit, FailureKind, Notice, Observer,
+    Outcome, PageRequest, Registration, StateKind, Tidings,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// What a webhook is called, what it wants, and which of the events that are.
 const WANTED: [(&str, &str, &[&str]); 10] = [
@@ -67,6 +67,18 @@ fn day() -> Vec<(Value, Value)> {
     ]
 }
 
+/// Hears of every delivery that was sent, or was not wanted.
+#[derive(Debug)]
+struct Ear(mpsc::UnboundedSender<()>);
+
+impl Observer for Ear {
+    fn notice(&self, notice: &Notice) {
+        if let Notice::Settled { .. } = notice {
+            let _ = self.0.send(());
+        }
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     deliver().await
@@ -74,7 +86,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// Fails when a webhook gets what it does not want, or not what it does.
 async fn deliver() -> Result<(), Box<dyn Error>> {
-    let tidings = Tidings::new(MemoryStorage::new());
+    let (ear, mut settled) = mpsc::unbounded_channel();
+    let tidings = Tidings::builder(MemoryStorage::new()).observer(Ear(ear)).build();
     for (name, condition, _) in WANTED {
         let registration = Registration::new(&format!("https://{name}.example/hook"), ["order.*"])?
             .with(Edit::new().condition(Some(Condition::parse(condition)?)))
@@ -88,13 +101,12 @@ async fn deliver() -> Result<(), Box<dyn Error>> {
     }
 
     let got: Arc<Mutex<BTreeMap<String, Vec<String>>>> = Arc::default();
-    let (kept, (sent, mut arrived)) = (got.clone(), tokio::sync::mpsc::unbounded_channel());
+    let kept = got.clone();
     let transport = transport_fn(move |request: Request| {
         let host = request.http.uri().host().unwrap_or_default().to_owned();
         let body: Value = serde_json::from_slice(request.http.body()).unwrap_or_default();
         let state = body["data"]["object"]["state"].as_str().unwrap_or_default().to_owned();
         kept.lock().unwrap_or_else(PoisonError::into_inner).entry(host).or_default().push(state);
-        let _ = sent.send(());
         async { Ok(Response::new(204)) }
     });
     let dispatcher = tidings.dispatcher_with(Arc::new(transport), DispatcherOptions::default())?;
@@ -102,8 +114,8 @@ async fn deliver() -> Result<(), Box<dyn Error>> {
     let running = tokio::spawn(dispatcher.run(async {
         let _ = stopped.await;
     }));
-    for _ in WANTED.iter().flat_map(|(.., states)| *states) {
-        arrived.recv().await.ok_or("the dispatcher has gone")?;
+    for _ in 0..WANTED.len() * day().len() {
+        settled.recv().await.ok_or("the dispatcher has gone")?;
     }
     let _ = stop.send(());
     running.await?;
@@ -120,6 +132,8 @@ async fn deliver() -> Result<(), Box<dyn Error>> {
     let unwanted = tidings.deliveries(&unwanted, &PageRequest::default()).await?;
     let filtered = Outcome::Unanswered(FailureKind::Filtered);
     assert!(unwanted.items.iter().all(|view| view.attempts[0].outcome == filtered));
+    let wanted: usize = WANTED.iter().map(|(.., states)| states.len()).sum();
+    assert_eq!(wanted + unwanted.items.len(), WANTED.len() * day().len());
     println!("and {} are on record as not wanted", unwanted.items.len());
     Ok(())
 }
