@@ -129,7 +129,7 @@ async fn deliver() -> Result<(), Box<dyn Error>> {
         assert_eq!(states, expected, "{name}");
     }
     let unwanted = DeliveryQuery { states: vec![StateKind::Cancelled], ..DeliveryQuery::default() };
-    let unwanted = tidings.deliveries(&unwanted, &PageRequest::default()).await?;
+    let unwanted = tidings.deliveries(&unwanted, &PageRequest::first(100)?).await?;
     let filtered = Outcome::Unanswered(FailureKind::Filtered);
     assert!(unwanted.items.iter().all(|view| view.attempts[0].outcome == filtered));
     let wanted: usize = WANTED.iter().map(|(.., states)| states.len()).sum();
