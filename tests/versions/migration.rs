@@ -137,7 +137,7 @@ async fn a_file_of_the_first_schema_goes_on() {
     let version = "SELECT version FROM tidings_schema";
     let version: i64 =
         Connection::open(&old).unwrap().query_row(version, [], |row| row.get(0)).unwrap();
-    assert_eq!(version, 3);
+    assert_eq!(version, 4);
 }
 
 /// Copies what is in the schema `scratch`, as far as the schema `tidings` has room for it.
