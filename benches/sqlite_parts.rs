@@ -205,5 +205,5 @@ fn settlement(leased: &Leased, status: u16) -> Settlement {
     let mut attempt = Attempt::new(delivery.attempt, now(), Duration::from_micros(900), outcome);
     attempt.response = b"ok".to_vec();
     let fence = Fence { delivery: delivery.id, attempt: delivery.attempt, dispatcher };
-    Settlement { fence, attempt: Some(attempt), transition }
+    Settlement { fence, attempt: Some(attempt), transition, reports: Vec::new() }
 }

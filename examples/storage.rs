@@ -191,14 +191,24 @@ impl DeliveryQueue for OwnStorage {
     }
 
     async fn settle(&self, settlements: &[Settlement], now: Timestamp) -> Result<Vec<Settled>> {
-        let Tables { webhooks, rows, published, .. } = &mut *self.lock();
-        let settle = |settlement: &Settlement| {
+        let Tables { webhooks, rows, published, events, .. } = &mut *self.lock();
+        let mut reports = Vec::new();
+        let mut settle = |settlement: &Settlement| {
             let Some(row) = rows.get_mut(&settlement.fence.delivery) else { return Settled::Gone };
             let kept = webhooks.entry(row.delivery.webhook).or_default();
             settlement.record(&mut row.attempts);
-            kept.settle(settlement, &mut row.delivery, *published, now)
+            let settled = kept.settle(settlement, &mut row.delivery, *published, now);
+            reports.extend(settlement.reported(settled).cloned());
+            settled
         };
-        Ok(settlements.iter().map(settle).collect())
+        let settled = settlements.iter().map(&mut settle).collect();
+        for event in reports {
+            if events.values().all(|(known, ..)| known.id() != event.id()) {
+                *published += 1;
+                events.insert(*published, (event, now, true));
+            }
+        }
+        Ok(settled)
     }
 
     async fn heartbeat(&self, beat: &Heartbeat) -> Result<Alive> {

@@ -255,7 +255,7 @@ pub use ground::filter::{Filter, Filters};
 pub use ground::header::{HeaderName, HeaderValue, Headers};
 pub use ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
 pub use ground::identity::{ClientIdentity, KeyForm, RootCertificates, TlsSettings};
-pub use ground::lane::{Lane, Readiness};
+pub use ground::lane::{Lane, Readiness, Turned};
 pub use ground::model::{DataObject, ModelBuilder, ModelChange, ResourceModel};
 pub use ground::network::{NetworkPolicy, Refusal};
 pub use ground::oauth::{Grant, OAuth, Token};
@@ -299,6 +299,8 @@ pub use engine::tidings::{Builder, Published, Tidings};
 #[cfg(all(feature = "engine", feature = "sealing"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "sealing")))]
 pub use ports::keys::{KeyProvider, KeyRing};
+#[cfg(feature = "engine")]
+pub use ground::report::ReportKind;
 #[cfg(feature = "engine")]
 pub use ports::{
     clock::{Clock, SystemClock, clock_fn},

@@ -85,6 +85,8 @@ enum Fault {
     TellsNoEdits,
     /// Order is kept for what waits, not for what is leased.
     OrderIgnoresLeases,
+    /// What settlements report is not kept.
+    DropsReports,
     /// Webhooks that need a holder are kept, and treated like all others.
     ForgetsLimits,
 }
@@ -287,7 +289,7 @@ impl DeliveryQueue for Broken {
                         Fence { delivery: delivery.id, attempt: delivery.attempt, dispatcher };
                     let mut transition = Transition::given_back(delivery, Seen::default(), now);
                     transition.next = Next::Delivered;
-                    let settlement = Settlement { fence, attempt: None, transition };
+                    let settlement = Settlement { fence, attempt: None, transition, reports: Vec::new() };
                     self.inner.settle(&[settlement], now).await?;
                 }
             }
@@ -324,6 +326,7 @@ impl DeliveryQueue for Broken {
                     settlement.fence.dispatcher = dispatcher;
                     settlement.fence.attempt = attempt;
                 }
+                (Fault::DropsReports, _) => settlement.reports.clear(),
                 (Fault::ForgetsLostAttempts, _) if lost => settlement.attempt = None,
                 (Fault::FailsTheBatch, _) if lost => {
                     return Err(Error::new(ErrorKind::Storage, "a settlement is lost"));
@@ -410,7 +413,7 @@ fn complaint(case: Case, fault: Fault) -> Option<String> {
 }
 
 /// Which case claims the contrary of which fault.
-const CAUGHT: [(Fault, &str); 31] = [
+const CAUGHT: [(Fault, &str); 32] = [
     (Fault::IgnoresTheFence, "a_late_settlement_is_lost"),
     (Fault::ForgetsLostAttempts, "a_settlement_after_a_reap_is_lost"),
     (Fault::RecordsRepetitions, "a_repeated_settlement_changes_nothing"),
@@ -441,6 +444,7 @@ const CAUGHT: [(Fault, &str); 31] = [
     (Fault::NeverGivesBack, "a_lane_that_is_not_named_is_given_back"),
     (Fault::TellsNoEdits, "an_edit_is_learned_before_the_next_lease"),
     (Fault::OrderIgnoresLeases, "events_of_one_object_go_one_after_the_other"),
+    (Fault::DropsReports, "a_report_is_kept_if_it_comes_true"),
     (Fault::ForgetsLimits, "nothing_is_born_leased_where_a_holder_is_needed"),
 ];
 

@@ -154,7 +154,7 @@ fn settlement(leased: &Leased, status: u16) -> Settlement {
         Attempt::new(delivery.attempt, later(1), Duration::from_micros(1_234), outcome);
     attempt.response = b"thanks".to_vec();
     let fence = Fence { delivery: delivery.id, attempt: delivery.attempt, dispatcher };
-    Settlement { fence, attempt: Some(attempt), transition }
+    Settlement { fence, attempt: Some(attempt), transition, reports: Vec::new() }
 }
 
 /// All that can be listed, as text.
@@ -197,9 +197,9 @@ async fn reopening_keeps_everything() {
     assert_eq!(everything(&store).await, before);
     // The lease still holds, the lanes still wait, the last event still has its mark.
     let answers = store.settle(&[settlement(&leased[3], 200)], later(2)).await.unwrap();
-    assert_eq!(answers, [Settled::Applied { disabled: false }]);
+    assert_eq!(answers, [Settled::Applied { turned: None }]);
     let again = store.settle(&settlements[..1], later(2)).await.unwrap();
-    assert_eq!(again, [Settled::Applied { disabled: false }]);
+    assert_eq!(again, [Settled::Applied { turned: None }]);
     assert_eq!(store.append(&[event(1)], now()).await.unwrap(), [Appended::Duplicate]);
     let routed = store.route(&turn(1, 2, 0)).await.unwrap();
     assert_eq!((routed.waiting, routed.more), (2, false), "one of three was disabled before");

@@ -60,7 +60,7 @@ impl Notice {
     fn bytes(&self) -> usize {
         match self {
             Self::Settled { event, attempt, .. } => event.bytes() + attempt.response.len(),
-            Self::Disabled { .. } | Self::Missed { .. } => 0,
+            _ => 0,
         }
     }
 }

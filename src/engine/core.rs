@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use super::audience::Audience;
 use super::hooks::Asked;
 use super::vault::Vault;
+use crate::ground::account::Account;
 use crate::ground::catalogue::Catalogue;
 use crate::ground::change::Change;
 use crate::ground::error::Result;
@@ -30,6 +31,8 @@ pub(crate) struct Core {
     pub(crate) hooks: Asked,
     pub(crate) policy: Policy,
     pub(crate) network: NetworkPolicy,
+    /// In whose account events tell of webhooks, where the host wants them.
+    pub(crate) reports: Option<Account>,
     /// The types that the host supports, where it says so.
     pub(crate) catalogue: Option<Catalogue>,
     pub(crate) versions: Option<Versions>,

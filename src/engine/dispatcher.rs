@@ -211,7 +211,7 @@ impl Running {
         let sender = Sender { core: core.clone(), transport, prepare, tokens, life: life.clone() };
         Self {
             sender: Arc::new(sender),
-            permits: Permits::new(options.in_flight),
+            permits: Permits::new(options.in_flight, options.in_flight_per_webhook),
             turns: Turns::new(core.now()),
             holds: Holds::new(options.in_flight_per_webhook),
             lives: 0,
@@ -384,7 +384,7 @@ impl Running {
             deliveries: usize::try_from(reserved).unwrap_or(usize::MAX).min(ROUTE_DELIVERIES),
             total: reserved,
             each: self.options.in_flight_per_webhook,
-            busy: self.permits.busy(),
+            busy: self.permits.busy(instant),
             probe: PROBE_WAIT,
             held: held.clone(),
             holds,

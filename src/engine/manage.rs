@@ -4,10 +4,11 @@
 use super::request::check_addresses;
 use super::tidings::Tidings;
 use crate::ground::error::{Error, ErrorKind, Result};
-use crate::ground::filter::Filters;
+use crate::ground::filter::{Filter, Filters};
 use crate::ground::id::WebhookId;
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::WebhookQuery;
+use crate::ground::report::ReportKind;
 use crate::ground::secret::Secret;
 use crate::ground::secrets::{Overlap, Secrets};
 use crate::ground::signature::SignatureScheme;
@@ -219,7 +220,9 @@ impl Tidings {
     fn with_known_types(&self, webhook: Webhook, former: Option<&Filters>) -> Result<Webhook> {
         match &self.core.catalogue {
             Some(catalogue) => {
-                let types = catalogue.filters(webhook.types(), former)?;
+                let hears = self.core.reports.as_ref() == Some(webhook.account());
+                let reports = |filter: &Filter| hears && ReportKind::is_matched(filter);
+                let types = catalogue.filters_beside(webhook.types(), former, reports)?;
                 webhook.edit(Edit::new().types(types))
             }
             None => Ok(webhook),

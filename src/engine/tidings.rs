@@ -12,6 +12,7 @@ use super::dispatcher::Dispatcher;
 use super::hooks::Asked;
 use super::options::DispatcherOptions;
 use super::vault::Vault;
+use crate::ground::account::Account;
 use crate::ground::catalogue::Catalogue;
 use crate::ground::change::Change;
 use crate::ground::error::{Error, ErrorKind, Result};
@@ -99,6 +100,20 @@ impl Builder {
         self
     }
 
+    /// Has events tell of webhooks and deliveries that fail, in this account: whoever listens there gets
+    /// `webhook.failing`, `webhook.recovered`, `webhook.disabled` and `delivery.exhausted`
+    /// ([`ReportKind`](crate::ReportKind)), in the mode of the webhook that they tell of. `data.object` is
+    /// the webhook as [`WebhookView`](crate::WebhookView) has it, or the delivery, with the last attempt.
+    ///
+    /// Each is kept in the transaction that makes it true, and delivered as any other event. A strict
+    /// catalogue of the host's need not have them. What becomes of a report is not reported, but for a
+    /// webhook that it disables, so that none leads to another without end. Without this call there are
+    /// none. Every node should say the same.
+    pub fn reports(mut self, account: Account) -> Self {
+        self.core.reports = Some(account);
+        self
+    }
+
     /// Sets the clock.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.core.clock = Arc::new(clock);
@@ -163,6 +178,7 @@ impl Tidings {
                 hooks: Asked::new(Hooks::default()),
                 policy: Policy::default(),
                 network: NetworkPolicy::public_only(),
+                reports: None,
                 catalogue: None,
                 versions: None,
                 vault: Vault::default(),

@@ -46,6 +46,14 @@ pub enum Health {
         /// When.
         at: Timestamp,
     },
+    /// A failure at the end of a stretch that is long enough to warn of it, if the stored stretch is
+    /// still the one that was `observed`, and was not warned of before.
+    Warn {
+        /// The beginning of the stretch that the decision saw.
+        observed: Timestamp,
+        /// When.
+        at: Timestamp,
+    },
     /// A failure at the end of a stretch that is long enough to disable the webhook, if the stored
     /// stretch is still the one that was `observed`.
     Disable {
@@ -230,6 +238,9 @@ pub fn advance(
         (_, Some(since)) if between(since, now) >= policy.disable_after(webhook.mode()) => {
             Health::Disable { observed: since, at: now }
         }
+        (_, Some(since)) if between(since, now) >= policy.warn_after(webhook.mode()) => {
+            Health::Warn { observed: since, at: now }
+        }
         _ => Health::Failing { at: now },
     };
     Transition {
@@ -239,7 +250,7 @@ pub fn advance(
         interruptions: delivery.interruptions,
         lapsed: false,
         health,
-        lane: lane_after_failure(seen, outcome, retry_after, policy, now),
+        lane: lane_after_failure(delivery, seen, outcome, retry_after, policy, now),
     }
 }
 
@@ -319,6 +330,7 @@ fn waiting_or_expired(delivery: &Delivery, due: Timestamp, policy: &Policy) -> N
 
 /// What a failure says of the lane.
 fn lane_after_failure(
+    delivery: &Delivery,
     seen: Seen,
     outcome: &Outcome,
     retry_after: Option<Duration>,
@@ -333,11 +345,19 @@ fn lane_after_failure(
     if !pauses {
         return seen.open();
     }
-    // Without a word from the receiver the pause grows with the stretch of failure.
-    let failing_for = seen.failing_since.map_or(Duration::ZERO, |since| between(since, now));
-    let own = (failing_for / 4).clamp(policy.pause_min(), policy.pause_max());
-    let pause = retry_after.unwrap_or(own).max(policy.pause_min());
-    seen.pause(after(now, pause))
+    // Spread, so that webhooks that failed together do not come back together.
+    let spread = |time, percent| jitter(delivery.id, delivery.attempt, time, percent);
+    let pause = match retry_after {
+        Some(asked) => asked + spread(asked, policy.jitter_percent()),
+        None => {
+            // Without a word from the receiver the pause grows with the stretch of failure.
+            let failing_for =
+                seen.failing_since.map_or(Duration::ZERO, |since| between(since, now));
+            let most = (failing_for / 4).clamp(policy.pause_min(), policy.pause_max());
+            most / 2 + spread(most / 2, 100)
+        }
+    };
+    seen.pause(after(now, pause.max(policy.pause_min())))
 }
 
 /// What is added to `delay`: up to `percent` of it, spread by a hash of the delivery and its

@@ -27,12 +27,35 @@ pub struct Lane {
     pub asked_until: Option<Timestamp>,
     /// The first failure after the last success.
     pub failing_since: Option<Timestamp>,
+    /// The beginning of the last stretch of failure that was [warned of](Turned::Failing).
+    pub warned: Option<Timestamp>,
     /// The dispatcher that alone sends to a webhook that needs a holder. It holds the lane for as
     /// long as it is alive, unless it gives it back.
     pub holder: Option<DispatcherId>,
     /// While there is no holder, nobody takes the lane before this: somebody may still be sending
     /// what was begun before.
     pub held_until: Option<Timestamp>,
+}
+
+/// What a settlement made of a webhook: what its host will want to hear of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Turned {
+    /// It has done nothing but fail for so long that it is warned of; once in a stretch of failure.
+    Failing {
+        /// When the stretch began.
+        since: Timestamp,
+    },
+    /// A success ended a stretch of failure that had been warned of.
+    Recovered {
+        /// When the stretch began.
+        since: Timestamp,
+    },
+    /// It is to be [disabled](Webhook::disable).
+    Disabled {
+        /// Why.
+        reason: DisabledReason,
+    },
 }
 
 /// What may be claimed from a lane now.
@@ -163,25 +186,34 @@ impl Lane {
         }
     }
 
-    /// Applies what a settlement says of the webhook's health, by the stored facts: returns the
-    /// reason if the webhook is to be disabled.
+    /// Applies what a settlement says of the webhook's health, by the stored facts: returns what that
+    /// makes of the webhook, if it makes anything of it.
     ///
     /// A decision may carry what it saw, and the store may compare it, but never writes it back: a
     /// stretch of failure that a success has ended in the meantime stays ended.
-    pub fn health(&mut self, health: Health) -> Option<DisabledReason> {
+    pub fn health(&mut self, health: Health) -> Option<Turned> {
         match health {
             Health::Unchanged => None,
             Health::Recovered => {
-                self.failing_since = None;
-                None
+                let since = self.failing_since.take();
+                let warned = self.warned.take();
+                since.filter(|_| warned == since).map(|since| Turned::Recovered { since })
             }
             Health::Failing { at } => {
                 self.failing_since.get_or_insert(at);
                 None
             }
+            Health::Warn { observed, at } => {
+                let since = *self.failing_since.get_or_insert(at);
+                if since != observed || self.warned == Some(since) {
+                    return None;
+                }
+                self.warned = Some(since);
+                Some(Turned::Failing { since })
+            }
             Health::Disable { observed, at } => {
                 if self.failing_since == Some(observed) {
-                    Some(DisabledReason::Failing)
+                    Some(Turned::Disabled { reason: DisabledReason::Failing })
                 } else {
                     self.failing_since.get_or_insert(at);
                     None
@@ -189,7 +221,7 @@ impl Lane {
             }
             Health::Gone { at } => {
                 self.failing_since.get_or_insert(at);
-                Some(DisabledReason::Gone)
+                Some(Turned::Disabled { reason: DisabledReason::Gone })
             }
         }
     }
@@ -199,7 +231,7 @@ impl Lane {
     /// If deliveries wait, the first one goes out as a probe, so that a receiver that is still
     /// broken does not get them all at once.
     pub fn enable(&mut self, now: Timestamp) {
-        self.failing_since = None;
+        (self.failing_since, self.warned) = (None, None);
         self.paused_until = self.next_due.map(|_| now);
         self.asked_until = self.paused_until;
     }

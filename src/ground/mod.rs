@@ -38,6 +38,8 @@ pub(crate) mod public_key;
 pub(crate) mod publish;
 pub(crate) mod query;
 pub(crate) mod rate_limit;
+#[cfg(feature = "engine")]
+pub(crate) mod report;
 pub mod resource;
 pub(crate) mod retry_after;
 mod same;

@@ -364,6 +364,13 @@ pub const BUSY_DELAY: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(10);
 /// How often a webhook is sealed anew that others change at the same time.
 pub const RESEAL_TRIES: usize = 8;
+/// How many deliveries of a webhook that has just come back may be in flight at first; each success
+/// allows one more.
+pub const RAMP_START: u32 = 2;
+/// After this the usual limits hold for it in any case.
+pub const RAMP_TIME: Duration = Duration::from_secs(60);
+/// Webhooks that may come back at a time, in one dispatcher, before the usual limits hold for more.
+pub const RAMPS_MAX: usize = 16_384;
 /// Outcomes in one settle call.
 pub const SETTLE_BATCH: usize = 512;
 /// Rows that one step of a sweep touches.
@@ -435,6 +442,7 @@ pub struct Policy {
     pause_min: Duration,
     pause_max: Duration,
     interruptions_free: u32,
+    warn_after: Duration,
     disable_after: Duration,
     expire_after: Duration,
     retain: Duration,
@@ -443,7 +451,7 @@ pub struct Policy {
 impl Default for Policy {
     /// Live: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h (10 tries over about 75 h, as
     /// Standard Webhooks advises). Test mode: 5 min, 2 h (3 tries). A deadline of 15 s for each
-    /// attempt. Disabled after 5 days of nothing but failure. Waiting deliveries expire, and events
+    /// attempt. Warned of after a day of nothing but failure, and disabled after 5 days. Waiting deliveries expire, and events
     /// may be pruned, 30 days after the publish.
     fn default() -> Self {
         let live = [
@@ -466,6 +474,7 @@ impl Default for Policy {
             pause_min: Duration::from_secs(5),
             pause_max: 15 * MINUTE,
             interruptions_free: 3,
+            warn_after: DAY,
             disable_after: 5 * DAY,
             expire_after: 30 * DAY,
             retain: 30 * DAY,
@@ -512,6 +521,12 @@ impl Policy {
     /// counts as a failure on the schedule, so that a payload that kills its sender ends.
     pub fn interruptions_free(&self) -> u32 {
         self.interruptions_free
+    }
+
+    /// How long a webhook of `mode` must do nothing but fail before it is warned of: half the time after
+    /// which it is disabled at most, so that there is a warning, and time to act on it.
+    pub fn warn_after(&self, mode: Mode) -> Duration {
+        self.warn_after.min(self.disable_after(mode) / 2)
     }
 
     /// How long a webhook of `mode` must do nothing but fail before it is disabled (seed row W17).
@@ -575,6 +590,13 @@ impl Policy {
     #[must_use]
     pub fn with_interruptions_free(mut self, interruptions: u32) -> Self {
         self.interruptions_free = interruptions;
+        self
+    }
+
+    /// Sets how long a webhook must do nothing but fail before it is warned of; at least a minute.
+    #[must_use]
+    pub fn with_warn_after(mut self, time: Duration) -> Self {
+        self.warn_after = time.max(MINUTE);
         self
     }
 

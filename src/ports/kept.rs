@@ -97,6 +97,7 @@ mod tests {
     use crate::ground::delivery::Fence;
     use crate::ground::error::ErrorKind;
     use crate::ground::id::{Cause, DispatcherId, EventId, WebhookId};
+    use crate::ground::lane::Turned;
     use crate::ground::secret::Secret;
     use crate::ground::webhook::Registration;
 
@@ -160,10 +161,11 @@ mod tests {
         let mut transition = Transition::given_back(&delivery, Seen::default(), NOW);
         transition.health = Health::Gone { at: NOW };
         let fence = Fence { delivery: delivery.id, attempt: 1, dispatcher };
-        let settlement = Settlement { fence, attempt: None, transition };
-        for (disabled, last) in [(true, 1), (false, 2)] {
+        let settlement = Settlement { fence, attempt: None, transition, reports: Vec::new() };
+        let gone = Turned::Disabled { reason: DisabledReason::Gone };
+        for (turned, last) in [(Some(gone), 1), (None, 2)] {
             let answer = kept.settle(&settlement, &mut delivery, last, NOW);
-            assert_eq!(answer, Settled::Applied { disabled });
+            assert_eq!(answer, Settled::Applied { turned });
             assert_eq!((kept.is_enabled(), kept.lane.next_due), (Some(false), Some(NOW)));
             assert_eq!(kept.latest().map(|webhook| webhook.version()), Some(2));
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::ground::delivery::{Attempt, Delivery};
 use crate::ground::event::Event;
+use crate::ground::time::Timestamp;
 use crate::ground::webhook::{DisabledReason, Webhook};
 
 /// Hears of what the dispatcher did.
@@ -37,6 +38,21 @@ pub enum Notice {
         webhook: Arc<Webhook>,
         /// The attempt.
         attempt: Attempt,
+    },
+    /// A webhook has done nothing but fail for as long as
+    /// [`Policy::warn_after`](crate::Policy::warn_after); once in a stretch of failure.
+    Failing {
+        /// The webhook as the last attempt saw it.
+        webhook: Arc<Webhook>,
+        /// When the stretch began.
+        since: Timestamp,
+    },
+    /// A success ended a stretch of failure that was told of.
+    Recovered {
+        /// The webhook as the attempt saw it.
+        webhook: Arc<Webhook>,
+        /// When the stretch began.
+        since: Timestamp,
     },
     /// A webhook was disabled by the rule.
     Disabled {

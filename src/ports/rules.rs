@@ -11,7 +11,8 @@ use crate::ground::digest::Digest;
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::event::Event;
 use crate::ground::id::{EventId, WebhookId};
-use crate::ground::lane::Lane;
+use crate::ground::lane::{Lane, Turned};
+use crate::ground::report::ReportKind;
 use crate::ground::time::{Timestamp, after};
 use crate::ground::webhook::{DisabledReason, Webhook};
 use crate::ports::storage::{
@@ -171,7 +172,7 @@ impl Settlement {
         match (delivery.standing(fence), enabled) {
             (Standing::Lost, _) => (Settled::Lost, None),
             (Standing::Repeated, None) => (Settled::Gone, None),
-            (Standing::Repeated, Some(_)) => (Settled::Applied { disabled: false }, None),
+            (Standing::Repeated, Some(_)) => (Settled::Applied { turned: None }, None),
             (Standing::Holds, None) => {
                 transition.apply(delivery, fence.dispatcher);
                 if transition.next != Next::Delivered {
@@ -189,10 +190,32 @@ impl Settlement {
                     lane.bar(now);
                 }
                 // A webhook that is disabled already keeps its reason.
-                let reason = lane.health(transition.health).filter(|_| enabled);
-                (Settled::Applied { disabled: reason.is_some() }, reason)
+                let turned = lane.health(transition.health).filter(|_| enabled);
+                let reason = match turned {
+                    Some(Turned::Disabled { reason }) => Some(reason),
+                    _ => None,
+                };
+                (Settled::Applied { turned }, reason)
             }
         }
+    }
+
+    /// The events that the store is to keep, in the transaction of the settlement, now that it has
+    /// become this.
+    pub fn reported(&self, settled: Settled) -> impl Iterator<Item = &Event> {
+        let exhausted = self.transition.next == Next::Exhausted;
+        let is_true = move |kind| match settled {
+            Settled::Applied { turned } => match kind {
+                ReportKind::Failing => matches!(turned, Some(Turned::Failing { .. })),
+                ReportKind::Recovered => matches!(turned, Some(Turned::Recovered { .. })),
+                ReportKind::Disabled => matches!(turned, Some(Turned::Disabled { .. })),
+                // A repetition of the settlement says so again, by an event with the same id.
+                ReportKind::Exhausted => exhausted,
+            },
+            Settled::Lost | Settled::Gone => false,
+        };
+        let reports = self.reports.iter().filter(move |report| is_true(report.kind));
+        reports.map(|report| &report.event)
     }
 
     /// Writes its attempt, whatever became of the settlement, among those of its delivery, in order
@@ -510,7 +533,7 @@ mod tests {
             let transition = Transition::given_back(&leased, Seen::default(), at(6));
             let fence = Fence { delivery: leased.id, attempt: 1, dispatcher: dispatcher(1) };
             let mut lane = Lane { holder, ..held };
-            let settlement = Settlement { fence, attempt, transition };
+            let settlement = Settlement { fence, attempt, transition, reports: Vec::new() };
             settlement.apply(&mut leased, &mut lane, Some(true), at(7));
             assert_eq!((lane.holder, lane.held_until), (holder, held_until));
         }
@@ -525,7 +548,7 @@ mod tests {
         transition.health = Health::Gone { at: at(30) };
         transition.lane = LaneChange::Pause { until: at(60) };
         let fence = Fence { delivery: leased.id, attempt: 1, dispatcher: dispatcher(1) };
-        let failed = Settlement { fence, attempt: None, transition };
+        let failed = Settlement { fence, attempt: None, transition, reports: Vec::new() };
         let mut delivered = failed.clone();
         delivered.transition.next = Next::Delivered;
         let mut late = failed.clone();
@@ -535,8 +558,8 @@ mod tests {
         let waiting = State::Waiting { due: at(30) };
         let (cancelled, done) = (State::Cancelled { at: at(31) }, State::Delivered { at: at(30) });
         for (settlement, enabled, settled, reason, state) in [
-            (&failed, Some(true), Settled::Applied { disabled: true }, Some(gone), waiting),
-            (&failed, Some(false), Settled::Applied { disabled: false }, None, waiting),
+            (&failed, Some(true), Settled::Applied { turned: Some(Turned::Disabled { reason: gone }) }, Some(gone), waiting),
+            (&failed, Some(false), Settled::Applied { turned: None }, None, waiting),
             (&failed, None, Settled::Gone, None, cancelled),
             (&delivered, None, Settled::Gone, None, done),
             (&late, Some(true), Settled::Lost, None, leased.state),
@@ -563,7 +586,7 @@ mod tests {
             let before = (row.clone(), lane);
             let repeated = settlement.apply(&mut row, &mut lane, enabled, at(40));
             let expected = match settled {
-                Settled::Applied { .. } => Settled::Applied { disabled: false },
+                Settled::Applied { .. } => Settled::Applied { turned: None },
                 other => other,
             };
             assert_eq!(repeated, (expected, None));
@@ -580,8 +603,8 @@ mod tests {
                 Fence { delivery: delivery(1).id, attempt: number, dispatcher: dispatcher(1) };
             let transition = Transition::given_back(&delivery(1), Seen::default(), at(1));
             let attempt = Attempt::new(number, at(1), Duration::ZERO, Outcome::Interrupted);
-            Settlement { fence, attempt: None, transition }.record(&mut attempts);
-            Settlement { fence, attempt: Some(attempt), transition }.record(&mut attempts);
+            Settlement { fence, attempt: None, transition, reports: Vec::new() }.record(&mut attempts);
+            Settlement { fence, attempt: Some(attempt), transition, reports: Vec::new() }.record(&mut attempts);
         }
         let numbers: Vec<_> = attempts.iter().map(|attempt| attempt.number).collect();
         assert_eq!(numbers, [1, 2, 3]);

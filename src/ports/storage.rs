@@ -90,8 +90,10 @@ use crate::ground::delivery::{Attempt, Delivery, DeliveryView, Fence};
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::event::Event;
 use crate::ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
+use crate::ground::lane::Turned;
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
+use crate::ground::report::ReportKind;
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
 #[cfg(doc)]
@@ -184,7 +186,9 @@ pub trait DeliveryQueue: Debug + Send + Sync + 'static {
     ///
     /// The transition is applied to the delivery, then to the lane: first
     /// [`Lane::change`](crate::Lane::change), then [`Lane::health`](crate::Lane::health), whose
-    /// answer disables the webhook ([`Webhook::disable`], one version more, its filters end).
+    /// answer may disable the webhook ([`Webhook::disable`], one version more, its filters end).
+    /// Events that the settlement [reports](Settlement::reported) are kept in the same transaction, as
+    /// [`append`](EventStore::append) keeps them; one whose id is stored already is left alone.
     async fn settle(&self, settlements: &[Settlement], now: Timestamp) -> Result<Vec<Settled>>;
 
     /// Says that a dispatcher lives, until `until`; the first call makes it known. A call that comes
@@ -423,6 +427,20 @@ pub struct Settlement {
     pub attempt: Option<Attempt>,
     /// What it changes.
     pub transition: Transition,
+    /// Events that tell the host of its own webhooks, each to be kept if it comes true
+    /// ([`reported`](Self::reported)).
+    pub reports: Vec<Report>,
+}
+
+/// An event that tells the host of its own webhooks, and what must come of a settlement for it to be
+/// true.
+#[derive(Debug, Clone)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Report {
+    /// What it tells of.
+    pub kind: ReportKind,
+    /// The event.
+    pub event: Event,
 }
 
 /// The answer to one settlement.
@@ -431,8 +449,8 @@ pub struct Settlement {
 pub enum Settled {
     /// It was applied, now or by an earlier call with the same settlement.
     Applied {
-        /// Whether this call disabled the webhook.
-        disabled: bool,
+        /// What this call made of the webhook.
+        turned: Option<Turned>,
     },
     /// The lease had moved on. The attempt is recorded (unless one with its number is already),
     /// nothing else is changed.

@@ -83,7 +83,7 @@ impl Bench {
                     &Policy::default(),
                     self.now,
                 );
-                Settlement { fence, attempt: Some(attempt), transition }
+                Settlement { fence, attempt: Some(attempt), transition, reports: Vec::new() }
             })
             .collect();
         self.storage.settle(&settlements, self.now).await.unwrap();

@@ -15,7 +15,7 @@ use tidings::storage::{
 };
 use tidings::{
     Cause, DeliveryId, DisabledReason, DispatcherId, Event, EventId, LaneChange, Next, Outcome,
-    Seen, StateKind, Timestamp, Webhook, WebhookId, advance, must_account,
+    Seen, StateKind, Timestamp, Turned, Webhook, WebhookId, advance, must_account,
 };
 
 use super::life::{Life, Phase, Request};
@@ -33,6 +33,8 @@ pub struct Hook {
     asked: Option<Timestamp>,
     /// The first failure after the last success.
     failing: Option<Timestamp>,
+    /// The stretch that was warned of, while it lasts.
+    warned: Option<Timestamp>,
     /// Enabled while the model could not know whether something waited: the first lease may be a
     /// probe.
     unsure: bool,
@@ -176,6 +178,7 @@ impl Model {
                 paused: None,
                 asked: None,
                 failing: None,
+                warned: None,
                 unsure: false,
             };
             self.hooks.insert(id, hook);
@@ -187,7 +190,8 @@ impl Model {
         assert!(stored.updated() <= now, "a webhook of the future");
         if !before.is_enabled() && stored.is_enabled() {
             // Deliveries that were born waiting are not known to the model.
-            (hook.paused, hook.asked, hook.failing, hook.unsure) = (None, None, None, true);
+            (hook.paused, hook.asked, hook.unsure) = (None, None, true);
+            (hook.failing, hook.warned) = (None, None);
         }
     }
 
@@ -461,7 +465,7 @@ impl Model {
                 if same && life.settled_by == Some(fence.dispatcher) =>
             {
                 assert!(
-                    answer == Settled::Applied { disabled: false } || gone,
+                    answer == Settled::Applied { turned: None } || gone,
                     "I4: a repeated settlement is answered with the same, not {answer:?}"
                 );
                 return;
@@ -488,17 +492,17 @@ impl Model {
             let delivered = to.next == Next::Delivered;
             self.end(id, if delivered { StateKind::Delivered } else { StateKind::Cancelled });
         } else {
-            let Settled::Applied { disabled } = answer else {
+            let Settled::Applied { turned } = answer else {
                 panic!("I4: the holder's settlement is {answer:?}");
             };
-            self.apply(settlement, disabled, now);
+            self.apply(settlement, turned, now);
         }
         self.unlease(fence.dispatcher, id);
     }
 
     /// The holder's settlement of a webhook that is there.
-    fn apply(&mut self, settlement: &Settlement, disabled: bool, now: Timestamp) {
-        let Settlement { fence, attempt, transition } = settlement;
+    fn apply(&mut self, settlement: &Settlement, turned: Option<Turned>, now: Timestamp) {
+        let Settlement { fence, attempt, transition, .. } = settlement;
         let (id, at) = (fence.delivery, transition.at);
         let life = self.lives.get_mut(&id).unwrap();
         let hook = self.hooks.get_mut(&life.webhook).unwrap();
@@ -546,27 +550,41 @@ impl Model {
             }
             other => panic!("a change of the lane that the model does not know: {other:?}"),
         }
-        let mut reason = None;
+        let (mut reason, mut expected) = (None, None);
         match verdict {
             Verdict::Nothing => {}
-            Verdict::Success => hook.failing = None,
+            Verdict::Success => {
+                let since = hook.failing.take();
+                let warned = hook.warned.take().is_some();
+                expected = since.filter(|_| warned).map(|since| Turned::Recovered { since });
+            }
             Verdict::Failure { gone } => {
                 let since = *hook.failing.get_or_insert(at);
                 // What the lease told of may have ended meanwhile: then it is another stretch.
-                let long = before.failing_since == Some(since)
-                    && since + self.rules.disable_after(before.mode) <= at;
+                let same = before.failing_since == Some(since);
+                let lasts = |time| same && since + time <= at;
                 reason = if gone {
                     Some(DisabledReason::Gone)
+                } else if lasts(self.rules.disable_after(before.mode)) {
+                    Some(DisabledReason::Failing)
                 } else {
-                    long.then_some(DisabledReason::Failing)
+                    None
                 };
+                if reason.is_none()
+                    && lasts(self.rules.warn_after(before.mode))
+                    && hook.warned.is_none()
+                {
+                    hook.warned = Some(since);
+                    expected = Some(Turned::Failing { since });
+                }
             }
         }
         let reason = reason.filter(|_| hook.webhook.is_enabled());
+        let disabled = reason.map(|reason| Turned::Disabled { reason });
+        let expected = disabled.or(expected).filter(|_| hook.webhook.is_enabled());
         assert_eq!(
-            reason.is_some(),
-            disabled,
-            "I6: disabled by the rule and told so: {reason:?}, failing since {:?}",
+            turned, expected,
+            "I6: warned of, disabled by the rule, and told so: failing since {:?}",
             hook.failing
         );
         if let Some(reason) = reason {

@@ -18,6 +18,7 @@ pub struct Rules {
     standard: bool,
     timeout: Duration,
     jitter_percent: u32,
+    warn_after: Duration,
     disable_after: Duration,
     pause_min: Duration,
     pause_max: Duration,
@@ -72,6 +73,7 @@ impl Rules {
             standard,
             timeout: rng.time(Duration::from_secs(2), Duration::from_secs(20)),
             jitter_percent: rng.below(30) as u32,
+            warn_after: rng.time(hours(1), hours(48)),
             disable_after: rng.time(hours(2), hours(24 * 6)),
             pause_min,
             pause_max: rng.time(hours(0), hours(2)).max(pause_min),
@@ -92,6 +94,7 @@ impl Rules {
         policy
             .with_timeout(self.timeout)
             .with_jitter_percent(self.jitter_percent)
+            .with_warn_after(self.warn_after)
             .with_disable_after(self.disable_after)
             .with_pause(self.pause_min, self.pause_max)
             .with_retry_after_max(self.retry_after_max)
@@ -115,6 +118,11 @@ impl Rules {
     pub fn disable_after(&self, mode: Mode) -> Duration {
         let schedule = self.delays(mode).iter().sum();
         self.disable_after.max(self.with_jitter(schedule))
+    }
+
+    /// How long before it is warned of.
+    pub fn warn_after(&self, mode: Mode) -> Duration {
+        self.warn_after.min(self.disable_after(mode) / 2)
     }
 
     /// Whether nothing may be sent before an interruption is accounted for.
@@ -270,7 +278,9 @@ impl Rules {
             _ => panic!("I6: a receiver that asks for peace is not left in peace"),
         };
         let (least, most) = match asked {
-            Some(asked) => (asked.max(self.pause_min), asked.max(self.pause_min)),
+            Some(asked) => {
+                (asked.max(self.pause_min), self.with_jitter(asked).max(self.pause_min))
+            }
             None => (self.pause_min, self.pause_max),
         };
         assert!(

@@ -69,6 +69,7 @@ impl Worker {
                 fence: fence(leased),
                 attempt: None,
                 transition: Transition::given_back(&leased.delivery, seen(leased), now()),
+                reports: Vec::new(),
             })
             .collect();
         self.storage.settle(&settlements, now()).await.expect("a settle");
@@ -97,5 +98,10 @@ fn settlement(leased: &Leased, status: u16) -> Settlement {
     let (delivery, policy) = (&leased.delivery, Policy::default());
     let transition = advance(delivery, &leased.webhook, seen(leased), &outcome, &policy, now());
     let attempt = Attempt::new(delivery.attempt, now(), Duration::from_millis(1), outcome);
-    Settlement { fence: fence(leased), attempt: Some(attempt), transition }
+    Settlement {
+        fence: fence(leased),
+        attempt: Some(attempt),
+        transition,
+        reports: Vec::new(),
+    }
 }

@@ -22,17 +22,19 @@ pub(super) use crate::ground::error::{ErrorKind, Result};
 pub(super) use crate::ground::event::{Event, StoredEvent};
 pub(super) use crate::ground::filter::Filters;
 pub(super) use crate::ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
+pub(super) use crate::ground::lane::Turned;
 pub(super) use crate::ground::order::Ordering;
 pub(super) use crate::ground::page::{Page, PageRequest};
 pub(super) use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 pub(super) use crate::ground::rate_limit::RateLimit;
 use crate::ground::secret::Secret;
+pub(super) use crate::ground::report::ReportKind;
 pub(super) use crate::ground::time::Timestamp;
 use crate::ground::time::after;
 pub(super) use crate::ground::webhook::{DisabledReason, Edit, Registration, Status, Webhook};
 pub(super) use crate::ports::storage::{
-    Alive, Appended, Claimed, Enqueued, Heartbeat, Held, Leased, NewEvent, Owed, Routed, Settled,
-    Settlement, Storage, Sweep, Swept, Turn,
+    Alive, Appended, Claimed, Enqueued, Heartbeat, Held, Leased, NewEvent, Owed, Report, Routed,
+    Settled, Settlement, Storage, Sweep, Swept, Turn,
 };
 
 /// The moment at which every case begins.

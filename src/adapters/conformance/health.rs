@@ -9,6 +9,11 @@ fn disable(leased: &Leased, observed: Timestamp, now: Timestamp) -> Settlement {
     settlement
 }
 
+/// The answer to a settlement that disabled the webhook.
+fn turned_off(reason: DisabledReason) -> Settled {
+    Settled::Applied { turned: Some(Turned::Disabled { reason }) }
+}
+
 /// Fails twice and looks at what the claims see, then succeeds.
 pub(super) async fn a_stretch_of_failure_begins_once_and_ends_with_a_success(store: &dyn Storage) {
     let worker = Worker::start(store, 1, start()).await;
@@ -36,7 +41,7 @@ pub(super) async fn a_settlement_disables_the_webhook(store: &dyn Storage) {
     settle(store, failed(&leased[0], at(9), at(2)), at(2)).await;
     let settlement = disable(&leased[1], at(2), at(3));
     let answer = settle(store, settlement.clone(), at(3)).await;
-    assert_eq!(answer, Settled::Applied { disabled: true }, "this call disabled it");
+    assert_eq!(answer, turned_off(DisabledReason::Failing), "this call disabled it");
     let expected = webhook.disable(DisabledReason::Failing).stored(at(3));
     let found = stored_webhook(store, webhook.id()).await;
     assert_eq!(found, Some(expected), "Webhook::disable, one version more");
@@ -76,7 +81,7 @@ pub(super) async fn a_webhook_is_disabled_once(store: &dyn Storage) {
     let leased = worker.claim(start()).await.leased;
     let settlements = [gone(&leased[0], at(60), at(1)), gone(&leased[1], at(60), at(1))];
     let answers = store.settle(&settlements, at(1)).await.expect("settle");
-    assert_eq!(answers, [Settled::Applied { disabled: true }, APPLIED], "the first one did it");
+    assert_eq!(answers, [turned_off(DisabledReason::Gone), APPLIED], "the first one did it");
     assert_eq!(settle(store, gone(&leased[2], at(60), at(2)), at(2)).await, APPLIED);
     let expected = webhook.disable(DisabledReason::Gone).stored(at(1));
     let found = stored_webhook(store, webhook.id()).await;
@@ -138,8 +143,106 @@ pub(super) async fn the_lane_is_changed_before_the_health(store: &dyn Storage) {
     let mut settlement = gone(&leased, at(30), at(1));
     settlement.transition.lane = LaneChange::Pause { until: at(900) };
     let answer = settle(store, settlement, at(1)).await;
-    assert_eq!(answer, Settled::Applied { disabled: true });
+    assert_eq!(answer, turned_off(DisabledReason::Gone));
     worker.claims_nothing(at(2), "it is disabled").await;
     enabled(store, webhook.id(), at(3)).await;
     assert!(worker.claim_one(at(3)).await.probe, "enabling puts a probe in a pause's place");
+}
+
+/// The settlement of a failure that says: warn, if the stretch is the one from `observed`.
+fn warn(leased: &Leased, observed: Timestamp, now: Timestamp) -> Settlement {
+    let mut settlement = failed(leased, at(100_000), now);
+    settlement.transition.health = Health::Warn { observed, at: now };
+    settlement
+}
+
+fn turned(turned: Turned) -> Settled {
+    Settled::Applied { turned: Some(turned) }
+}
+
+/// Warns twice in one stretch, and once in the next; of a stretch that was not warned of, a success
+/// ends it without a word.
+pub(super) async fn a_stretch_of_failure_is_warned_of_once(store: &dyn Storage) {
+    let worker = Worker::start(store, 1, start()).await;
+    waiting_orders(store, &worker, 1, 1..=9, start()).await;
+    let leased = worker.claim_of(at(1), 9).await.leased;
+    let (first, second) = (at(2), at(20));
+    let answers = [
+        (failed(&leased[0], at(90), first), None),
+        (warn(&leased[1], first, at(3)), Some(Turned::Failing { since: first })),
+        (warn(&leased[2], first, at(4)), None),
+        (delivered(&leased[3], at(5)), Some(Turned::Recovered { since: first })),
+        (delivered(&leased[4], at(6)), None),
+        (failed(&leased[5], at(90), second), None),
+        (warn(&leased[6], first, at(21)), None),
+        (warn(&leased[7], second, at(22)), Some(Turned::Failing { since: second })),
+    ];
+    for (settlement, expected) in answers {
+        let now = settlement.transition.at;
+        let answer = settle(store, settlement.clone(), now).await;
+        assert_eq!(answer, Settled::Applied { turned: expected }, "at {now}");
+        let again = settle(store, settlement, now).await;
+        assert_eq!(again, APPLIED, "a repetition turns nothing, at {now}");
+    }
+    let webhook = leased[0].webhook.id();
+    let stored = disabled(store, webhook, at(30)).await;
+    settle(store, delivered(&leased[8], at(31)), at(31)).await;
+    enabled(store, stored.id(), at(32)).await;
+    let probe = worker.claim_one(at(90)).await;
+    let mut failure = failed(&probe, at(99), at(91));
+    failure.transition.lane = LaneChange::Open;
+    assert_eq!(settle(store, failure, at(91)).await, APPLIED);
+    let next = worker.claim_of(at(100), 1).await.leased.remove(0);
+    let again = settle(store, warn(&next, at(91), at(101)), at(101)).await;
+    assert_eq!(again, turned(Turned::Failing { since: at(91) }), "enabling begins a clean record");
+}
+
+/// Settles with a report of each kind: what comes true is kept with it, and routed.
+pub(super) async fn a_report_is_kept_if_it_comes_true(store: &dyn Storage) {
+    const KINDS: [ReportKind; 4] =
+        [ReportKind::Failing, ReportKind::Recovered, ReportKind::Disabled, ReportKind::Exhausted];
+    let worker = Worker::start(store, 1, start()).await;
+    let (webhook, _) = waiting_orders(store, &worker, 1, 1..=7, start()).await;
+    let listener = registered(store, 2, &["report.*"]).await;
+    let leased = worker.claim_of(at(1), 7).await.leased;
+    let told = |at: u64, kind: ReportKind| 1_000 * at + KINDS.iter().position(|k| *k == kind).unwrap_or(9) as u64;
+    let with = |mut settlement: Settlement, at: u64| {
+        let report = |kind| Report { kind, event: event(told(at, kind), "report.made") };
+        settlement.reports = KINDS.map(report).into();
+        settlement
+    };
+    let ended = exhausted(&leased[3], at(5));
+    let mut late = delivered(&leased[4], at(6));
+    late.fence.attempt += 1;
+    let settlements = [
+        with(failed(&leased[0], at(90), at(2)), 2),
+        with(warn(&leased[1], at(2), at(3)), 3),
+        with(delivered(&leased[2], at(4)), 4),
+        with(ended.clone(), 5),
+        with(late, 6),
+        with(gone(&leased[5], at(90), at(7)), 7),
+        with(gone(&leased[6], at(90), at(8)), 8),
+    ];
+    for settlement in &settlements {
+        settle(store, settlement.clone(), settlement.transition.at).await;
+        settle(store, settlement.clone(), settlement.transition.at).await;
+    }
+    let expected = [
+        (3, ReportKind::Failing),
+        (4, ReportKind::Recovered),
+        (5, ReportKind::Exhausted),
+        (7, ReportKind::Disabled),
+    ];
+    let expected: Vec<_> = expected.iter().map(|(at, kind)| event_id(told(*at, *kind))).collect();
+    let types = filters(&["report.*"]).iter().cloned().collect();
+    let query = EventQuery { types, ..EventQuery::default() };
+    let mut kept: Vec<_> = all_events(store, &query).await.iter().map(Event::id).collect();
+    kept.sort_unstable();
+    assert_eq!(kept, expected, "each that came true, once");
+    let routed = worker.route(at(10)).await;
+    let mut heard: Vec<_> = routed.leased.iter().map(|one| one.event.id()).collect();
+    heard.sort_unstable();
+    assert_eq!(heard, expected, "they are routed as any other event");
+    assert!(routed.leased.iter().all(|one| one.webhook.id() == listener.id()));
+    assert!(!stored_webhook(store, webhook.id()).await.expect("it is there").is_enabled());
 }

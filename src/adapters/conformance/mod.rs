@@ -330,6 +330,8 @@ list! {
         filters_end_with_a_disable_by_settlement,
         enabling_begins_a_clean_record,
         the_lane_is_changed_before_the_health,
+        a_stretch_of_failure_is_warned_of_once,
+        a_report_is_kept_if_it_comes_true,
     }
     /// Leases belong to dispatchers.
     leases {

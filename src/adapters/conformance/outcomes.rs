@@ -39,6 +39,7 @@ pub(super) fn delivered(leased: &Leased, now: Timestamp) -> Settlement {
             lane,
             ..transition(leased, Next::Delivered, now)
         },
+        reports: Vec::new(),
     }
 }
 
@@ -52,6 +53,7 @@ pub(super) fn failed(leased: &Leased, due: Timestamp, now: Timestamp) -> Settlem
             health: Health::Failing { at: now },
             ..transition(leased, Next::Waiting { due }, now)
         },
+        reports: Vec::new(),
     }
 }
 
@@ -82,7 +84,7 @@ pub(super) fn gone(leased: &Leased, due: Timestamp, now: Timestamp) -> Settlemen
 pub(super) fn given_back(leased: &Leased, now: Timestamp) -> Settlement {
     let seen = Seen { failing_since: leased.failing_since, probe: leased.probe };
     let transition = Transition::given_back(&leased.delivery, seen, now);
-    Settlement { fence: fence(leased), attempt: None, transition }
+    Settlement { fence: fence(leased), attempt: None, transition, reports: Vec::new() }
 }
 
 /// The delivery as this settlement leaves it.
@@ -93,7 +95,7 @@ pub(super) fn applied(leased: &Leased, settlement: &Settlement) -> Delivery {
 }
 
 /// The answer to a settlement that changed no webhook.
-pub(super) const APPLIED: Settled = Settled::Applied { disabled: false };
+pub(super) const APPLIED: Settled = Settled::Applied { turned: None };
 
 /// Settles one lease.
 pub(super) async fn settle(store: &dyn Storage, settlement: Settlement, now: Timestamp) -> Settled {

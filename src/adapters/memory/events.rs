@@ -25,7 +25,7 @@ impl State {
         Ok(answers)
     }
 
-    fn keep(&mut self, new: &NewEvent, now: Timestamp) {
+    pub(super) fn keep(&mut self, new: &NewEvent, now: Timestamp) {
         self.last += 1;
         let number = self.last;
         let event = new.event.clone();

@@ -2,7 +2,7 @@
 
 use super::state::State;
 use crate::ground::time::Timestamp;
-use crate::ports::storage::{Settled, Settlement};
+use crate::ports::storage::{NewEvent, Settled, Settlement};
 
 impl State {
     pub(super) fn settle(&mut self, settlements: &[Settlement], now: Timestamp) -> Vec<Settled> {
@@ -27,6 +27,11 @@ impl State {
         }
         if let (Some(stored), Some(reason)) = (stored, reason) {
             self.replace(webhook, Some(stored.disable(reason).stored(now)));
+        }
+        for event in settlement.reported(settled) {
+            if !self.numbers.contains_key(&event.id()) {
+                self.keep(&NewEvent { event: event.clone(), only: None }, now);
+            }
         }
         settled
     }

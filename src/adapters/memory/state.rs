@@ -343,6 +343,7 @@ mod tests {
         let lane = if leased.probe { LaneChange::Open } else { LaneChange::None };
         Settlement {
             fence: Fence { delivery: id, attempt, dispatcher },
+            reports: Vec::new(),
             attempt: Some(Attempt::new(attempt, at, Duration::ZERO, outcome)),
             transition: Transition {
                 at,

@@ -41,13 +41,13 @@ pub(super) struct Slot {
 macro_rules! slot_columns {
     () => {
         "w.key, w.id, w.enabled, w.version, w.ended IS NOT NULL, w.next_due, w.paused_until, \
-         w.failing_since, w.needs, w.holder, w.held_until, w.asked_until"
+         w.failing_since, w.needs, w.holder, w.held_until, w.asked_until, w.warned"
     };
 }
 pub(super) use slot_columns;
 
 /// How many there are.
-pub(super) const SLOT_COLUMNS: usize = 12;
+pub(super) const SLOT_COLUMNS: usize = 13;
 
 // One look by key for each: for a hundred of them the planner would rather read all of ten thousand.
 const READ: Query = Query::new(
@@ -73,9 +73,11 @@ const LOCK: Query = Query::new(
 const WRITE: Query = Query::new(
     "UPDATE {s}.webhook w SET next_due = n.next_due, paused_until = n.paused_until, \
      failing_since = n.failing_since, ready = n.ready, holder = n.holder, \
-     held_until = n.held_until, free = n.free, asked_until = n.asked_until \
-     FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) \
-     AS n(key, next_due, paused_until, failing_since, ready, holder, held_until, free, asked_until) \
+     held_until = n.held_until, free = n.free, asked_until = n.asked_until, \
+     warned = n.warned \
+     FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+     AS n(key, next_due, paused_until, failing_since, ready, holder, held_until, free, asked_until, \
+     warned) \
      WHERE w.key = n.key AND w.key = ANY ($1)",
     &[
         Type::INT8_ARRAY,
@@ -84,6 +86,7 @@ const WRITE: Query = Query::new(
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::UUID_ARRAY,
+        Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
@@ -109,6 +112,7 @@ impl Slot {
             holder: row.try_get::<_, Option<Uuid>>(at + 9)?.map(DispatcherId::from_uuid),
             held_until: moment(at + 10)?,
             asked_until: moment(at + 11)?,
+            warned: moment(at + 12)?,
         };
         let (enabled, deleted): (bool, bool) = (row.try_get(at + 2)?, row.try_get(at + 4)?);
         let needs = Needs::from_number(row.try_get(at + 8)?);
@@ -177,7 +181,8 @@ pub(super) async fn write(tx: &Tx<'_>, slots: &Slots) -> Step<()> {
         slot.lane.free_at().filter(|_| slot.open() == Open::Holders).map(rows::millis)
     });
     let asked_until = column(|slot| slot.lane.asked_until.map(rows::millis));
-    let columns: [super::tx::Value<'_>; 9] = [
+    let warned = column(|slot| slot.lane.warned.map(rows::millis));
+    let columns: [super::tx::Value<'_>; 10] = [
         &keys,
         &next_due,
         &paused_until,
@@ -187,6 +192,7 @@ pub(super) async fn write(tx: &Tx<'_>, slots: &Slots) -> Step<()> {
         &held_until,
         &free,
         &asked_until,
+        &warned,
     ];
     tx.run(&WRITE, &columns).await
 }

@@ -11,6 +11,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::Inner;
+use super::append;
 use super::fault::{Fault, Step};
 use super::lanes::{self, Slot, Slots, slot_columns};
 use super::order;
@@ -22,7 +23,7 @@ use crate::ground::id::DeliveryId;
 use crate::ground::order::OrderKey;
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::DisabledReason;
-use crate::ports::storage::{Settled, Settlement};
+use crate::ports::storage::{NewEvent, Settled, Settlement};
 
 const LEASED: Query = Query::new(
     concat!(
@@ -86,6 +87,7 @@ async fn work(tx: &Tx<'_>, settlements: &[Settlement], now: Timestamp) -> Step<V
     };
     let mut last = last;
     last.write(tx, settlements, &places, now).await?;
+    last.report(tx, settlements, now).await?;
     Ok(last.answers)
 }
 
@@ -203,6 +205,18 @@ impl Applied {
             .filter(|(_, place)| place.delivery.state.is_waiting() || place.key.is_some());
         keys.extend(joined.map(|(_, place)| place.webhook));
         keys.into_iter().collect()
+    }
+
+    /// Keeps the events that tell of what came of it. There are few.
+    async fn report(&self, tx: &Tx<'_>, settlements: &[Settlement], now: Timestamp) -> Step<()> {
+        let told = settlements.iter().zip(&self.answers);
+        let told = told.flat_map(|(settlement, answer)| settlement.reported(*answer));
+        let new: Vec<NewEvent> =
+            told.map(|event| NewEvent { event: event.clone(), only: None }).collect();
+        if !new.is_empty() {
+            append::insert(tx, &new.iter().collect::<Vec<_>>(), now).await?;
+        }
+        Ok(())
     }
 
     async fn write(

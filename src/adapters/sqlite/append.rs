@@ -1,6 +1,6 @@
 //! Events: append, and deliveries that are asked for.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 use super::fault::Step;
 use super::rows::{self, INSERT_DELIVERY};
@@ -9,6 +9,7 @@ use super::writer::{Db, Guard, Verdict};
 use crate::ground::account::Mode;
 use crate::ground::delivery::Delivery;
 use crate::ground::error::Error;
+use crate::ground::event::Event;
 use crate::ground::id::{Cause, EventId, WebhookId};
 use crate::ground::time::Timestamp;
 use crate::ports::storage::{Appended, Enqueued, NewEvent, Owed};
@@ -48,20 +49,7 @@ pub(super) fn append(
             answers.push(known.ok_or_else(|| Error::not_found("webhook", webhook))?);
             continue;
         }
-        let id = event.id().uuid();
-        let made = insert.execute(params![
-            id.as_bytes().as_slice(),
-            event.account().as_str(),
-            rows::mode(event.mode()),
-            event.event_type().as_str(),
-            rows::millis(event.created()),
-            rows::millis(now),
-            event.digest().as_bytes().as_slice(),
-            event.payload(),
-            event.key(),
-            event.renderings(),
-        ])?;
-        if made == 0 {
+        if !put(&mut insert, event, now)? {
             let known = known(conn, event.id(), event.digest().as_bytes())?;
             answers.push(known.unwrap_or(Appended::Conflict));
             continue;
@@ -96,6 +84,33 @@ pub(super) fn append(
         slots.flush()?;
     }
     Ok(Verdict::Keep(answers))
+}
+
+/// Keeps an event with its mark, unless its id is there already.
+pub(super) fn keep(conn: &Connection, event: &Event, now: Timestamp) -> Step<()> {
+    if put(&mut conn.prepare_cached(INSERT)?, event, now)? {
+        let seq = conn.last_insert_rowid();
+        conn.prepare_cached(MARK)?.execute(params![event.account().as_str(), seq])?;
+    }
+    Ok(())
+}
+
+/// Writes an event; says whether it was new.
+fn put(insert: &mut CachedStatement<'_>, event: &Event, now: Timestamp) -> Step<bool> {
+    let id = event.id().uuid();
+    let made = insert.execute(params![
+        id.as_bytes().as_slice(),
+        event.account().as_str(),
+        rows::mode(event.mode()),
+        event.event_type().as_str(),
+        rows::millis(event.created()),
+        rows::millis(now),
+        event.digest().as_bytes().as_slice(),
+        event.payload(),
+        event.key(),
+        event.renderings(),
+    ])?;
+    Ok(made > 0)
 }
 
 /// What an id that is stored means for an event with this digest.

@@ -2,6 +2,7 @@
 
 use rusqlite::{CachedStatement, Connection};
 
+use super::append;
 use super::fault::Step;
 use super::order;
 use super::rows::{self, INSERT_ATTEMPT, Kept, UPDATE_DELIVERY, delivery_columns};
@@ -70,6 +71,9 @@ impl Settler<'_> {
         }
         if let Some(reason) = reason {
             webhooks::disable(self.conn, &mut self.slots, key, reason, self.now)?;
+        }
+        for event in settlement.reported(settled) {
+            append::keep(self.conn, event, self.now)?;
         }
         Ok(settled)
     }

@@ -56,7 +56,7 @@ pub(super) struct Slots<'db> {
 }
 
 const SELECT: &str = "SELECT key, id, enabled, version, ended IS NOT NULL, next_due, \
-    paused_until, failing_since, needs, holder, held_until, asked_until FROM tidings_webhook WHERE key = ?1";
+    paused_until, failing_since, needs, holder, held_until, asked_until, warned FROM tidings_webhook WHERE key = ?1";
 
 impl<'db> Slots<'db> {
     pub(super) fn new(conn: &'db Connection, cache: &'db mut Cache) -> Step<Self> {
@@ -135,6 +135,7 @@ fn slot(row: &Row<'_>) -> Step<Slot> {
         holder: row.get::<_, Option<[u8; 16]>>(9)?.map(|id| Uuid::from_bytes(id).into()),
         held_until: moment(10)?,
         asked_until: moment(11)?,
+        warned: moment(12)?,
     };
     let (enabled, deleted) = (row.get(2)?, row.get(4)?);
     let needs = Needs::from_number(row.get(8)?);
@@ -155,7 +156,8 @@ fn slot(row: &Row<'_>) -> Step<Slot> {
 /// Writes a lane.
 pub(super) fn write_lane(conn: &Connection, key: i64, lane: Lane, open: Open) -> Step<()> {
     let sql = "UPDATE tidings_webhook SET next_due = ?2, paused_until = ?3, failing_since = ?4, \
-               ready = ?5, holder = ?6, held_until = ?7, free = ?8, asked_until = ?9 WHERE key = ?1";
+               ready = ?5, holder = ?6, held_until = ?7, free = ?8, asked_until = ?9, warned = ?10 \
+               WHERE key = ?1";
     let holder = lane.holder.map(DispatcherId::uuid);
     conn.prepare_cached(sql)?.execute(params![
         key,
@@ -167,6 +169,7 @@ pub(super) fn write_lane(conn: &Connection, key: i64, lane: Lane, open: Open) ->
         lane.held_until.map(rows::millis),
         lane.free_at().filter(|_| open == Open::Holders).map(rows::millis),
         lane.asked_until.map(rows::millis),
+        lane.warned.map(rows::millis),
     ])?;
     Ok(())
 }

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::time::Instant;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{Outgoing, Running, Written, bounded};
 use crate::engine::core::Core;
-use crate::ground::advance::{Health, LaneChange, Next, Transition};
+use crate::ground::advance::{LaneChange, Next, Transition};
 use crate::ground::delivery::{Attempt, Fence};
+use crate::ground::lane::Turned;
 use crate::ground::policy::SETTLE_BATCH;
 use crate::ground::time::Timestamp;
-use crate::ground::webhook::DisabledReason;
+use crate::ground::webhook::Webhook;
 use crate::ports::observer::Notice;
 use crate::ports::storage::{Leased, Settled, Settlement};
 
@@ -30,7 +31,8 @@ impl Running {
             attempt: leased.delivery.attempt,
             dispatcher: self.id,
         };
-        let settlement = Settlement { fence, attempt, transition };
+        let reports = self.core.reports(&leased, attempt.as_ref(), &transition);
+        let settlement = Settlement { fence, attempt, transition, reports };
         self.outcomes.push(Outgoing { leased, settlement });
         self.settle_at.get_or_insert_with(|| Instant::now() + self.options.settle_within);
     }
@@ -72,6 +74,7 @@ impl Running {
         let now = self.now();
         for (outgoing, answer) in batch.into_iter().zip(answers) {
             self.permits.release(outgoing.leased.webhook.id());
+            self.ramp(&outgoing);
             self.turns.room(now);
             if self.holds.follows(&outgoing.leased.webhook, &self.permits, Instant::now()) {
                 self.turns.waiting_at(now);
@@ -93,22 +96,55 @@ impl Running {
                     _ => self.turns.waiting_at(now),
                 }
             }
+            if outgoing.settlement.reported(answer).next().is_some() {
+                self.turns.look(now);
+            }
             self.notify(outgoing, answer);
         }
+    }
+
+    /// What an answer says of a webhook that comes back.
+    fn ramp(&mut self, outgoing: &Outgoing) {
+        let webhook = outgoing.leased.webhook.id();
+        let Settlement { attempt, transition, .. } = &outgoing.settlement;
+        let Some(attempt) = attempt else { return };
+        if outgoing.leased.probe && transition.lane == LaneChange::Open {
+            self.permits.came_back(webhook, Instant::now());
+        } else {
+            self.permits.answered(webhook, attempt.outcome.is_success());
+        }
+    }
+
+    /// Tells what a settlement has made of a webhook.
+    fn turned(&self, webhook: &Arc<Webhook>, turned: Turned) {
+        let id = webhook.id();
+        match turned {
+            Turned::Failing { since } => {
+                warn!(name: "tidings.webhook.failing", webhook = %id, %since);
+            }
+            Turned::Recovered { since } => {
+                info!(name: "tidings.webhook.recovered", webhook = %id, %since);
+            }
+            Turned::Disabled { reason } => {
+                warn!(name: "tidings.webhook.disabled", webhook = %id, ?reason);
+            }
+        }
+        self.core.audience.tell(|| {
+            let webhook = webhook.clone();
+            match turned {
+                Turned::Failing { since } => Notice::Failing { webhook, since },
+                Turned::Recovered { since } => Notice::Recovered { webhook, since },
+                Turned::Disabled { reason } => Notice::Disabled { webhook, reason },
+            }
+        });
     }
 
     fn notify(&self, outgoing: Outgoing, answer: Settled) {
         let Outgoing { leased, settlement } = outgoing;
         match answer {
-            Settled::Applied { disabled } => {
-                if disabled {
-                    let reason = match settlement.transition.health {
-                        Health::Gone { .. } => DisabledReason::Gone,
-                        _ => DisabledReason::Failing,
-                    };
-                    warn!(name: "tidings.webhook.disabled", webhook = %leased.webhook.id(), ?reason);
-                    let webhook = leased.webhook.clone();
-                    self.core.audience.tell(|| Notice::Disabled { webhook, reason });
+            Settled::Applied { turned } => {
+                if let Some(turned) = turned {
+                    self.turned(&leased.webhook, turned);
                 }
                 if let Some(attempt) = settlement.attempt {
                     self.core.audience.tell(|| {

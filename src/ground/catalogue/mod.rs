@@ -144,9 +144,20 @@ impl Catalogue {
     /// [`Invalid`](crate::ErrorKind::Invalid) for the field `types` when the catalogue is strict and a
     /// filter matches none of its types, with the nearest name.
     pub fn filters(&self, filters: &Filters, former: Option<&Filters>) -> Result<Filters> {
+        self.filters_beside(filters, former, |_| false)
+    }
+
+    /// As [`filters`](Self::filters), where there are types beside those of the catalogue.
+    pub(crate) fn filters_beside(
+        &self,
+        filters: &Filters,
+        former: Option<&Filters>,
+        beside: impl Fn(&Filter) -> bool,
+    ) -> Result<Filters> {
         let check = |filter: &Filter| {
             let own = self.own_name(filter);
             let is_known = filter == &Filter::all()
+                || beside(&own)
                 || self.inner.entries.keys().any(|event_type| own.matches(event_type))
                 || former.is_some_and(|former| former.iter().any(|former| former == filter));
             if self.inner.strict && !is_known {

@@ -1,1 +1,4 @@
 -- What operators need over the years.
+
+-- The beginning of the last stretch of failure that a webhook was warned of.
+ALTER TABLE tidings_webhook ADD COLUMN warned INTEGER;
