@@ -134,6 +134,31 @@ impl EventStore for OwnStorage {
         };
         Ok(owed.iter().map(enqueue).collect())
     }
+
+    async fn expunge(&self, expunge: &Expunge) -> Result<Expunged> {
+        let Tables { events, rows, .. } = &mut *self.lock();
+        let is_meant = |number: u64, event: &Event, published: Timestamp| match &expunge.what {
+            Expunging::Event(id) => event.id() == *id,
+            Expunging::Account { account, before } => {
+                event.account() == account
+                    && published < *before
+                    && expunge.after.is_none_or(|after| number > after)
+            }
+        };
+        let meant = events.iter_mut().filter(|(n, kept)| is_meant(**n, &kept.0, kept.1));
+        let (mut expunged, mut last, mut looked) = (Expunged::default(), None, 0);
+        for (number, (event, ..)) in meant.take(expunge.limit) {
+            expunged.events += usize::from(!event.is_expunged());
+            *event = event.expunged();
+            for row in rows.values_mut().filter(|row| row.event.id() == event.id()) {
+                row.event = event.clone();
+                row.attempts.iter_mut().for_each(|attempt| attempt.response.clear());
+            }
+            (last, looked) = (Some(*number), looked + 1);
+        }
+        expunged.next = last.filter(|_| looked == expunge.limit);
+        Ok(expunged)
+    }
 }
 
 #[async_trait]
@@ -254,6 +279,15 @@ impl DeliveryQueue for OwnStorage {
         swept.pruned = over.len();
         swept.more = [swept.expired, swept.cancelled, swept.pruned].contains(&sweep.limit);
         Ok(swept)
+    }
+
+    async fn backlog(&self, account: Option<&Account>, most: usize) -> Result<usize> {
+        let tables = self.lock();
+        let is_meant = |event: &Event| account.is_none_or(|account| event.account() == account);
+        let waiting = tables.rows.values().filter(|row| row.delivery.state.is_waiting());
+        let waiting = waiting.filter(|row| is_meant(&row.event)).count();
+        let marked = tables.events.values().filter(|(event, _, marked)| *marked && is_meant(event));
+        Ok(most.min(waiting + marked.count()))
     }
 }
 

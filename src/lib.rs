@@ -286,6 +286,8 @@ pub use ground::webhook::{
 };
 
 #[cfg(feature = "engine")]
+pub use engine::backlog::Backlog;
+#[cfg(feature = "engine")]
 pub use engine::dispatcher::Dispatcher;
 #[cfg(feature = "engine")]
 pub use engine::options::DispatcherOptions;
@@ -296,11 +298,11 @@ pub use engine::records::TEST_EVENT_TYPE;
 pub use engine::reseal::Resealed;
 #[cfg(feature = "engine")]
 pub use engine::tidings::{Builder, Published, Tidings};
+#[cfg(feature = "engine")]
+pub use ground::report::ReportKind;
 #[cfg(all(feature = "engine", feature = "sealing"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "sealing")))]
 pub use ports::keys::{KeyProvider, KeyRing};
-#[cfg(feature = "engine")]
-pub use ground::report::ReportKind;
 #[cfg(feature = "engine")]
 pub use ports::{
     clock::{Clock, SystemClock, clock_fn},

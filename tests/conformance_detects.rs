@@ -11,13 +11,15 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use tidings::storage::conformance::{Case, case, cases};
 use tidings::storage::{
-    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Heartbeat, Held, Leased,
-    MemoryStorage, NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, Turn, WebhookStore,
+    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
+    Held, Leased, MemoryStorage, NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, Turn,
+    WebhookStore,
 };
 use tidings::{
-    Attempt, Cursor, DeliveryId, DeliveryQuery, DeliveryView, DispatcherId, Edit, Error, ErrorKind,
-    Event, EventQuery, Fence, LaneChange, Next, Ordering, Page, PageRequest, Place, Result, Seen,
-    State, StateKind, Timestamp, Transition, Webhook, WebhookId, WebhookQuery, policy,
+    Account, Attempt, Cursor, DeliveryId, DeliveryQuery, DeliveryView, DispatcherId, Edit, Error,
+    ErrorKind, Event, EventQuery, Fence, LaneChange, Next, Ordering, Page, PageRequest, Place,
+    Result, Seen, State, StateKind, Timestamp, Transition, Webhook, WebhookId, WebhookQuery,
+    policy,
 };
 
 /// What is wrong with a storage.
@@ -236,6 +238,10 @@ impl EventStore for Broken {
     async fn enqueue(&self, owed: &[Owed], now: Timestamp) -> Result<Vec<Enqueued>> {
         self.inner.enqueue(owed, now).await
     }
+
+    async fn expunge(&self, expunge: &Expunge) -> Result<Expunged> {
+        self.inner.expunge(expunge).await
+    }
 }
 
 #[async_trait]
@@ -289,7 +295,8 @@ impl DeliveryQueue for Broken {
                         Fence { delivery: delivery.id, attempt: delivery.attempt, dispatcher };
                     let mut transition = Transition::given_back(delivery, Seen::default(), now);
                     transition.next = Next::Delivered;
-                    let settlement = Settlement { fence, attempt: None, transition, reports: Vec::new() };
+                    let settlement =
+                        Settlement { fence, attempt: None, transition, reports: Vec::new() };
                     self.inner.settle(&[settlement], now).await?;
                 }
             }
@@ -396,6 +403,10 @@ impl DeliveryQueue for Broken {
             _ => {}
         }
         self.inner.sweep(&sweep).await
+    }
+
+    async fn backlog(&self, account: Option<&Account>, most: usize) -> Result<usize> {
+        self.inner.backlog(account, most).await
     }
 
     fn exclusive(&self) -> bool {

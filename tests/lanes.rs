@@ -7,7 +7,7 @@ use tidings::time::after;
 use tidings::{
     Cause, Delivery, DeliveryId, DisabledReason, DispatcherId, Edit, EventId, Fence, Health, Lane,
     LaneChange, Ordering, Outcome, Policy, Readiness, Registration, Secret, Seen, Standing, State,
-    Timestamp, Transition, WebhookId, advance, policy,
+    Timestamp, Transition, Turned, WebhookId, advance, policy,
 };
 
 fn now() -> Timestamp {
@@ -216,6 +216,9 @@ fn health_is_judged_by_the_stored_stretch() {
     let failing = |at| Health::Failing { at };
     let disable = |observed| Health::Disable { observed: at(observed), at: at(9) };
     let gone = Health::Gone { at: at(9) };
+    let warn = |observed| Health::Warn { observed: at(observed), at: at(9) };
+    let failing_since = |since| Some(Turned::Failing { since: at(since) });
+    let off = |reason| Turned::Disabled { reason };
     for (stored, health, expected, reason) in [
         (None, Health::Unchanged, None, None),
         (Some(1), Health::Unchanged, Some(1), None),
@@ -223,12 +226,15 @@ fn health_is_judged_by_the_stored_stretch() {
         (Some(1), Health::Recovered, None, None),
         (None, failing(at(9)), Some(9), None),
         (Some(1), failing(at(9)), Some(1), None),
-        (Some(1), disable(1), Some(1), Some(DisabledReason::Failing)),
+        (Some(1), disable(1), Some(1), Some(off(DisabledReason::Failing))),
         // A success has ended the stretch since; this failure begins another.
         (None, disable(1), Some(9), None),
         (Some(5), disable(1), Some(5), None),
-        (None, gone, Some(9), Some(DisabledReason::Gone)),
-        (Some(1), gone, Some(1), Some(DisabledReason::Gone)),
+        (Some(1), warn(1), Some(1), failing_since(1)),
+        (None, warn(1), Some(9), None),
+        (Some(5), warn(1), Some(5), None),
+        (None, gone, Some(9), Some(off(DisabledReason::Gone))),
+        (Some(1), gone, Some(1), Some(off(DisabledReason::Gone))),
     ] {
         let mut lane = Lane { failing_since: stored.map(at), ..Lane::default() };
         assert_eq!(lane.health(health), reason, "{stored:?} {health:?}");
@@ -236,8 +242,20 @@ fn health_is_judged_by_the_stored_stretch() {
         assert!(lane.is_plain());
     }
     let mut lane = Lane { failing_since: Some(at(1)), ..Lane::default() };
+    assert_eq!(lane.health(warn(1)), failing_since(1));
+    assert_eq!(lane.health(warn(1)), None, "once in a stretch");
+    let mut recovered = lane;
+    let recovery = Some(Turned::Recovered { since: at(1) });
+    assert_eq!(recovered.health(Health::Recovered), recovery);
+    assert_eq!(recovered.health(Health::Recovered), None, "it has recovered");
+    assert_eq!((recovered.failing_since, recovered.warned), (None, None));
+    // Written by a dispatcher that knows of no warnings: another stretch.
+    let mut other = Lane { failing_since: Some(at(3)), ..lane };
+    assert_eq!(other.health(warn(3)), failing_since(3));
+    let mut other = Lane { failing_since: Some(at(3)), ..lane };
+    assert_eq!(other.health(Health::Recovered), None, "this stretch was not warned of");
     lane.enable(at(5));
-    assert_eq!(lane.failing_since, None, "an enabled webhook starts anew");
+    assert_eq!((lane.failing_since, lane.warned), (None, None), "an enabled webhook starts anew");
 }
 
 /// Compares fences with deliveries in each state (table; design 1, leases).

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tidings::time::{after, before, between};
 use tidings::{
     Cause, Delivery, DispatcherId, EventId, FailureKind, Health, Lane, LaneChange, Mode, Next,
-    Outcome, Policy, Registration, Schedule, Secret, Seen, State, Timestamp, Transition, Webhook,
-    WebhookId, advance, must_account,
+    Outcome, Policy, Registration, Schedule, Secret, Seen, State, Timestamp, Transition, Turned,
+    Webhook, WebhookId, advance, must_account,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -183,6 +183,7 @@ fn every_rule_has_its_row() {
         Row {
             lane: pause(15 * MINUTE),
             failing: Some(DAY),
+            health: Health::Warn { observed: before(now(), DAY), at: now() },
             ..row("a pause of our own has an end (policy: pause_max)", answered(503))
         },
         Row {
@@ -274,6 +275,10 @@ fn every_rule_has_its_row() {
         Row { age: 40 * DAY, ..row("a late success counts (W16)", answered(200)).success() },
         Row {
             failing: Some(5 * DAY - Duration::from_millis(1)),
+            health: Health::Warn {
+                observed: before(now(), 5 * DAY - Duration::from_millis(1)),
+                at: now(),
+            },
             ..row("not yet several days (W17)", answered(500))
         },
         Row {
@@ -619,12 +624,69 @@ fn flapping_is_not_disabled_but_silence_is() {
             let outcome = answered(if succeeds(*hour) { 200 } else { 500 });
             let delivery = leased(u64::from(*hour), at, 0);
             let found = advance(&delivery, &webhook, seen, &outcome, &policy, at);
-            lane.health(found.health).is_some()
+            matches!(lane.health(found.health), Some(Turned::Disabled { .. }))
         })
     };
     assert_eq!(disabled(|hour| hour % 10 == 9), None);
     assert_eq!(disabled(|hour| hour == 0), Some(5 * 24 + 1));
     assert_eq!(disabled(|_| false), Some(5 * 24));
+}
+
+/// Fails once an hour, with and without a success in between: one warning in each stretch of a day.
+#[test]
+fn silence_is_warned_of_before_it_disables() {
+    let (webhook, policy) = (webhook(Mode::Live), exact());
+    let turns = |succeeds: fn(u32) -> bool| {
+        let mut lane = Lane::default();
+        let turn = |hour: u32| {
+            let at = after(now(), HOUR * hour);
+            let seen = Seen { failing_since: lane.failing_since, probe: false };
+            let outcome = answered(if succeeds(hour) { 200 } else { 500 });
+            let delivery = leased(u64::from(hour), at, 0);
+            let found = advance(&delivery, &webhook, seen, &outcome, &policy, at);
+            lane.health(found.health).map(|turned| (hour, turned))
+        };
+        (0..60).filter_map(turn).collect::<Vec<_>>()
+    };
+    let since = |hour| after(now(), HOUR * hour);
+    let failing = |hour| Turned::Failing { since: since(hour) };
+    let recovered = |hour| Turned::Recovered { since: since(hour) };
+    assert_eq!(turns(|_| false), [(24, failing(0))]);
+    assert_eq!(turns(|hour| hour % 20 == 19), [], "a stretch of a day is warned of");
+    let found = turns(|hour| hour == 30);
+    assert_eq!(found, [(24, failing(0)), (30, recovered(0)), (55, failing(31))]);
+    for after in [Duration::ZERO, HOUR, 9 * DAY] {
+        let policy = Policy::default().with_warn_after(after);
+        let (warned, off) = (policy.warn_after(Mode::Live), policy.disable_after(Mode::Live));
+        assert!(warned >= MINUTE && warned <= off / 2, "{warned:?}");
+    }
+}
+
+/// Draws deliveries that failed together: their pauses lie apart, within their bounds.
+#[test]
+fn pauses_are_spread() {
+    let (webhook, policy) = (webhook(Mode::Live), Policy::default());
+    let seen = Seen { failing_since: Some(before(now(), HOUR)), probe: false };
+    for (outcome, least, most) in [
+        (answered(503), 450 * SECOND, 900 * SECOND),
+        (asking(503, 100 * SECOND), 100 * SECOND, 110 * SECOND),
+    ] {
+        let pauses = (0..1_000).map(|number| {
+            let delivery = leased(number, now(), 0);
+            let found = advance(&delivery, &webhook, seen, &outcome, &policy, now());
+            match found.lane {
+                LaneChange::Pause { until } => between(now(), until),
+                other => panic!("{other:?}"),
+            }
+        });
+        let mut tenths = [0; 10];
+        for pause in pauses {
+            assert!(pause >= least && pause <= most, "{pause:?}");
+            let tenth = (pause - least).as_millis() * 10 / (most - least).as_millis();
+            tenths[usize::try_from(tenth).unwrap().min(9)] += 1;
+        }
+        assert!(tenths.iter().all(|count| (60..=140).contains(count)), "{tenths:?}");
+    }
 }
 
 /// Compares the time until the disable with the schedule's length, with jitter (W17; table).

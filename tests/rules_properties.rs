@@ -232,6 +232,7 @@ proptest! {
                             | FailureKind::Panic
                             | FailureKind::Hook
                             | FailureKind::Filtered
+                            | FailureKind::Expunged
                     )
             );
             let crowded = matches!(outcome, Outcome::Unanswered(FailureKind::Busy));
@@ -265,7 +266,9 @@ proptest! {
                     prop_assert!(between(now, until) <= Duration::from_secs(10));
                 }
                 LaneChange::Pause { until } | LaneChange::Probed { until } => {
-                    let longest = policy.pause_max().max(policy.retry_after_max());
+                    let asked = policy.retry_after_max();
+                    let longest = asked + asked * policy.jitter_percent() / 100;
+                    let longest = longest.max(policy.pause_max());
                     prop_assert!(between(now, until) >= policy.pause_min());
                     prop_assert!(between(now, until) <= longest.max(policy.pause_min()));
                 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::audience::Audience;
+use super::backlog::Gauge;
 use super::hooks::Asked;
 use super::vault::Vault;
 use crate::ground::account::Account;
@@ -30,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) audience: Arc<Audience>,
     pub(crate) hooks: Asked,
     pub(crate) policy: Policy,
+    pub(super) gauge: Gauge,
     pub(crate) network: NetworkPolicy,
     /// In whose account events tell of webhooks, where the host wants them.
     pub(crate) reports: Option<Account>,

@@ -1,6 +1,7 @@
 //! Engine: the handle that a host holds, and the dispatcher that it runs. tokio starts here.
 
 pub(crate) mod audience;
+pub(crate) mod backlog;
 pub(crate) mod core;
 pub(crate) mod dispatcher;
 pub(crate) mod holds;
@@ -14,6 +15,7 @@ pub(crate) mod reports;
 pub(crate) mod request;
 #[cfg(feature = "sealing")]
 pub(crate) mod reseal;
+pub(crate) mod retention;
 pub(crate) mod tidings;
 pub(crate) mod token;
 pub(crate) mod turns;

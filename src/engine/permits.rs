@@ -122,7 +122,7 @@ mod tests {
         let mut permits = Permits::new(9, 8);
         let now = Instant::now();
         let room = |permits: &mut Permits, now| {
-            8 - permits.busy(now).get(&webhook).copied().unwrap_or_default()
+            8_u32.saturating_sub(permits.busy(now).get(&webhook).copied().unwrap_or_default())
         };
         assert_eq!(room(&mut permits, now), 8, "nothing is known of it");
         permits.came_back(webhook, now);

@@ -61,12 +61,17 @@ impl Tidings {
     /// with the present secrets, with the same id and the same bytes.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) when the delivery, its event or its webhook is gone.
+    /// [`NotFound`](ErrorKind::NotFound) when the delivery, its event or its webhook is gone, or the event
+    /// [was expunged](Event::is_expunged).
     ///
     /// # Cancellation
     /// If the future is dropped the new delivery may or may not exist; asking again makes another.
     pub async fn redeliver(&self, id: DeliveryId) -> Result<DeliveryId> {
-        let delivery = self.delivery(id).await?.delivery;
+        let DeliveryView { delivery, event, .. } = self.delivery(id).await?;
+        if event.is_expunged() {
+            let message = format!("the payload of event {} was expunged", event.id());
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
         let now = self.core.shared_now().await?;
         let cause = Cause::new(now, &self.core.id_bytes()?);
         let owed = Owed { event: delivery.event, webhook: delivery.webhook, cause };

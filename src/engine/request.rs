@@ -226,7 +226,7 @@ impl From<TransportError> for Failure {
     fn from(error: TransportError) -> Self {
         let kind = match error.kind() {
             // These say what the engine decided; a transport cannot have.
-            FailureKind::Hook | FailureKind::Filtered => FailureKind::Local,
+            FailureKind::Hook | FailureKind::Filtered | FailureKind::Expunged => FailureKind::Local,
             kind => kind,
         };
         Self::new(kind, error.to_string())
@@ -423,10 +423,13 @@ impl Sender {
     }
 }
 
-/// Whether the webhook's condition holds for the event, where it is asked: a person who sends a test or
-/// sends something again means it.
+/// Whether there is something to send, and the webhook's condition holds for it where it is asked: a
+/// person who sends a test or sends something again means it.
 fn wanted(leased: &Leased) -> Result<(), Failure> {
     let Leased { delivery, event, webhook, .. } = leased;
+    if event.is_expunged() {
+        return Err(Failure::new(FailureKind::Expunged, "the event's payload was expunged"));
+    }
     let asked = delivery.cause == Cause::ROUTED && event.event_type().as_str() != TEST_EVENT_TYPE;
     match webhook.condition().filter(|_| asked) {
         Some(condition) if !condition.matches(event) => {

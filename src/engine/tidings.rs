@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::audience::Audience;
+use super::backlog::{Backlog, Gauge};
 use super::core::Core;
 use super::dispatcher::Dispatcher;
 use super::hooks::Asked;
@@ -100,6 +101,12 @@ impl Builder {
         self
     }
 
+    /// Bounds what may wait to be delivered. Without it nothing does but the disk.
+    pub fn backlog(mut self, limits: Backlog) -> Self {
+        self.core.gauge.limits = Some(limits);
+        self
+    }
+
     /// Has events tell of webhooks and deliveries that fail, in this account: whoever listens there gets
     /// `webhook.failing`, `webhook.recovered`, `webhook.disabled` and `delivery.exhausted`
     /// ([`ReportKind`](crate::ReportKind)), in the mode of the webhook that they tell of. `data.object` is
@@ -177,6 +184,7 @@ impl Tidings {
                 audience: Audience::new(None),
                 hooks: Asked::new(Hooks::default()),
                 policy: Policy::default(),
+                gauge: Gauge::default(),
                 network: NetworkPolicy::public_only(),
                 reports: None,
                 catalogue: None,
@@ -252,7 +260,8 @@ impl Tidings {
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) when the [catalogue](Catalogue::check) refuses it;
-    /// [`Conflict`](ErrorKind::Conflict) when the id is taken by an event with other content; a
+    /// [`Conflict`](ErrorKind::Conflict) when the id is taken by an event with other content;
+    /// [`Limit`](ErrorKind::Limit) when too much waits ([`Builder::backlog`]); a
     /// [retryable](Error::is_retryable) kind when the storage failed, after which the event may or
     /// may not be kept: publish it again.
     ///
@@ -277,6 +286,7 @@ impl Tidings {
             return Ok(Vec::new());
         }
         check_publish(events, self.core.catalogue.as_ref())?;
+        self.core.admit(events).await?;
         let new: Vec<NewEvent> =
             events.iter().map(|event| NewEvent { event: event.clone(), only: None }).collect();
         let appended = self.core.storage.append(&new, self.core.now()).await?;
@@ -290,6 +300,7 @@ impl Tidings {
             );
             return Err(Error::new(ErrorKind::Conflict, message));
         }
+        self.core.admitted(events);
         self.wake();
         Ok(events
             .iter()
@@ -299,6 +310,24 @@ impl Tidings {
                 new: appended == Appended::Stored,
             })
             .collect())
+    }
+
+    /// Whether an event of this account may be published by the host's [`Backlog`]: what
+    /// [`publish`](Self::publish) asks first. For hosts that publish in transactions of their own
+    /// ([`Outbox`](crate::outbox::Outbox)): ask before the transaction begins.
+    ///
+    /// # Errors
+    /// [`Limit`](ErrorKind::Limit) when so much waits that it may not; a kind of the storage's when it
+    /// could not count.
+    pub async fn admit(&self, account: &Account) -> Result<()> {
+        let Some(limits) = &self.core.gauge.limits else { return Ok(()) };
+        if let Some(limit) = limits.total_limit() {
+            self.core.admit_one(limits, &None, limit, 1).await?;
+        }
+        if let Some(limit) = limits.account_limit() {
+            self.core.admit_one(limits, &Some(account.clone()), limit, 1).await?;
+        }
+        Ok(())
     }
 
     /// Tells the dispatchers that there may be something to do: those of this process, and where the

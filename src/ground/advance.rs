@@ -212,7 +212,7 @@ pub fn advance(
     if let Outcome::Unanswered(FailureKind::Busy) = outcome {
         return crowded_out(delivery, seen, policy, now);
     }
-    if let Outcome::Unanswered(FailureKind::Filtered) = outcome {
+    if let Outcome::Unanswered(FailureKind::Filtered | FailureKind::Expunged) = outcome {
         return Transition {
             next: Next::Cancelled,
             lapsed: false,
@@ -354,7 +354,7 @@ fn lane_after_failure(
             let failing_for =
                 seen.failing_since.map_or(Duration::ZERO, |since| between(since, now));
             let most = (failing_for / 4).clamp(policy.pause_min(), policy.pause_max());
-            most / 2 + spread(most / 2, 100)
+            if policy.jitter_percent() == 0 { most } else { most / 2 + spread(most / 2, 100) }
         }
     };
     seen.pause(after(now, pause.max(policy.pause_min())))

@@ -195,9 +195,16 @@ impl Event {
         self.0.columns.created
     }
 
-    /// The exact text that is signed and sent, to webhooks that are not pinned to an older version.
+    /// The exact text that is signed and sent, to webhooks that are not pinned to an older version. Empty
+    /// where it [was expunged](Self::is_expunged).
     pub fn payload(&self) -> &str {
         &self.0.columns.payload
+    }
+
+    /// Whether the payload was expunged where it was kept, and is empty: who asked for it had a right to
+    /// be forgotten. It is never sent again.
+    pub fn is_expunged(&self) -> bool {
+        self.payload().is_empty()
     }
 
     /// The payload, shared rather than copied.
@@ -242,6 +249,12 @@ impl Event {
         self.payload().len() + self.renderings().map_or(0, str::len)
     }
 
+    /// The event as it is kept once its payload [was expunged](Self::is_expunged).
+    #[must_use]
+    pub fn expunged(&self) -> Self {
+        Self::from_stored(StoredEvent { payload: "".into(), renderings: None, ..self.to_stored() })
+    }
+
     /// The event with these renderings.
     pub(super) fn with_renderings(&self, renderings: String) -> Self {
         let renderings = Some(renderings.into());
@@ -268,7 +281,8 @@ impl Event {
     /// The resource that changed: `data.object`. It is `{}` where the resource was deleted.
     ///
     /// # Errors
-    /// [`Storage`](crate::ErrorKind::Storage) when the payload was damaged where it was kept.
+    /// [`Storage`](crate::ErrorKind::Storage) when the payload was damaged where it was kept;
+    /// [`NotFound`](crate::ErrorKind::NotFound) when it [was expunged](Self::is_expunged).
     pub fn object(&self) -> Result<&RawValue> {
         self.in_data("object")?.ok_or_else(|| damaged("has no data.object"))
     }
@@ -277,7 +291,7 @@ impl Event {
     /// when there are none.
     ///
     /// # Errors
-    /// [`Storage`](crate::ErrorKind::Storage) when the payload was damaged where it was kept.
+    /// As [`object`](Self::object).
     pub fn previous_attributes(&self) -> Result<Option<&RawValue>> {
         let found = self.in_data("previousAttributes")?;
         Ok(found.filter(|value| !json::is_empty_object(value.get())))
@@ -310,6 +324,10 @@ impl Event {
     }
 
     fn in_data(&self, key: &str) -> Result<Option<&RawValue>> {
+        if self.is_expunged() {
+            let message = format!("the payload of event {} was expunged", self.id());
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
         let top = json::members(self.payload()).ok_or_else(|| damaged("is not JSON"))?;
         let data = json::find(&top, "data").and_then(json::members);
         let data = data.ok_or_else(|| damaged("has no data"))?;
@@ -712,7 +730,7 @@ mod tests {
     fn a_damaged_payload_is_an_error() {
         let stored = parse(SAMPLE).unwrap().to_stored();
         for damaged in
-            ["", "{", "[]", r#"{"data":1}"#, r#"{"data":{}}"#, r#"{"data":{"object":tru}}"#]
+            [" ", "{", "[]", r#"{"data":1}"#, r#"{"data":{}}"#, r#"{"data":{"object":tru}}"#]
         {
             let event =
                 Event::from_stored(StoredEvent { payload: damaged.into(), ..stored.clone() });

@@ -37,11 +37,13 @@ pub enum FailureKind {
     /// The webhook's [condition](crate::Condition), or a filter of the host, decided that it is not to be
     /// sent.
     Filtered,
+    /// The event's payload was expunged before it could be sent.
+    Expunged,
 }
 
 impl FailureKind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Blocked,
         Self::Dns,
         Self::Connect,
@@ -55,6 +57,7 @@ impl FailureKind {
         Self::Panic,
         Self::Hook,
         Self::Filtered,
+        Self::Expunged,
     ];
 
     /// The stable name.
@@ -73,6 +76,7 @@ impl FailureKind {
             Self::Panic => "panic",
             Self::Hook => "hook",
             Self::Filtered => "filtered",
+            Self::Expunged => "expunged",
         }
     }
 

@@ -373,6 +373,14 @@ pub const RAMP_TIME: Duration = Duration::from_secs(60);
 pub const RAMPS_MAX: usize = 16_384;
 /// Outcomes in one settle call.
 pub const SETTLE_BATCH: usize = 512;
+/// How long a count of what waits is good enough at least.
+pub const BACKLOG_LOOK: Duration = Duration::from_millis(100);
+/// A count is good for this many times as long as it took, if that is more.
+pub const BACKLOG_SHARE: u32 = 20;
+/// Accounts whose counts are remembered before all are forgotten.
+pub const BACKLOG_ACCOUNTS_KEPT: usize = 16_384;
+/// Events that one step of a privacy request expunges.
+pub const EXPUNGE_EVENTS: usize = 200;
 /// Rows that one step of a sweep touches.
 pub const SWEEP_ROWS: usize = 500;
 
@@ -497,7 +505,8 @@ impl Policy {
         self.timeout
     }
 
-    /// The most that jitter adds to a delay, in percent of it. It never shortens one.
+    /// The most that jitter adds to a delay, in percent of it. It never shortens one. A pause that no
+    /// receiver asked for lasts from half of its time to all of it, unless this is 0.
     pub fn jitter_percent(&self) -> u32 {
         self.jitter_percent
     }

@@ -63,7 +63,7 @@ impl ReportKind {
 ///
 /// The delivery of a report is not reported itself, but for a webhook that is disabled by it, which ends
 /// there: no report can lead to another without end.
-pub fn reportable(
+pub(crate) fn reportable(
     event: &Event,
     since: Option<Timestamp>,
     transition: &Transition,
@@ -108,19 +108,19 @@ struct DeliveryReport {
 
 /// The facts that a report is made of.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     /// The delivery, as it was when it was sent.
-    pub delivery: &'a Delivery,
+    pub(crate) delivery: &'a Delivery,
     /// Its event.
-    pub event: &'a Event,
+    pub(crate) event: &'a Event,
     /// Its webhook, as it was then.
-    pub webhook: &'a Webhook,
+    pub(crate) webhook: &'a Webhook,
     /// Since when nothing but failures had come back.
-    pub since: Option<Timestamp>,
+    pub(crate) since: Option<Timestamp>,
     /// The try.
-    pub attempt: Option<&'a Attempt>,
+    pub(crate) attempt: Option<&'a Attempt>,
     /// What it comes to.
-    pub transition: &'a Transition,
+    pub(crate) transition: &'a Transition,
 }
 
 impl Facts<'_> {
@@ -128,7 +128,7 @@ impl Facts<'_> {
     ///
     /// # Errors
     /// As [`Change::of`].
-    pub fn change(&self, kind: ReportKind) -> Result<Change> {
+    pub(crate) fn change(&self, kind: ReportKind) -> Result<Change> {
         let change = match kind {
             ReportKind::Exhausted => Change::of(kind.event_type(), &self.delivery_report())?,
             _ => Change::of(kind.event_type(), &self.webhook_report(kind))?,

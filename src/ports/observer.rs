@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use crate::ground::account::Account;
 use crate::ground::delivery::{Attempt, Delivery};
 use crate::ground::event::Event;
 use crate::ground::time::Timestamp;
@@ -60,6 +61,13 @@ pub enum Notice {
         webhook: Arc<Webhook>,
         /// Why.
         reason: DisabledReason,
+    },
+    /// As much waits as the host allows, or more ([`Backlog::warn`](crate::Backlog::warn)).
+    Backlog {
+        /// Of this account; of all where there is none.
+        account: Option<Account>,
+        /// The limit.
+        limit: usize,
     },
     /// So many notices were lost here, because the observer did not keep up.
     Missed {

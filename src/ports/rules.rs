@@ -558,7 +558,13 @@ mod tests {
         let waiting = State::Waiting { due: at(30) };
         let (cancelled, done) = (State::Cancelled { at: at(31) }, State::Delivered { at: at(30) });
         for (settlement, enabled, settled, reason, state) in [
-            (&failed, Some(true), Settled::Applied { turned: Some(Turned::Disabled { reason: gone }) }, Some(gone), waiting),
+            (
+                &failed,
+                Some(true),
+                Settled::Applied { turned: Some(Turned::Disabled { reason: gone }) },
+                Some(gone),
+                waiting,
+            ),
             (&failed, Some(false), Settled::Applied { turned: None }, None, waiting),
             (&failed, None, Settled::Gone, None, cancelled),
             (&delivered, None, Settled::Gone, None, done),
@@ -603,8 +609,10 @@ mod tests {
                 Fence { delivery: delivery(1).id, attempt: number, dispatcher: dispatcher(1) };
             let transition = Transition::given_back(&delivery(1), Seen::default(), at(1));
             let attempt = Attempt::new(number, at(1), Duration::ZERO, Outcome::Interrupted);
-            Settlement { fence, attempt: None, transition, reports: Vec::new() }.record(&mut attempts);
-            Settlement { fence, attempt: Some(attempt), transition, reports: Vec::new() }.record(&mut attempts);
+            Settlement { fence, attempt: None, transition, reports: Vec::new() }
+                .record(&mut attempts);
+            Settlement { fence, attempt: Some(attempt), transition, reports: Vec::new() }
+                .record(&mut attempts);
         }
         let numbers: Vec<_> = attempts.iter().map(|attempt| attempt.number).collect();
         assert_eq!(numbers, [1, 2, 3]);

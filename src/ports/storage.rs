@@ -85,6 +85,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::ground::account::Account;
 use crate::ground::advance::Transition;
 use crate::ground::delivery::{Attempt, Delivery, DeliveryView, Fence};
 use crate::ground::error::{Error, ErrorKind, Result};
@@ -151,6 +152,14 @@ pub trait EventStore: Debug + Send + Sync + 'static {
     /// Makes a delivery, due at `now`, for each that is owed; one that exists already (same event,
     /// webhook and cause) is left alone. All or nothing only where an error is returned.
     async fn enqueue(&self, owed: &[Owed], now: Timestamp) -> Result<Vec<Enqueued>>;
+
+    /// One bounded step of a privacy request: the payloads (and renderings) of at most `limit` events
+    /// are overwritten by nothing, and so is what receivers answered to them. All else stays: the event's
+    /// id, type, times and digest, its deliveries, and that they were sent.
+    ///
+    /// What is still to be routed or waits is not touched; who leases it finds
+    /// [`Event::is_expunged`], and ends it unsent.
+    async fn expunge(&self, expunge: &Expunge) -> Result<Expunged>;
 }
 
 /// The work still to do, and the record of what was done.
@@ -216,6 +225,15 @@ pub trait DeliveryQueue: Debug + Send + Sync + 'static {
     /// delivery are removed with their deliveries and attempts.
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept>;
 
+    /// How many deliveries wait, and events are still to be routed, of one account or of all: counted up
+    /// to `most`, so that it costs no more than that.
+    async fn backlog(&self, account: Option<&Account>, most: usize) -> Result<usize>;
+
+    /// How large the storage's tables are, for people who watch it grow. Nothing where it does not know.
+    async fn sizes(&self) -> Result<Vec<TableSize>> {
+        Ok(Vec::new())
+    }
+
     /// The clock of a storage that several machines share: due times and leases go by it, so that
     /// their own clocks need not agree. `None` where the dispatcher's clock is as good.
     async fn time(&self) -> Result<Option<Timestamp>> {
@@ -264,6 +282,55 @@ pub fn refuse_holder(webhook: &Webhook) -> Result<()> {
 pub trait Storage: WebhookStore + EventStore + DeliveryQueue {}
 
 impl<T: WebhookStore + EventStore + DeliveryQueue + ?Sized> Storage for T {}
+
+/// What is to be expunged in one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Expunge {
+    /// Which events.
+    pub what: Expunging,
+    /// Of an account: behind this one of an earlier step's answer.
+    pub after: Option<u64>,
+    /// Events, at most.
+    pub limit: usize,
+}
+
+/// Which events are to be expunged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums)]
+pub enum Expunging {
+    /// This one.
+    Event(EventId),
+    /// All of an account, in both modes, that were published before this.
+    Account {
+        /// The account.
+        account: Account,
+        /// By the storage's clock.
+        before: Timestamp,
+    },
+}
+
+/// What a step of expunging did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Expunged {
+    /// Events that were expunged by it. One that was so before does not count.
+    pub events: usize,
+    /// Where the next step goes on; `None` when there is nothing left.
+    pub next: Option<u64>,
+}
+
+/// How large a table is.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[allow(clippy::exhaustive_structs)]
+pub struct TableSize {
+    /// Its name, as the storage calls it.
+    pub name: String,
+    /// Its rows; in a large table of some databases an estimate.
+    pub rows: u64,
+    /// Its bytes with its indexes, where they are known.
+    pub bytes: Option<u64>,
+}
 
 /// An event to keep.
 #[derive(Debug, Clone)]

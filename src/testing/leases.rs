@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::adapters::memory::MemoryStorage;
+use crate::ground::account::Account;
 use crate::ground::delivery::DeliveryView;
 use crate::ground::error::Result;
 use crate::ground::event::Event;
@@ -17,8 +18,9 @@ use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
 use crate::ports::storage::{
-    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Heartbeat, Leased, NewEvent,
-    Owed, Routed, Settled, Settlement, Sweep, Swept, Turn, Wakeup, WebhookStore,
+    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
+    Leased, NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, TableSize, Turn, Wakeup,
+    WebhookStore,
 };
 
 /// What is leased, by event: each delivery with the number of its attempt.
@@ -132,6 +134,10 @@ impl EventStore for Leases {
         self.wrote();
         self.storage.enqueue(owed, now).await
     }
+
+    async fn expunge(&self, expunge: &Expunge) -> Result<Expunged> {
+        self.storage.expunge(expunge).await
+    }
 }
 
 #[async_trait]
@@ -176,6 +182,14 @@ impl DeliveryQueue for Leases {
 
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
         self.storage.sweep(sweep).await
+    }
+
+    async fn backlog(&self, account: Option<&Account>, most: usize) -> Result<usize> {
+        self.storage.backlog(account, most).await
+    }
+
+    async fn sizes(&self) -> Result<Vec<TableSize>> {
+        self.storage.sizes().await
     }
 
     async fn time(&self) -> Result<Option<Timestamp>> {

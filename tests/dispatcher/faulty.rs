@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tidings::storage::{
-    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Heartbeat, NewEvent, Owed,
-    Routed, Settled, Settlement, Storage, Sweep, Swept, Turn, WebhookStore,
+    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
+    NewEvent, Owed, Routed, Settled, Settlement, Storage, Sweep, Swept, Turn, WebhookStore,
 };
 use tidings::{
-    DeliveryQuery, DeliveryView, Error, ErrorKind, Event, EventQuery, Page, PageRequest, Result,
-    Timestamp, Webhook, WebhookId, WebhookQuery,
+    Account, DeliveryQuery, DeliveryView, Error, ErrorKind, Event, EventQuery, Page, PageRequest,
+    Result, Timestamp, Webhook, WebhookId, WebhookQuery,
 };
 
 /// The kinds of calls.
@@ -167,6 +167,10 @@ impl EventStore for Faulty {
     async fn enqueue(&self, owed: &[Owed], now: Timestamp) -> Result<Vec<Enqueued>> {
         self.call(Call::Enqueue, self.inner.enqueue(owed, now)).await
     }
+
+    async fn expunge(&self, expunge: &Expunge) -> Result<Expunged> {
+        self.inner.expunge(expunge).await
+    }
 }
 
 #[async_trait]
@@ -197,6 +201,10 @@ impl DeliveryQueue for Faulty {
 
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
         self.call(Call::Sweep, self.inner.sweep(sweep)).await
+    }
+
+    async fn backlog(&self, account: Option<&Account>, most: usize) -> Result<usize> {
+        self.inner.backlog(account, most).await
     }
 
     fn exclusive(&self) -> bool {

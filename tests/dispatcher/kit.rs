@@ -15,9 +15,9 @@ use serde_json::json;
 use tidings::storage::MemoryStorage;
 use tidings::transport::{Request, Response, Transport, TransportError};
 use tidings::{
-    Change, Delivery, DeliveryQuery, DeliveryView, DispatcherOptions, Edit, Event, FailureKind,
-    Notice, Observer, PageRequest, Policy, Registration, StateKind, Tidings, Timestamp,
-    TlsSettings, Webhook, clock_fn, entropy_fn, time,
+    Builder, Change, Delivery, DeliveryQuery, DeliveryView, DispatcherOptions, Edit, Event,
+    FailureKind, Notice, Observer, PageRequest, Policy, Registration, StateKind, Tidings,
+    Timestamp, TlsSettings, Webhook, clock_fn, entropy_fn, time,
 };
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -312,6 +312,14 @@ impl Stage {
     }
 
     pub fn with(policy: Policy, answer: impl Fn(&Hit) -> Answer + Send + 'static) -> Self {
+        Self::built(|builder| builder.policy(policy), answer)
+    }
+
+    /// With more said of the handle.
+    pub fn built(
+        more: impl FnOnce(Builder) -> Builder,
+        answer: impl Fn(&Hit) -> Answer + Send + 'static,
+    ) -> Self {
         quiet_panics();
         crate::trace::listen();
         let bell = Arc::new(watch::Sender::new(0));
@@ -323,8 +331,8 @@ impl Stage {
         });
         let start = Instant::now();
         let random = Mutex::new(0_u128);
-        let tidings = Tidings::builder(faulty.clone())
-            .policy(policy)
+        let builder = Tidings::builder(faulty.clone())
+            .policy(exact())
             .clock(clock_fn(move || time::after(epoch(), start.elapsed())))
             .entropy(entropy_fn(move |bytes| {
                 let mut random = random.lock().unwrap();
@@ -335,8 +343,8 @@ impl Stage {
                     *byte = seed[(16 - len % 16 + at) % 16];
                 }
             }))
-            .observer(Ear(notices.clone()))
-            .build();
+            .observer(Ear(notices.clone()));
+        let tidings = more(builder).build();
         Self {
             receivers: Arc::new(Receivers::new(bell.clone(), answer)),
             tidings,

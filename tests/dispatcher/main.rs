@@ -7,13 +7,17 @@
 mod faulty;
 mod kit;
 
+mod backlog;
 mod cancel;
+mod comeback;
 mod condition;
 mod delivery;
 mod faults;
 mod handle;
 mod limits;
 mod oauth;
+mod reports;
+mod retention;
 mod shutdown;
 #[path = "../support/trace.rs"]
 mod trace;

@@ -278,9 +278,7 @@ impl Rules {
             _ => panic!("I6: a receiver that asks for peace is not left in peace"),
         };
         let (least, most) = match asked {
-            Some(asked) => {
-                (asked.max(self.pause_min), self.with_jitter(asked).max(self.pause_min))
-            }
+            Some(asked) => (asked.max(self.pause_min), self.with_jitter(asked).max(self.pause_min)),
             None => (self.pause_min, self.pause_max),
         };
         assert!(

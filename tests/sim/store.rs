@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tidings::storage::{
-    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Heartbeat, NewEvent, Owed,
-    Routed, Settled, Settlement, Storage, Sweep, Swept, Turn, WebhookStore,
+    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
+    NewEvent, Owed, Routed, Settled, Settlement, Storage, Sweep, Swept, Turn, WebhookStore,
 };
 use tidings::{
-    DeliveryQuery, DeliveryView, DispatcherId, Error, ErrorKind, Event, EventQuery, Page,
+    Account, DeliveryQuery, DeliveryView, DispatcherId, Error, ErrorKind, Event, EventQuery, Page,
     PageRequest, Result, Timestamp, Webhook, WebhookId, WebhookQuery,
 };
 use tokio::time::Instant;
@@ -309,6 +309,11 @@ impl EventStore for SimStore {
         })
         .await
     }
+
+    async fn expunge(&self, expunge: &Expunge) -> Result<Expunged> {
+        let expunge = expunge.clone();
+        self.call(move |shared| Box::pin(async move { shared.inner.expunge(&expunge).await })).await
+    }
 }
 
 #[async_trait]
@@ -383,6 +388,14 @@ impl DeliveryQueue for SimStore {
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
         let sweep = *sweep;
         self.call(move |shared| Box::pin(async move { shared.inner.sweep(&sweep).await })).await
+    }
+
+    async fn backlog(&self, account: Option<&Account>, most: usize) -> Result<usize> {
+        let account = account.cloned();
+        self.call(move |shared| {
+            Box::pin(async move { shared.inner.backlog(account.as_ref(), most).await })
+        })
+        .await
     }
 
     fn exclusive(&self) -> bool {

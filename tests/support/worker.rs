@@ -98,10 +98,5 @@ fn settlement(leased: &Leased, status: u16) -> Settlement {
     let (delivery, policy) = (&leased.delivery, Policy::default());
     let transition = advance(delivery, &leased.webhook, seen(leased), &outcome, &policy, now());
     let attempt = Attempt::new(delivery.attempt, now(), Duration::from_millis(1), outcome);
-    Settlement {
-        fence: fence(leased),
-        attempt: Some(attempt),
-        transition,
-        reports: Vec::new(),
-    }
+    Settlement { fence: fence(leased), attempt: Some(attempt), transition, reports: Vec::new() }
 }

@@ -205,7 +205,9 @@ pub(super) async fn a_report_is_kept_if_it_comes_true(store: &dyn Storage) {
     let (webhook, _) = waiting_orders(store, &worker, 1, 1..=7, start()).await;
     let listener = registered(store, 2, &["report.*"]).await;
     let leased = worker.claim_of(at(1), 7).await.leased;
-    let told = |at: u64, kind: ReportKind| 1_000 * at + KINDS.iter().position(|k| *k == kind).unwrap_or(9) as u64;
+    let told = |at: u64, kind: ReportKind| {
+        1_000 * at + KINDS.iter().position(|k| *k == kind).unwrap_or(9) as u64
+    };
     let with = |mut settlement: Settlement, at: u64| {
         let report = |kind| Report { kind, event: event(told(at, kind), "report.made") };
         settlement.reports = KINDS.map(report).into();

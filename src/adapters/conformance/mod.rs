@@ -37,6 +37,7 @@ mod listings;
 mod order;
 mod outcomes;
 mod races;
+mod retention;
 mod route;
 pub mod scale;
 mod settle;
@@ -332,6 +333,12 @@ list! {
         the_lane_is_changed_before_the_health,
         a_stretch_of_failure_is_warned_of_once,
         a_report_is_kept_if_it_comes_true,
+    }
+    /// What may be taken away, and how much there is.
+    retention {
+        an_expunged_event_keeps_its_record,
+        an_account_is_expunged_in_steps,
+        the_backlog_is_what_waits_and_what_is_to_be_routed,
     }
     /// Leases belong to dispatchers.
     leases {

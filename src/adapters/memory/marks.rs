@@ -65,6 +65,14 @@ impl Marks {
         }
     }
 
+    /// How many there are, in all or of one account.
+    pub(super) fn len(&self, account: Option<&Account>) -> usize {
+        match account {
+            Some(account) => self.queues.get(account).map_or(0, VecDeque::len),
+            None => self.queues.values().map(VecDeque::len).sum(),
+        }
+    }
+
     /// Whether everything is routed.
     pub(super) fn is_empty(&self) -> bool {
         self.queues.is_empty()

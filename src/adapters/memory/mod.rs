@@ -11,6 +11,7 @@ mod events;
 mod listing;
 mod marks;
 mod queue;
+mod retention;
 mod settle;
 mod spans;
 mod state;
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use self::state::State;
+use crate::ground::account::Account;
 use crate::ground::delivery::DeliveryView;
 use crate::ground::error::Result;
 use crate::ground::event::Event;
@@ -32,8 +34,8 @@ use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ground::webhook::Webhook;
 use crate::ports::storage::{
-    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Heartbeat, NewEvent, Owed,
-    Routed, Settled, Settlement, Sweep, Swept, Turn, WebhookStore,
+    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
+    NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, TableSize, Turn, WebhookStore,
 };
 
 /// Keeps everything in memory; it is gone with the last clone.
@@ -96,6 +98,10 @@ impl EventStore for MemoryStorage {
     async fn enqueue(&self, owed: &[Owed], now: Timestamp) -> Result<Vec<Enqueued>> {
         Ok(self.state().enqueue(owed, to_millis(now)))
     }
+
+    async fn expunge(&self, expunge: &Expunge) -> Result<Expunged> {
+        Ok(self.state().expunge(expunge))
+    }
 }
 
 #[async_trait]
@@ -126,6 +132,14 @@ impl DeliveryQueue for MemoryStorage {
 
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
         Ok(self.state().sweep(sweep, to_millis(sweep.now)))
+    }
+
+    async fn backlog(&self, account: Option<&Account>, most: usize) -> Result<usize> {
+        Ok(self.state().backlog(account, most))
+    }
+
+    async fn sizes(&self) -> Result<Vec<TableSize>> {
+        Ok(self.state().sizes())
     }
 
     fn exclusive(&self) -> bool {

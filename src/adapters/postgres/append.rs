@@ -178,7 +178,9 @@ async fn work(tx: &Tx<'_>, events: &[NewEvent], now: Timestamp) -> Step<(Vec<App
 /// those that were not there.
 pub(super) async fn insert(
     tx: &Tx<'_>,
-    events: &[&NewEvent], now: Timestamp) -> Step<HashMap<EventId, i64>> {
+    events: &[&NewEvent],
+    now: Timestamp,
+) -> Step<HashMap<EventId, i64>> {
     let column = events.iter().map(|new| &new.event);
     let id: Vec<Uuid> = column.clone().map(|event| event.id().uuid()).collect();
     let account: Vec<&str> = column.clone().map(|event| event.account().as_str()).collect();

@@ -20,6 +20,7 @@ mod options;
 mod order;
 mod ordered;
 mod publisher;
+mod retention;
 mod route;
 mod rows;
 mod schema;
@@ -47,6 +48,7 @@ use self::ordered::Publishes;
 use self::publisher::Publisher;
 use self::sweep::Broom;
 use self::tx::{Database, Query, retried};
+use crate::ground::account::Account;
 use crate::ground::delivery::DeliveryView;
 use crate::ground::error::Result;
 use crate::ground::event::Event;
@@ -56,8 +58,9 @@ use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ground::webhook::Webhook;
 use crate::ports::storage::{
-    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Heartbeat, NewEvent, Owed,
-    Routed, Settled, Settlement, Sweep, Swept, Turn, Wakeup, WebhookStore,
+    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
+    NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, TableSize, Turn, Wakeup,
+    WebhookStore,
 };
 
 /// Keeps everything in one schema of a PostgreSQL database, for any number of nodes.
@@ -230,6 +233,11 @@ impl EventStore for PostgresStorage {
         let enqueue = retried(|| append::enqueue(&self.0, owed, to_millis(now)));
         enqueue.await.map_err(Fault::into_error)
     }
+
+    async fn expunge(&self, expunge: &Expunge) -> Result<Expunged> {
+        let expunge = retried(|| retention::expunge(&self.0, expunge));
+        expunge.await.map_err(Fault::into_error)
+    }
 }
 
 const NOW: Query =
@@ -265,6 +273,14 @@ impl DeliveryQueue for PostgresStorage {
 
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
         retried(|| sweep::sweep(&self.0, sweep)).await.map_err(Fault::into_error)
+    }
+
+    async fn backlog(&self, account: Option<&Account>, most: usize) -> Result<usize> {
+        retention::backlog(&self.0, account, most).await.map_err(Fault::into_error)
+    }
+
+    async fn sizes(&self) -> Result<Vec<TableSize>> {
+        retention::sizes(&self.0).await.map_err(Fault::into_error)
     }
 
     async fn time(&self) -> Result<Option<Timestamp>> {

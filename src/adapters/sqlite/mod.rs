@@ -18,6 +18,7 @@ mod marks;
 mod options;
 mod order;
 mod reader;
+mod retention;
 mod route;
 mod rows;
 mod schema;
@@ -42,6 +43,7 @@ pub use self::options::SqliteOptions;
 use self::fault::Step;
 use self::schema::Place;
 use self::writer::{Call, Db, Guard, Verdict, Writer};
+use crate::ground::account::Account;
 use crate::ground::delivery::DeliveryView;
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::event::Event;
@@ -52,8 +54,8 @@ use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ground::webhook::Webhook;
 use crate::ports::storage::{
-    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Heartbeat, NewEvent, Owed,
-    Routed, Settled, Settlement, Sweep, Swept, Turn, WebhookStore,
+    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
+    NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, TableSize, Turn, WebhookStore,
 };
 
 /// Keeps everything in one SQLite file.
@@ -271,6 +273,11 @@ impl EventStore for SqliteStorage {
         let owed = owed.to_vec();
         self.write(move |db| append::enqueue(db, &owed, to_millis(now))).await
     }
+
+    async fn expunge(&self, expunge: &Expunge) -> Result<Expunged> {
+        let expunge = expunge.clone();
+        self.write(move |db| retention::expunge(db, &expunge)).await
+    }
 }
 
 #[async_trait]
@@ -307,6 +314,15 @@ impl DeliveryQueue for SqliteStorage {
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
         let sweep = *sweep;
         self.write(move |db| sweep::sweep(db, &sweep)).await
+    }
+
+    async fn backlog(&self, account: Option<&Account>, most: usize) -> Result<usize> {
+        let account = account.cloned();
+        self.read(move |conn| retention::backlog(conn, account.as_ref(), most)).await
+    }
+
+    async fn sizes(&self) -> Result<Vec<TableSize>> {
+        self.read(retention::sizes).await
     }
 
     fn exclusive(&self) -> bool {
