@@ -184,7 +184,8 @@
 //! Storage and transport are traits: [`Storage`](storage::Storage) (batches in, batches out; the store
 //! compares, locks and writes, and never decides) and [`Transport`](transport::Transport) (one request,
 //! one answer). The feature `conformance` has a suite that a storage passes in one test. The examples
-//! `storage` and `transport` implement each.
+//! `storage` and `transport` implement each; [`docs::own_storage`] and [`docs::own_transport`] are the
+//! guides.
 //!
 //! # Features
 //!
@@ -210,11 +211,14 @@
 //!
 //! # More
 //!
-//! [`docs::design`] says why things are as they are, [`docs::resources`] how changes become events,
-//! [`docs::lifecycle`] what becomes of an event, [`docs::outbox`] how to publish in a transaction of your
-//! own, `docs::receiving` how to receive, [`docs::versions`] how to serve receivers of older versions,
-//! [`docs::production`] what to set before production, [`docs::security`] what is promised against whom,
-//! [`docs::scale`] what one database carries, and `docs::testing` how to test a host.
+//! [`docs::getting_started`] is where to begin; [`docs::production`] has the checklist of what to set before
+//! production, [`docs::operations`] what each alarm means, and [`docs::moving`] how to come from another
+//! sender. [`docs::resources`] says how changes become events, [`docs::conditions`] what must be in one for
+//! a webhook, [`docs::lifecycle`] what becomes of an event, [`docs::outbox`] how to publish in a transaction
+//! of your own, `docs::receiving` how to receive, [`docs::versions`] how to serve receivers of older
+//! versions, [`docs::security`] what is promised against whom, [`docs::scale`] what one database carries,
+//! [`docs::own_storage`] and [`docs::own_transport`] how to bring your own, `docs::testing` how to test a
+//! host, and [`docs::design`] why things are as they are.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(doc)]

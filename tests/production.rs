@@ -1,4 +1,4 @@
-//! What the text about production says of PostgreSQL, done as it says.
+//! What the texts about production and operations say of PostgreSQL, done as they say.
 #![cfg(all(unix, feature = "postgres"))]
 
 #[path = "support/cluster.rs"]
@@ -16,11 +16,20 @@ use tokio::time::timeout;
 /// Far more than it takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The grants of the text: its only block of SQL.
-fn grants() -> &'static str {
-    let text = include_str!("../src/docs/production.md");
+/// The only block of SQL of a text.
+fn sql(text: &'static str) -> &'static str {
     let (_, block) = text.split_once("```sql\n").expect("a block of SQL");
     block.split("```").next().expect("its end")
+}
+
+fn grants() -> &'static str {
+    sql(include_str!("../src/docs/production.md"))
+}
+
+/// What operators look at.
+fn looks() -> impl Iterator<Item = String> {
+    let statements = sql(include_str!("../src/docs/operations.md")).split(';').map(str::trim);
+    statements.filter(|one| !one.is_empty()).map(|one| one.replace("tidings.", "webhooks."))
 }
 
 /// Migrates as `owner`, grants what the text grants, and publishes and delivers as `app`, which may
@@ -54,6 +63,9 @@ async fn the_documented_grants_are_enough() {
     let change = Change::of("order.paid", &json!({ "id": "247468780336" })).unwrap();
     tidings.publish(&tidings.event(change).unwrap()).await.unwrap();
     timeout(PATIENCE, arrivals.recv()).await.expect("it arrives").expect("it arrives");
+    let looks: Vec<_> = looks().map(|look| server.sql("shop", &look)).collect();
+    assert_eq!(looks.len(), 4);
+    assert_eq!(looks[3].len(), 1, "one dispatcher is alive: {looks:?}");
     drop(stop);
     running.await.unwrap();
 

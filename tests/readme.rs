@@ -215,6 +215,23 @@ fn the_names_to_watch_are_those_in_the_source() {
     assert_eq!(told, named);
 }
 
+/// Looks for each name that is a warning or an error in the text that says what to do.
+#[test]
+fn each_alarm_has_a_place_in_operations() {
+    let (production, operations) = (file("src/docs/production.md"), file("src/docs/operations.md"));
+    let rows = production.lines().filter_map(|line| line.strip_prefix("| `tidings."));
+    let alarms = rows.filter_map(|row| {
+        let (name, rest) = row.split_once('`')?;
+        let level = rest.split('|').nth(1)?;
+        ["warn", "error"].iter().any(|one| level.contains(one)).then_some(name)
+    });
+    let alarms: Vec<_> = alarms.collect();
+    assert!(alarms.len() > 10, "{alarms:?}");
+    for alarm in alarms {
+        assert!(operations.contains(&format!("`tidings.{alarm}`")), "{alarm} is in no section");
+    }
+}
+
 /// Reads a small library, README and manifest that agree, and then differ.
 #[test]
 fn a_difference_is_noticed() {

@@ -1,6 +1,9 @@
-//! Longer texts: why, how changes become events, what must be in an event for a webhook, what becomes of an event, how to publish in a transaction
-//! of your own, how to receive, how to serve receivers of older versions, what to set before production,
-//! what is promised against whom, what comes after one database, and how to test a host.
+//! Longer texts. Guides: how to begin, how to publish in a transaction of your own, how to receive, how to
+//! bring a storage or a transport of your own, how to move from another sender, what to set before
+//! production, and what to do when something is wrong. And what stands behind them: how changes become
+//! events, what must be in an event for a webhook, what becomes of an event, how to serve receivers of older
+//! versions, what is promised against whom, what comes after one database, how to test a host, and why all
+//! of it is as it is.
 
 #[doc = include_str!("conditions.md")]
 pub mod conditions {}
@@ -8,11 +11,26 @@ pub mod conditions {}
 #[doc = include_str!("design.md")]
 pub mod design {}
 
+#[doc = include_str!("getting-started.md")]
+pub mod getting_started {}
+
 #[doc = include_str!("lifecycle.md")]
 pub mod lifecycle {}
 
+#[doc = include_str!("moving.md")]
+pub mod moving {}
+
+#[doc = include_str!("operations.md")]
+pub mod operations {}
+
 #[doc = include_str!("outbox.md")]
 pub mod outbox {}
+
+#[doc = include_str!("own-storage.md")]
+pub mod own_storage {}
+
+#[doc = include_str!("own-transport.md")]
+pub mod own_transport {}
 
 #[doc = include_str!("production.md")]
 pub mod production {}

@@ -1,7 +1,7 @@
 //! Hands bytes to the entry `signature`.
 #![no_main]
 
-#[path = "../entries/signature.rs"]
+#[path = "../../entries/signature.rs"]
 #[allow(dead_code)]
 mod signature;
 
