@@ -495,3 +495,40 @@ async fn a_clock_that_was_ahead_does_not_keep_old_events() {
     let found = store.events(&one, &PageRequest::default()).await.unwrap();
     assert!(found.items.is_empty());
 }
+
+/// Publishes, prunes and publishes as much again, three times over: the file does not grow.
+#[tokio::test]
+async fn what_was_pruned_makes_room() {
+    let file = File::new();
+    let store = file.open().await;
+    alive(&store, 1).await;
+    let pages = || {
+        let conn = rusqlite::Connection::open(&file.path).unwrap();
+        conn.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let (mut sizes, mut ticket) = (Vec::new(), 0);
+    for round in 0..4_u32 {
+        let events: Vec<_> = (1..=2_000).map(|n| event(u64::from(round) * 2_000 + n)).collect();
+        store.append(&events, now()).await.unwrap();
+        loop {
+            ticket += 1;
+            let all = Turn { marks: 1_000, ..turn(1, ticket, 0) };
+            if !store.route(&all).await.unwrap().more {
+                break;
+            }
+        }
+        sizes.push(pages());
+        let sweep =
+            Sweep { now: later(60), limit: 500, expire_before: now(), prune_before: later(30) };
+        let mut pruned = 0;
+        while pruned < 2_000 {
+            pruned += store.sweep(&sweep).await.unwrap().pruned;
+        }
+    }
+    let most = sizes[0] + sizes[0] / 20;
+    assert!(sizes.iter().all(|size| *size <= most), "{sizes:?}");
+    let kept = store.sizes().await.unwrap();
+    let events = kept.iter().find(|size| size.name == "tidings_event").unwrap();
+    assert_eq!(events.rows, 0);
+    assert!(kept.iter().all(|size| size.bytes.is_none_or(|bytes| bytes > 0)), "{kept:?}");
+}
