@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidings::storage::conformance;
-use tidings::storage::{PostgresOptions, PostgresStorage, Storage};
+use tidings::storage::{PostgresOptions, PostgresStorage, Storage, Sweep, Swept};
 use tidings::transport::{Request, Response, transport_fn};
 use tidings::{Account, DispatcherOptions, Tidings, clock_fn};
 
 use crate::cluster::Cluster;
 use crate::kit::{PATIENCE, Receiver, Running, event, register, tidings_with};
+use crate::migrate::connect;
 
 fn options() -> PostgresOptions {
     PostgresOptions::default().connections(3)
@@ -65,6 +66,34 @@ async fn without_announcements_polling_finds_the_work() {
     let listening = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' \
                      AND datname = current_database()";
     assert_eq!(cluster.sql(database, listening)[0][0], "0");
+}
+
+/// Holds the sweep of one node in its transaction: another one's finds it taken and does nothing, and
+/// does its work when the first is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: tests/run"]
+async fn one_node_sweeps_at_a_time() {
+    let cluster = Cluster::shared();
+    let url = cluster.new_database();
+    let here = tidings_with(&url, options()).await;
+    for number in 0..3 {
+        here.publish(&event(&here, Account::default(), "order.paid", number)).await.unwrap();
+    }
+    let running =
+        Running::start(&here, &Arc::new(Receiver::default()), DispatcherOptions::default());
+    while here.storage().backlog(None, 1).await.unwrap() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    running.stop().await;
+    let now = here.storage().time().await.unwrap().unwrap() + Duration::from_secs(60);
+    let sweep = Sweep { now, limit: 10, expire_before: now, prune_before: now };
+    let other = connect(&url).await;
+    let lock = "BEGIN; SELECT pg_advisory_xact_lock(1953063017, \
+                'tidings.event'::regclass::oid::integer)";
+    other.batch_execute(lock).await.unwrap();
+    assert_eq!(here.storage().sweep(&sweep).await.unwrap(), Swept::default());
+    other.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(here.storage().sweep(&sweep).await.unwrap().pruned, 3);
 }
 
 /// PgBouncer in transaction mode before a database.
