@@ -11,7 +11,9 @@ mod place;
 mod serve;
 
 use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -177,13 +179,29 @@ fn the_node() {
     });
 }
 
-fn spawn(place: &str, number: usize) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+/// Every second node is the one of an older version, where `TIDINGS_OLD_NODES` names its program: this
+/// test's, as it was built then. They begin first, with a schema of their own, which is then migrated
+/// under them.
+fn spawn_old(place: &str, nodes: usize) -> Vec<(usize, Child)> {
+    let Some(program) = std::env::var_os("TIDINGS_OLD_NODES") else { return Vec::new() };
+    let begin = |number| {
+        let mut child = spawn(place, number, program.as_ref());
+        // It says so when it has opened the storage.
+        let said = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+        let running = said.map(Result::unwrap).any(|line| line.ends_with("running"));
+        assert!(running, "the old node does not run");
+        (number, child)
+    };
+    (0..nodes).filter(|number| number % 2 == 1).map(begin).collect()
+}
+
+fn spawn(place: &str, number: usize, program: &Path) -> Child {
+    Command::new(program)
         .args(["--exact", "the_node", "--nocapture", "--include-ignored"])
         .env("TIDINGS_NODE_PLACE", place)
         .env("TIDINGS_NODE_NUMBER", number.to_string())
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap()
 }
@@ -223,11 +241,14 @@ async fn publish(tidings: &Tidings, webhooks: usize, count: usize) {
 /// then as many again while one node is killed.
 fn share_the_work(place: &str, nodes: usize, webhooks: usize, count: usize) {
     let (receiver, address) = Receiver::start(nodes);
+    let mut old = spawn_old(place, nodes).into_iter().collect::<HashMap<_, _>>();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let network = NetworkPolicy::public_only().allow_loopback();
     let storage = runtime.block_on(place::open(place));
     let tidings = Tidings::builder_shared(storage).network(network).build();
-    let mut children: Vec<Child> = (0..nodes).map(|number| spawn(place, number)).collect();
+    let own = std::env::current_exe().unwrap();
+    let begin = |number| old.remove(&number).unwrap_or_else(|| spawn(place, number, &own));
+    let mut children: Vec<Child> = (0..nodes).map(begin).collect();
     let begun = Instant::now();
     runtime.block_on(async {
         register(&tidings, address, webhooks).await;

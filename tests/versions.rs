@@ -2,6 +2,8 @@
 //! releases of the host, and ways to publish.
 #![cfg(all(feature = "postgres", feature = "outbox-rusqlite"))]
 
+#[path = "versions/additive.rs"]
+mod additive;
 #[path = "support/databases.rs"]
 mod databases;
 #[path = "versions/kit.rs"]
