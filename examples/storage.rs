@@ -136,27 +136,28 @@ impl EventStore for OwnStorage {
     }
 
     async fn expunge(&self, expunge: &Expunge) -> Result<Expunged> {
-        let Tables { events, rows, .. } = &mut *self.lock();
-        let is_meant = |number: u64, event: &Event, published: Timestamp| match &expunge.what {
+        let Tables { events, rows, published, .. } = &mut *self.lock();
+        let place = expunge.place.unwrap_or(ExpungePlace { after: 0, through: *published });
+        let is_meant = |number: u64, event: &Event| match &expunge.what {
             Expunging::Event(id) => event.id() == *id,
-            Expunging::Account { account, before } => {
-                event.account() == account
-                    && published < *before
-                    && expunge.after.is_none_or(|after| number > after)
+            Expunging::Account(account) => {
+                event.account() == account && number > place.after && number <= place.through
             }
         };
-        let meant = events.iter_mut().filter(|(n, kept)| is_meant(**n, &kept.0, kept.1));
-        let (mut expunged, mut last, mut looked) = (Expunged::default(), None, 0);
-        for (number, (event, ..)) in meant.take(expunge.limit) {
+        let meant = events.iter_mut().filter(|(number, kept)| is_meant(**number, &kept.0));
+        let mut expunged = Expunged::default();
+        for (looked, (number, (event, ..))) in (1..).zip(meant.take(expunge.limit)) {
             expunged.events += usize::from(!event.is_expunged());
             *event = event.expunged();
             for row in rows.values_mut().filter(|row| row.event.id() == event.id()) {
                 row.event = event.clone();
-                row.attempts.iter_mut().for_each(|attempt| attempt.response.clear());
+                for response in row.attempts.iter_mut().map(|attempt| &mut attempt.response) {
+                    expunged.answers += usize::from(!std::mem::take(response).is_empty());
+                }
             }
-            (last, looked) = (Some(*number), looked + 1);
+            let more = looked == expunge.limit && matches!(expunge.what, Expunging::Account(_));
+            expunged.next = more.then_some(ExpungePlace { after: *number, ..place });
         }
-        expunged.next = last.filter(|_| looked == expunge.limit);
         Ok(expunged)
     }
 }

@@ -110,12 +110,13 @@ impl Builder {
     /// Has events tell of webhooks and deliveries that fail, in this account: whoever listens there gets
     /// `webhook.failing`, `webhook.recovered`, `webhook.disabled` and `delivery.exhausted`
     /// ([`ReportKind`](crate::ReportKind)), in the mode of the webhook that they tell of. `data.object` is
-    /// the webhook as [`WebhookView`](crate::WebhookView) has it, or the delivery, with the last attempt.
+    /// the webhook as [`WebhookView`](crate::WebhookView) has it, or the delivery, with the last attempt but
+    /// for what was answered to it.
     ///
     /// Each is kept in the transaction that makes it true, and delivered as any other event. A strict
-    /// catalogue of the host's need not have them. What becomes of a report is not reported, but for a
-    /// webhook that it disables, so that none leads to another without end. Without this call there are
-    /// none. Every node should say the same.
+    /// catalogue of the host's need not have them. That a delivery of a report is exhausted is not reported,
+    /// and the others come once in a stretch of failure, so that none leads to another without end. Without
+    /// this call there are none. Every node should say the same.
     pub fn reports(mut self, account: Account) -> Self {
         self.core.reports = Some(account);
         self
@@ -261,7 +262,7 @@ impl Tidings {
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) when the [catalogue](Catalogue::check) refuses it;
     /// [`Conflict`](ErrorKind::Conflict) when the id is taken by an event with other content;
-    /// [`Limit`](ErrorKind::Limit) when too much waits ([`Builder::backlog`]); a
+    /// [`Limit`](ErrorKind::Limit) when too much waits ([`Builder::backlog`]): publish it again later; a
     /// [retryable](Error::is_retryable) kind when the storage failed, after which the event may or
     /// may not be kept: publish it again.
     ///
@@ -286,7 +287,7 @@ impl Tidings {
             return Ok(Vec::new());
         }
         check_publish(events, self.core.catalogue.as_ref())?;
-        self.core.admit(events).await?;
+        let admission = self.core.admit(events.iter().map(Event::account)).await?;
         let new: Vec<NewEvent> =
             events.iter().map(|event| NewEvent { event: event.clone(), only: None }).collect();
         let appended = self.core.storage.append(&new, self.core.now()).await?;
@@ -300,7 +301,7 @@ impl Tidings {
             );
             return Err(Error::new(ErrorKind::Conflict, message));
         }
-        self.core.admitted(events);
+        admission.used();
         self.wake();
         Ok(events
             .iter()
@@ -314,19 +315,17 @@ impl Tidings {
 
     /// Whether an event of this account may be published by the host's [`Backlog`]: what
     /// [`publish`](Self::publish) asks first. For hosts that publish in transactions of their own
-    /// ([`Outbox`](crate::outbox::Outbox)): ask before the transaction begins.
+    /// ([`Outbox`](crate::outbox::Outbox)): ask before the transaction begins, once for each event. It counts
+    /// as published from then on, until the storage is counted again.
     ///
     /// # Errors
-    /// [`Limit`](ErrorKind::Limit) when so much waits that it may not; a kind of the storage's when it
-    /// could not count.
+    /// [`Limit`](ErrorKind::Limit) when so much waits that it may not: ask again later; a kind of the
+    /// storage's when it could not count.
+    ///
+    /// # Cancellation
+    /// If the future is dropped nothing is changed.
     pub async fn admit(&self, account: &Account) -> Result<()> {
-        let Some(limits) = &self.core.gauge.limits else { return Ok(()) };
-        if let Some(limit) = limits.total_limit() {
-            self.core.admit_one(limits, &None, limit, 1).await?;
-        }
-        if let Some(limit) = limits.account_limit() {
-            self.core.admit_one(limits, &Some(account.clone()), limit, 1).await?;
-        }
+        self.core.admit(std::iter::once(account)).await?.used();
         Ok(())
     }
 

@@ -354,7 +354,12 @@ fn lane_after_failure(
             let failing_for =
                 seen.failing_since.map_or(Duration::ZERO, |since| between(since, now));
             let most = (failing_for / 4).clamp(policy.pause_min(), policy.pause_max());
-            if policy.jitter_percent() == 0 { most } else { most / 2 + spread(most / 2, 100) }
+            if policy.jitter_percent() == 0 {
+                most
+            } else {
+                let least = (most / 2).max(policy.pause_min());
+                (least + spread(most / 2, 100)).min(policy.pause_max())
+            }
         }
     };
     seen.pause(after(now, pause.max(policy.pause_min())))

@@ -80,6 +80,13 @@ impl FailureKind {
         }
     }
 
+    /// The kind with the name that a storage kept. One that a newer version of this crate wrote, beside this
+    /// one, is read as [`Local`](Self::Local), so that the record it is in can be read.
+    #[cfg(feature = "engine")]
+    pub(crate) fn kept(name: &str) -> Self {
+        Self::parse(name).unwrap_or(Self::Local)
+    }
+
     /// The kind with this stable name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)

@@ -364,8 +364,8 @@ pub const BUSY_DELAY: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(10);
 /// How often a webhook is sealed anew that others change at the same time.
 pub const RESEAL_TRIES: usize = 8;
-/// How many deliveries of a webhook that has just come back may be in flight at first; each success
-/// allows one more.
+/// How many deliveries of a webhook that has just come back may be in flight at first, in the dispatcher
+/// whose probe it was; each success allows one more.
 pub const RAMP_START: u32 = 2;
 /// After this the usual limits hold for it in any case.
 pub const RAMP_TIME: Duration = Duration::from_secs(60);
@@ -381,6 +381,8 @@ pub const BACKLOG_SHARE: u32 = 20;
 pub const BACKLOG_ACCOUNTS_KEPT: usize = 16_384;
 /// Events that one step of a privacy request expunges.
 pub const EXPUNGE_EVENTS: usize = 200;
+/// Bodies of answers that it expunges for each of them, at most.
+pub const EXPUNGE_WIDE: usize = 100;
 /// Rows that one step of a sweep touches.
 pub const SWEEP_ROWS: usize = 500;
 
@@ -505,8 +507,8 @@ impl Policy {
         self.timeout
     }
 
-    /// The most that jitter adds to a delay, in percent of it. It never shortens one. A pause that no
-    /// receiver asked for lasts from half of its time to all of it, unless this is 0.
+    /// The most that jitter adds to a delay, in percent of it. It never shortens one. Unless this is 0,
+    /// pauses that no receiver asked for are spread, too, within their bounds.
     pub fn jitter_percent(&self) -> u32 {
         self.jitter_percent
     }

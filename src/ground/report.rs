@@ -61,8 +61,8 @@ impl ReportKind {
 
 /// What there may be to report when a try of a delivery comes to this; the store knows what comes true.
 ///
-/// The delivery of a report is not reported itself, but for a webhook that is disabled by it, which ends
-/// there: no report can lead to another without end.
+/// That the delivery of a report is exhausted is not reported: what there may be to report of it comes once
+/// in a stretch of failure, so no report leads to another without end.
 pub(crate) fn reportable(
     event: &Event,
     since: Option<Timestamp>,
@@ -75,7 +75,6 @@ pub(crate) fn reportable(
         Health::Disable { .. } | Health::Gone { .. } => Some(ReportKind::Disabled),
         _ => None,
     };
-    let turn = turn.filter(|kind| !own || *kind == ReportKind::Disabled);
     let end = (transition.next == Next::Exhausted && !own).then_some(ReportKind::Exhausted);
     turn.into_iter().chain(end)
 }
@@ -150,8 +149,14 @@ impl Facts<'_> {
         WebhookReport {
             webhook: WebhookView::from(&webhook),
             failing_since: self.since.map(format_time),
-            last_attempt: self.attempt.map(AttemptJson::from),
+            last_attempt: self.last_attempt(),
         }
+    }
+
+    /// Without what was answered, which may repeat the payload: a report is another event, and outlives it.
+    fn last_attempt(&self) -> Option<AttemptJson> {
+        let attempt = self.attempt.map(AttemptJson::from)?;
+        Some(AttemptJson { response: String::new(), truncated: false, ..attempt })
     }
 
     fn delivery_report(&self) -> DeliveryReport {
@@ -162,7 +167,7 @@ impl Facts<'_> {
             webhook_id: self.delivery.webhook,
             account: self.webhook.account().as_str().to_owned(),
             failures: self.transition.failures,
-            last_attempt: self.attempt.map(AttemptJson::from),
+            last_attempt: self.last_attempt(),
         }
     }
 }

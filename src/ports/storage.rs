@@ -154,11 +154,13 @@ pub trait EventStore: Debug + Send + Sync + 'static {
     async fn enqueue(&self, owed: &[Owed], now: Timestamp) -> Result<Vec<Enqueued>>;
 
     /// One bounded step of a privacy request: the payloads (and renderings) of at most `limit` events
-    /// are overwritten by nothing, and so is what receivers answered to them. All else stays: the event's
-    /// id, type, times and digest, its deliveries, and that they were sent.
+    /// are overwritten by nothing, and so are the bodies that receivers have answered with, a hundred
+    /// times as many at most. All else stays: the event's id, type, times and digest, its deliveries, and
+    /// that they were sent.
     ///
     /// What is still to be routed or waits is not touched; who leases it finds
-    /// [`Event::is_expunged`], and ends it unsent.
+    /// [`Event::is_expunged`], and ends it unsent. What is answered to a request that is under way is kept
+    /// when it is settled; expunging again takes it away.
     async fn expunge(&self, expunge: &Expunge) -> Result<Expunged>;
 }
 
@@ -289,10 +291,20 @@ impl<T: WebhookStore + EventStore + DeliveryQueue + ?Sized> Storage for T {}
 pub struct Expunge {
     /// Which events.
     pub what: Expunging,
-    /// Of an account: behind this one of an earlier step's answer.
-    pub after: Option<u64>,
+    /// Where an earlier step's answer said that this one goes on.
+    pub place: Option<ExpungePlace>,
     /// Events, at most.
     pub limit: usize,
+}
+
+/// How far a privacy request has come. The store that makes it knows what the numbers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)]
+pub struct ExpungePlace {
+    /// The last event that it is through with.
+    pub after: u64,
+    /// The last event that was published when the first step began: later ones are not meant.
+    pub through: u64,
 }
 
 /// Which events are to be expunged.
@@ -301,13 +313,8 @@ pub struct Expunge {
 pub enum Expunging {
     /// This one.
     Event(EventId),
-    /// All of an account, in both modes, that were published before this.
-    Account {
-        /// The account.
-        account: Account,
-        /// By the storage's clock.
-        before: Timestamp,
-    },
+    /// All of an account, in both modes, that are published when the first step begins.
+    Account(Account),
 }
 
 /// What a step of expunging did.
@@ -316,8 +323,10 @@ pub enum Expunging {
 pub struct Expunged {
     /// Events that were expunged by it. One that was so before does not count.
     pub events: usize,
+    /// Bodies of answers that were.
+    pub answers: usize,
     /// Where the next step goes on; `None` when there is nothing left.
-    pub next: Option<u64>,
+    pub next: Option<ExpungePlace>,
 }
 
 /// How large a table is.

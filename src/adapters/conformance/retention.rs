@@ -1,10 +1,10 @@
 //! What may be taken away, and how much there is.
 
 use super::fixtures::*;
-use crate::ports::storage::{Expunge, Expunging};
+use crate::ports::storage::{Expunge, Expunged, Expunging};
 
 fn whole(what: Expunging) -> Expunge {
-    Expunge { what, after: None, limit: 100 }
+    Expunge { what, place: None, limit: 100 }
 }
 
 /// Expunges an event that was delivered and one that waits, and looks at all that is left of them.
@@ -22,9 +22,11 @@ pub(super) async fn an_expunged_event_keeps_its_record(store: &dyn Storage) {
         attempt.response = b"thank you, Ada".to_vec();
     }
     settle(store, settlement, at(2)).await;
-    for (id, events) in [(sent.id(), 1), (waits.id(), 1), (sent.id(), 0), (event_id(9), 0)] {
+    for (id, events, answers) in
+        [(sent.id(), 1, 1), (waits.id(), 1, 0), (sent.id(), 0, 0), (event_id(9), 0, 0)]
+    {
         let done = store.expunge(&whole(Expunging::Event(id))).await.expect("expunge");
-        assert_eq!((done.events, done.next), (events, None), "{id}");
+        assert_eq!(done, Expunged { events, answers, next: None }, "{id}");
     }
     let kept = all_events(store, &EventQuery::default()).await;
     assert_eq!(kept, [other, waits.expunged(), sent.expunged()], "all but the payload stays");
@@ -40,21 +42,23 @@ pub(super) async fn an_expunged_event_keeps_its_record(store: &dyn Storage) {
     assert_eq!(again, [Appended::Duplicate], "a late repetition of the publish is known");
 }
 
-/// Expunges an account in steps of two, up to a moment.
+/// Expunges an account in steps of two, while another event is published.
 pub(super) async fn an_account_is_expunged_in_steps(store: &dyn Storage) {
     let of = |number, name| event_of(number, "order.paid", account(name), Mode::Live);
     let test = event_of(4, "order.paid", account("a"), Mode::Test);
     let old = [of(1, "a"), of(2, "b"), of(3, "a"), test, of(5, "a")];
     publish(store, &old, start()).await;
-    publish(store, &[of(6, "a")], at(10)).await;
-    let what = Expunging::Account { account: account("a"), before: at(10) };
-    let (mut after, mut steps) = (None, Vec::new());
+    let what = Expunging::Account(account("a"));
+    let (mut place, mut steps) = (None, Vec::new());
     for _ in 0..9 {
-        let expunge = Expunge { what: what.clone(), after, limit: 2 };
+        let expunge = Expunge { what: what.clone(), place, limit: 2 };
         let done = store.expunge(&expunge).await.expect("expunge");
+        if steps.is_empty() {
+            publish(store, &[of(6, "a")], start()).await;
+        }
         steps.push(done.events);
-        after = done.next;
-        if after.is_none() {
+        place = done.next;
+        if place.is_none() {
             break;
         }
     }

@@ -2,52 +2,52 @@
 
 use super::state::State;
 use crate::ground::account::Account;
-use crate::ports::storage::{Expunge, Expunged, Expunging, TableSize};
+use crate::ground::event::Event;
+use crate::ports::storage::{Expunge, ExpungePlace, Expunged, Expunging, TableSize};
 
 impl State {
     pub(super) fn expunge(&mut self, expunge: &Expunge) -> Expunged {
+        let place = expunge.place.unwrap_or(ExpungePlace { after: 0, through: self.last });
+        let numbers: Vec<u64> = match &expunge.what {
+            Expunging::Event(id) => self.numbers.get(id).copied().into_iter().collect(),
+            Expunging::Account(account) => {
+                let of = self.events.range(place.after + 1..=place.through.max(place.after + 1));
+                let of = of.filter(|(number, kept)| {
+                    **number <= place.through && kept.event.account() == account
+                });
+                of.map(|(number, _)| *number).take(expunge.limit).collect()
+            }
+        };
         let mut done = Expunged::default();
-        match &expunge.what {
-            Expunging::Event(id) => {
-                if let Some(number) = self.numbers.get(id).copied() {
-                    done.events = usize::from(self.expunge_one(number));
-                }
-            }
-            Expunging::Account { account, before } => {
-                let from = expunge.after.map_or(0, |after| after + 1);
-                let of = self.events.range(from..);
-                let of = of.filter(|(_, kept)| kept.event.account() == account);
-                let of = of.filter(|(_, kept)| kept.published < *before);
-                let numbers: Vec<u64> = of.map(|(number, _)| *number).take(expunge.limit).collect();
-                for number in &numbers {
-                    done.events += usize::from(self.expunge_one(*number));
-                }
-                let full = numbers.len() == expunge.limit;
-                done.next = numbers.last().copied().filter(|_| full);
-            }
+        for number in &numbers {
+            self.expunge_one(*number, &mut done);
         }
+        let full = numbers.len() == expunge.limit && matches!(expunge.what, Expunging::Account(_));
+        let last = numbers.last().filter(|_| full);
+        done.next = last.map(|last| ExpungePlace { after: *last, ..place });
         done
     }
 
-    fn expunge_one(&mut self, number: u64) -> bool {
-        let Some(kept) = self.events.get_mut(&number) else { return false };
-        let new = !kept.event.is_expunged();
+    fn expunge_one(&mut self, number: u64, done: &mut Expunged) {
+        let Some(kept) = self.events.get_mut(&number) else { return };
+        done.events += usize::from(!kept.event.is_expunged());
         kept.event = kept.event.expunged();
         let (event, deliveries) = (kept.event.clone(), kept.deliveries.clone());
         for id in deliveries {
-            if let Some(row) = self.deliveries.get_mut(&id) {
-                row.event = event.clone();
-                row.attempts.iter_mut().for_each(|attempt| attempt.response = Vec::new());
+            let Some(row) = self.deliveries.get_mut(&id) else { continue };
+            row.event = event.clone();
+            for attempt in row.attempts.iter_mut().filter(|attempt| !attempt.response.is_empty()) {
+                attempt.response = Vec::new();
+                done.answers += 1;
             }
         }
-        new
     }
 
     pub(super) fn backlog(&self, account: Option<&Account>, most: usize) -> usize {
         let Some(account) = account else {
             return most.min(self.waiting_by_age.len() + self.marks.len(None));
         };
-        let of = |event: &crate::ground::event::Event| event.account() == account;
+        let of = |event: &Event| event.account() == account;
         let waiting = self.waiting_by_age.iter().filter_map(|(_, id)| self.deliveries.get(id));
         let waiting = waiting.filter(|row| of(&row.event)).take(most).count();
         most.min(waiting + self.marks.len(Some(account)))

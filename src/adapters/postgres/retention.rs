@@ -1,41 +1,54 @@
 //! What may be taken away, and how much there is.
 
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::Inner;
 use super::fault::Step;
-use super::rows::{self, count};
+use super::rows::count;
 use super::tx::{Query, Tx};
 use crate::ground::account::Account;
 use crate::ground::id::{DeliveryId, EventId};
-use crate::ground::time::to_millis;
-use crate::ports::storage::{Expunge, Expunged, Expunging, TableSize};
+use crate::ground::policy::EXPUNGE_WIDE;
+use crate::ports::storage::{Expunge, ExpungePlace, Expunged, Expunging, TableSize};
 
+const LAST: Query = Query::new("SELECT coalesce(max(seq), 0) FROM {s}.event", &[]);
 const EVENT: Query = Query::new("SELECT seq, id FROM {s}.event WHERE id = $1", &[Type::UUID]);
-const ACCOUNT: Query = Query::new(
-    "SELECT seq, id FROM {s}.event WHERE account = $1 AND seq > $2 AND published < $3 \
+// All events of a host without tenants are in one account, which the index leaves out; that another is
+// meant must stand in the text.
+const OF_DEFAULT: Query = Query::new(
+    "SELECT seq, id FROM {s}.event WHERE account = $1 AND seq > $2 AND seq <= $3 \
      ORDER BY seq LIMIT $4",
     &[Type::TEXT, Type::INT8, Type::INT8, Type::INT8],
 );
-const EMPTY: Query = Query::new(
-    "UPDATE {s}.event SET payload = '', renderings = NULL WHERE seq = ANY ($1) AND payload <> '' \
-     RETURNING seq",
-    &[Type::INT8_ARRAY],
+const OF_ANOTHER: Query = Query::new(
+    "SELECT seq, id FROM {s}.event WHERE account = $1 AND account <> 'default' \
+     AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4",
+    &[Type::TEXT, Type::INT8, Type::INT8, Type::INT8],
 );
-// What is settled while this runs keeps its answer: the second look, after the lock on the event, is
-// for those that were settled before.
+const EMPTY: Query = Query::new(
+    "UPDATE {s}.event SET payload = '', renderings = NULL WHERE seq = $1 AND payload <> '' \
+     RETURNING seq",
+    &[Type::INT8],
+);
+// Each look by itself and in the order of an index (LIMIT, ORDER BY): as joins they would be with the
+// whole tables.
 const ENDED: Query = Query::new(
-    "UPDATE {s}.ended d SET response = NULL FROM unnest($1, $2, $3) AS o(seq, low, high) \
-     WHERE d.id BETWEEN o.low AND o.high AND d.event = o.seq AND d.response IS NOT NULL",
-    &[Type::INT8_ARRAY, Type::UUID_ARRAY, Type::UUID_ARRAY],
+    "WITH part AS MATERIALIZED (SELECT d.id FROM {s}.ended d WHERE d.id BETWEEN $2 AND $3 \
+         AND d.event = $1 AND d.response IS NOT NULL ORDER BY d.id LIMIT $4) \
+     UPDATE {s}.ended SET response = NULL WHERE id = ANY (ARRAY (SELECT id FROM part)) RETURNING id",
+    &[Type::INT8, Type::UUID, Type::UUID, Type::INT8],
 );
 const ATTEMPTS: Query = Query::new(
-    "UPDATE {s}.attempt a SET response = NULL FROM unnest($1, $2, $3) AS o(seq, low, high) \
-     CROSS JOIN LATERAL (SELECT d.id FROM {s}.delivery d \
-         WHERE d.id BETWEEN o.low AND o.high AND d.event = o.seq) d \
-     WHERE a.delivery = d.id AND a.response IS NOT NULL",
-    &[Type::INT8_ARRAY, Type::UUID_ARRAY, Type::UUID_ARRAY],
+    "WITH part AS MATERIALIZED (SELECT a.delivery, a.number FROM \
+         (SELECT d.id FROM {s}.delivery d WHERE d.id BETWEEN $2 AND $3 AND d.event = $1 OFFSET 0) d \
+         CROSS JOIN LATERAL (SELECT a.delivery, a.number FROM {s}.attempt a \
+         WHERE a.delivery = d.id AND a.response IS NOT NULL OFFSET 0) a LIMIT $4) \
+     UPDATE {s}.attempt a SET response = NULL FROM part \
+     WHERE a.delivery = ANY (ARRAY (SELECT delivery FROM part)) \
+     AND a.delivery = part.delivery AND a.number = part.number RETURNING a.number",
+    &[Type::INT8, Type::UUID, Type::UUID, Type::INT8],
 );
 
 /// One step of expunging. The old rows are there until they are vacuumed.
@@ -46,33 +59,46 @@ pub(super) async fn expunge(inner: &Inner, expunge: &Expunge) -> Step<Expunged> 
 }
 
 async fn work(tx: &Tx<'_>, expunge: &Expunge) -> Step<Expunged> {
-    let found = match &expunge.what {
-        Expunging::Event(id) => tx.rows(&EVENT, &[&id.uuid()]).await?,
-        Expunging::Account { account, before } => {
-            let after = expunge.after.map_or(0, u64::cast_signed);
-            let before = rows::millis(to_millis(*before));
-            let limit = count(expunge.limit);
-            tx.rows(&ACCOUNT, &[&account.as_str(), &after, &before, &limit]).await?
+    let place = match expunge.place {
+        Some(place) => place,
+        None => {
+            let rows = tx.rows(&LAST, &[]).await?;
+            let last: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+            ExpungePlace { after: 0, through: last.cast_unsigned() }
         }
     };
-    let (mut seqs, mut lows, mut highs) = (Vec::new(), Vec::new(), Vec::new());
-    for row in &found {
-        let id = EventId::from_uuid(row.try_get::<_, Uuid>(1)?);
-        let (low, high) = DeliveryId::range_of(id);
-        seqs.push(row.try_get::<_, i64>(0)?);
-        lows.push(low.uuid());
-        highs.push(high.uuid());
+    let found = match &expunge.what {
+        Expunging::Event(id) => tx.rows(&EVENT, &[&id.uuid()]).await?,
+        Expunging::Account(account) => {
+            let (after, through) = (place.after.cast_signed(), place.through.cast_signed());
+            let limit = count(expunge.limit);
+            let default = *account == Account::default();
+            let query = if default { &OF_DEFAULT } else { &OF_ANOTHER };
+            tx.rows(query, &[&account.as_str(), &after, &through, &limit]).await?
+        }
+    };
+    let event = |row: &Row| Ok((row.try_get::<_, i64>(0)?, row.try_get::<_, Uuid>(1)?));
+    let events = found.iter().map(event).collect::<Step<Vec<_>>>()?;
+    let mut done = Expunged::default();
+    let budget = expunge.limit.saturating_mul(EXPUNGE_WIDE);
+    for (seq, id) in &events {
+        done.events += tx.rows(&EMPTY, &[seq]).await?.len();
+        let (low, high) = DeliveryId::range_of(EventId::from_uuid(*id));
+        for query in [&ENDED, &ATTEMPTS] {
+            let most = count(budget - done.answers.min(budget));
+            let emptied = tx.rows(query, &[seq, &low.uuid(), &high.uuid(), &most]).await?;
+            done.answers += emptied.len();
+        }
+        if done.answers >= budget {
+            // The rest of this one is for the next step.
+            done.next = Some(ExpungePlace { after: (seq - 1).cast_unsigned(), ..place });
+            return Ok(done);
+        }
     }
-    if seqs.is_empty() {
-        return Ok(Expunged::default());
-    }
-    let events = tx.rows(&EMPTY, &[&seqs]).await?.len();
-    tx.run(&ENDED, &[&seqs, &lows, &highs]).await?;
-    tx.run(&ATTEMPTS, &[&seqs, &lows, &highs]).await?;
-    let paged = matches!(expunge.what, Expunging::Account { .. });
-    let full = paged && seqs.len() == expunge.limit;
-    let next = seqs.last().filter(|_| full).map(|seq| seq.cast_unsigned());
-    Ok(Expunged { events, next })
+    let full = events.len() == expunge.limit && matches!(expunge.what, Expunging::Account(_));
+    let last = events.last().filter(|_| full);
+    done.next = last.map(|(seq, _)| ExpungePlace { after: seq.cast_unsigned(), ..place });
+    Ok(done)
 }
 
 const ALL: Query = Query::new(
@@ -111,7 +137,7 @@ const SIZES: Query = Query::new(
 /// The tables with their indexes.
 pub(super) async fn sizes(inner: &Inner) -> Step<Vec<TableSize>> {
     let rows = inner.database.once(&SIZES, &[]).await?;
-    let size = |row: &tokio_postgres::Row| {
+    let size = |row: &Row| {
         let (rows, bytes): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
         let (rows, bytes) = (rows.cast_unsigned(), Some(bytes.cast_unsigned()));
         Ok(TableSize { name: row.try_get(0)?, rows, bytes })

@@ -506,9 +506,7 @@ pub(super) fn attempt(row: &Row, number: u32, at: usize) -> Step<Option<Attempt>
             retry_after: row.try_get::<_, Option<i64>>(at + 3)?.map(duration),
         },
         (None, Some(INTERRUPTED)) => Outcome::Interrupted,
-        (None, failure) => {
-            Outcome::Unanswered(failure.and_then(FailureKind::parse).ok_or_else(unknown)?)
-        }
+        (None, failure) => Outcome::Unanswered(failure.map(FailureKind::kept).ok_or_else(unknown)?),
     };
     let latency = row.try_get::<_, Option<i64>>(at + 1)?.map_or(Duration::ZERO, duration);
     let mut attempt = Attempt::new(number, time(started), latency, outcome);

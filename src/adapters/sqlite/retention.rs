@@ -7,65 +7,100 @@ use super::rows;
 use super::writer::Db;
 use crate::ground::account::Account;
 use crate::ground::id::{DeliveryId, EventId};
-use crate::ground::time::to_millis;
-use crate::ports::storage::{Expunge, Expunged, Expunging, TableSize};
+use crate::ground::policy::EXPUNGE_WIDE;
+use crate::ports::storage::{Expunge, ExpungePlace, Expunged, Expunging, TableSize};
 
 /// One step of expunging. What is overwritten is overwritten in the file, too.
 pub(super) fn expunge(db: &mut Db, expunge: &Expunge) -> Step<Expunged> {
     let conn = &db.conn;
+    let before: i64 = conn.query_row("PRAGMA secure_delete", [], |row| row.get(0))?;
     conn.pragma_update(None, "secure_delete", 1)?;
     let done = step(conn, expunge);
-    conn.pragma_update(None, "secure_delete", 0)?;
-    done
-}
-
-fn step(conn: &Connection, expunge: &Expunge) -> Step<Expunged> {
-    let mut done = Expunged::default();
-    match &expunge.what {
-        Expunging::Event(id) => {
-            let sql = "SELECT seq FROM tidings_event WHERE id = ?1";
-            let bytes = id.uuid();
-            let mut found = conn.prepare_cached(sql)?;
-            let found = found.query_row([bytes.as_bytes().as_slice()], |row| row.get(0));
-            if let Some(seq) = found.optional()? {
-                done.events = usize::from(one(conn, seq, *id)?);
-            }
-        }
-        Expunging::Account { account, before } => {
-            let sql = "SELECT seq, id FROM tidings_event \
-                       WHERE account = ?1 AND seq > ?2 AND published < ?3 ORDER BY seq LIMIT ?4";
-            let limit = i64::try_from(expunge.limit).unwrap_or(i64::MAX);
-            let after = expunge.after.map_or(0, u64::cast_signed);
-            let before = rows::millis(to_millis(*before));
-            let mut select = conn.prepare_cached(sql)?;
-            let mut found = select.query(params![account.as_str(), after, before, limit])?;
-            let mut events: Vec<(i64, EventId)> = Vec::new();
-            while let Some(row) = found.next()? {
-                events.push((row.get(0)?, EventId::from_uuid(rows::uuid(row, 1)?)));
-            }
-            for (seq, id) in &events {
-                done.events += usize::from(one(conn, *seq, *id)?);
-            }
-            let full = events.len() == expunge.limit;
-            done.next = events.last().filter(|_| full).map(|(seq, _)| seq.cast_unsigned());
-        }
-    }
+    let restored = conn.pragma_update(None, "secure_delete", before);
+    let done = done?;
+    restored?;
     Ok(done)
 }
 
-/// Expunges an event, and what was answered to it. Says whether it was there to be expunged.
-fn one(conn: &Connection, seq: i64, id: EventId) -> Step<bool> {
+fn step(conn: &Connection, expunge: &Expunge) -> Step<Expunged> {
+    // All events of a host without tenants are in one account, which the index leaves out.
+    const OF_DEFAULT: &str = "SELECT seq, id FROM tidings_event \
+         WHERE account = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4";
+    const OF_ANOTHER: &str = "SELECT seq, id FROM tidings_event WHERE account = ?1 \
+         AND account <> 'default' AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4";
+    let (mut events, place) = (Vec::<(i64, EventId)>::new(), place(conn, expunge)?);
+    match &expunge.what {
+        Expunging::Event(id) => {
+            let bytes = id.uuid();
+            let sql = "SELECT seq FROM tidings_event WHERE id = ?1";
+            let mut found = conn.prepare_cached(sql)?;
+            let found = found.query_row([bytes.as_bytes().as_slice()], |row| row.get(0));
+            events.extend(found.optional()?.map(|seq| (seq, *id)));
+        }
+        Expunging::Account(account) => {
+            let limit = i64::try_from(expunge.limit).unwrap_or(i64::MAX);
+            let (after, through) = (place.after.cast_signed(), place.through.cast_signed());
+            let default = *account == Account::default();
+            let sql = if default { OF_DEFAULT } else { OF_ANOTHER };
+            let mut select = conn.prepare_cached(sql)?;
+            let mut found = select.query(params![account.as_str(), after, through, limit])?;
+            while let Some(row) = found.next()? {
+                events.push((row.get(0)?, EventId::from_uuid(rows::uuid(row, 1)?)));
+            }
+        }
+    }
+    let mut done = Expunged::default();
+    let budget = expunge.limit.saturating_mul(EXPUNGE_WIDE);
+    for (seq, id) in &events {
+        done.events += usize::from(empty(conn, *seq)?);
+        done.answers += answers(conn, *seq, *id, budget - done.answers)?;
+        if done.answers >= budget {
+            // The rest of this one is for the next step.
+            done.next = Some(ExpungePlace { after: (seq - 1).cast_unsigned(), ..place });
+            return Ok(done);
+        }
+    }
+    let full = events.len() == expunge.limit && matches!(expunge.what, Expunging::Account(_));
+    let last = events.last().filter(|_| full);
+    done.next = last.map(|(seq, _)| ExpungePlace { after: seq.cast_unsigned(), ..place });
+    Ok(done)
+}
+
+fn place(conn: &Connection, expunge: &Expunge) -> Step<ExpungePlace> {
+    if let Some(place) = expunge.place {
+        return Ok(place);
+    }
+    let sql = "SELECT coalesce(max(seq), 0) FROM tidings_event";
+    let last: i64 = conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    Ok(ExpungePlace { after: 0, through: last.cast_unsigned() })
+}
+
+/// Empties an event. Says whether it was there to be emptied.
+fn empty(conn: &Connection, seq: i64) -> Step<bool> {
     let sql = "UPDATE tidings_event SET payload = '', renderings = NULL \
                WHERE seq = ?1 AND payload <> ''";
-    let new = conn.prepare_cached(sql)?.execute([seq])? > 0;
+    Ok(conn.prepare_cached(sql)?.execute([seq])? > 0)
+}
+
+/// Empties what was answered to an event, as far as `most`.
+fn answers(conn: &Connection, seq: i64, id: EventId, most: usize) -> Step<usize> {
     let (low, high) = DeliveryId::range_of(id);
     let (low, high) = (low.uuid(), high.uuid());
-    let sql = "UPDATE tidings_attempt SET response = NULL WHERE response IS NOT NULL \
-               AND delivery IN (SELECT id FROM tidings_delivery \
-               WHERE id BETWEEN ?1 AND ?2 AND event = ?3)";
-    let values = params![low.as_bytes().as_slice(), high.as_bytes().as_slice(), seq];
-    conn.prepare_cached(sql)?.execute(values)?;
-    Ok(new)
+    let sql = "SELECT a.delivery, a.number FROM tidings_delivery d \
+               CROSS JOIN tidings_attempt a ON a.delivery = d.id \
+               WHERE d.id BETWEEN ?1 AND ?2 AND d.event = ?3 AND a.response IS NOT NULL LIMIT ?4";
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let values = params![low.as_bytes().as_slice(), high.as_bytes().as_slice(), seq, most];
+    let found: Vec<([u8; 16], i64)> = conn
+        .prepare_cached(sql)?
+        .query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let sql = "UPDATE tidings_attempt SET response = NULL WHERE delivery = ?1 AND number = ?2";
+    let mut update = conn.prepare_cached(sql)?;
+    for (delivery, number) in &found {
+        update.execute(params![delivery.as_slice(), number])?;
+    }
+    Ok(found.len())
 }
 
 /// What waits and what is to be routed, each from an index of its own, as far as `most`.

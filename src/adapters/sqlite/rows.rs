@@ -261,9 +261,9 @@ pub(super) fn attempt(row: &Row<'_>) -> Step<Attempt> {
             retry_after: row.get::<_, Option<i64>>(4)?.map(duration),
         },
         (None, Some(failure)) if failure == INTERRUPTED => Outcome::Interrupted,
-        (None, failure) => Outcome::Unanswered(
-            failure.as_deref().and_then(FailureKind::parse).ok_or_else(unknown)?,
-        ),
+        (None, failure) => {
+            Outcome::Unanswered(failure.as_deref().map(FailureKind::kept).ok_or_else(unknown)?)
+        }
     };
     let mut attempt =
         Attempt::new(count(row, 0)?, time(row.get(1)?), duration(row.get(2)?), outcome);

@@ -9,7 +9,7 @@ use tracing::{debug, error, info, warn};
 
 use super::{Outgoing, Running, Written, bounded};
 use crate::engine::core::Core;
-use crate::ground::advance::{LaneChange, Next, Transition};
+use crate::ground::advance::{Health, LaneChange, Next, Transition};
 use crate::ground::delivery::{Attempt, Fence};
 use crate::ground::lane::Turned;
 use crate::ground::policy::SETTLE_BATCH;
@@ -107,7 +107,9 @@ impl Running {
     fn ramp(&mut self, outgoing: &Outgoing) {
         let webhook = outgoing.leased.webhook.id();
         let Settlement { attempt, transition, .. } = &outgoing.settlement;
-        let Some(attempt) = attempt else { return };
+        // What was not sent says nothing of the receiver.
+        let said = attempt.as_ref().filter(|_| transition.health != Health::Unchanged);
+        let Some(attempt) = said else { return };
         if outgoing.leased.probe && transition.lane == LaneChange::Open {
             self.permits.came_back(webhook, Instant::now());
         } else {
