@@ -249,11 +249,11 @@ pub use ground::diff;
 pub use ground::digest::Digest;
 pub use ground::error::{Error, ErrorKind, Result};
 pub use ground::event::{Event, StoredEvent};
-pub use ground::event_type::EventType;
+pub use ground::event_type::{EventType, TEST_EVENT_TYPE};
 pub use ground::failure::FailureKind;
 pub use ground::filter::{Filter, Filters};
 pub use ground::header::{HeaderName, HeaderValue, Headers};
-pub use ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
+pub use ground::id::{Cause, DeliveryId, DispatcherId, EventId, ReplayId, WebhookId};
 pub use ground::identity::{ClientIdentity, KeyForm, RootCertificates, TlsSettings};
 pub use ground::lane::{Lane, Readiness};
 pub use ground::model::{DataObject, ModelBuilder, ModelChange, ResourceModel};
@@ -267,6 +267,9 @@ pub use ground::policy::{self, Policy, Schedule};
 pub use ground::public_key::PublicKey;
 pub use ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 pub use ground::rate_limit::RateLimit;
+pub use ground::replay::{
+    ReplayJob, ReplayKind, ReplayPass, ReplayQuery, ReplayRequest, ReplayRoom, ReplayScope, ReplayState,
+};
 pub use ground::resource::{self, Resource};
 pub use ground::retry_after::retry_after;
 pub use ground::secret::Secret;
@@ -289,8 +292,6 @@ pub use ground::webhook::{
 pub use engine::dispatcher::Dispatcher;
 #[cfg(feature = "engine")]
 pub use engine::options::DispatcherOptions;
-#[cfg(feature = "engine")]
-pub use engine::records::TEST_EVENT_TYPE;
 #[cfg(all(feature = "engine", feature = "sealing"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "sealing")))]
 pub use engine::reseal::Resealed;
@@ -323,6 +324,7 @@ pub mod storage {
     #[cfg(feature = "sqlite")]
     pub use crate::adapters::sqlite::{SqliteOptions, SqliteStorage};
     pub use crate::ports::kept::KeptWebhook;
+    pub use crate::ports::replay::{Replay, ReplayStepped};
     pub use crate::ports::storage::*;
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod manage;
 pub(crate) mod options;
 pub(crate) mod permits;
 pub(crate) mod records;
+pub(crate) mod replays;
 pub(crate) mod request;
 #[cfg(feature = "sealing")]
 pub(crate) mod reseal;

@@ -38,6 +38,7 @@ pub(crate) mod public_key;
 pub(crate) mod publish;
 pub(crate) mod query;
 pub(crate) mod rate_limit;
+pub(crate) mod replay;
 pub mod resource;
 pub(crate) mod retry_after;
 mod same;

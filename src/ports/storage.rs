@@ -94,6 +94,7 @@ use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
+use crate::ports::replay::Replay;
 #[cfg(doc)]
 use crate::ground::{advance::Seen, lane::Lane};
 
@@ -220,6 +221,11 @@ pub trait DeliveryQueue: Debug + Send + Sync + 'static {
 
     /// How dispatchers elsewhere are woken; without it they poll.
     fn wakeup(&self) -> Option<&dyn Wakeup> {
+        None
+    }
+
+    /// Who replays past events here; without it there are no replays.
+    fn replay(&self) -> Option<&dyn Replay> {
         None
     }
 

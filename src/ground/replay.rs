@@ -1,0 +1,586 @@
+//! A replay: past events are delivered once more. What a job is, which events it is for, and how fast
+//! it goes.
+//!
+//! A job is stored, and done in small steps: each looks at a few events after the job's cursor, makes
+//! deliveries of those that are wanted, and moves the cursor, in one transaction. So a crash between
+//! two steps loses nothing, and since the job's id is the cause of its deliveries
+//! ([`ReplayId::cause`](crate::ReplayId::cause)), no event goes to a webhook twice for one job.
+//!
+//! Stores find and write; what to do they ask here: [`ReplayJob::begin`], [`ReplayJob::covers`],
+//! [`ReplayJob::wants`], [`ReplayPass`], [`ReplayJob::stepped`].
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::account::{Account, Mode};
+use super::delivery::StateKind;
+use super::error::{Error, ErrorKind, Result};
+use super::event::Event;
+use super::event_type::{EventType, TEST_EVENT_TYPE};
+use super::id::{Cause, EventId, ReplayId, WebhookId};
+use super::policy::{
+    REPLAY_DUE_MAX, REPLAY_GRAIN, REPLAY_RATE, REPLAY_RATE_RANGE, REPLAY_REST, REPLAY_REST_LONG,
+    REPLAY_STEP_DELIVERIES, REPLAY_WAITING_MAX,
+};
+use super::time::{Timestamp, after};
+use super::webhook::Webhook;
+
+/// Which past events a webhook is to get again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum ReplayKind {
+    /// Those that its present filters ask for, whatever became of them.
+    All,
+    /// Those of which a delivery to it was exhausted or expired, and none has arrived or is under way.
+    Failed,
+    /// Those that its present filters ask for and of which it never had a delivery: they were published
+    /// while it was disabled, did not ask for them, or did not exist.
+    Missed,
+}
+
+/// What a job delivers, and to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "scope")]
+#[non_exhaustive]
+pub enum ReplayScope {
+    /// Events of a time, to one webhook.
+    Range {
+        /// To whom.
+        webhook: WebhookId,
+        /// Which of them.
+        kind: ReplayKind,
+        /// Published at this time or later.
+        from: Timestamp,
+        /// Published before this time; the job's start at most.
+        until: Timestamp,
+    },
+    /// One event.
+    Event {
+        /// Which.
+        event: EventId,
+        /// To this webhook, whatever its filters; `None`: to all that are enabled and ask for it now.
+        webhook: Option<WebhookId>,
+    },
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "state")]
+#[non_exhaustive]
+pub enum ReplayState {
+    /// It makes deliveries.
+    Running,
+    /// It has made all its deliveries. Some may still be under way.
+    Done {
+        /// When.
+        at: Timestamp,
+    },
+    /// Somebody cancelled it. What it had made and was not sent yet is cancelled, too.
+    Cancelled {
+        /// When.
+        at: Timestamp,
+    },
+    /// Its webhook was deleted.
+    Gone {
+        /// When that was found.
+        at: Timestamp,
+    },
+}
+
+impl ReplayState {
+    /// When it ended, if it has.
+    pub const fn ended(&self) -> Option<Timestamp> {
+        match self {
+            Self::Running => None,
+            Self::Done { at } | Self::Cancelled { at } | Self::Gone { at } => Some(*at),
+        }
+    }
+}
+
+/// A replay as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ReplayJob {
+    /// Its id, which is the [cause](ReplayId::cause) of its deliveries.
+    pub id: ReplayId,
+    /// Whose events these are.
+    pub account: Account,
+    /// Live or test.
+    pub mode: Mode,
+    /// What it delivers, and to whom.
+    #[serde(flatten)]
+    pub scope: ReplayScope,
+    /// Deliveries per second, at most.
+    pub rate: u32,
+    /// How far it is.
+    #[serde(flatten)]
+    pub state: ReplayState,
+    /// Events (of one event: webhooks) that it has looked at.
+    pub looked: u64,
+    /// Deliveries that it has made.
+    pub made: u64,
+    /// Deliveries that were cancelled with it, before they were sent.
+    pub withdrawn: u64,
+    /// The time of publish of the last event that it has looked at: with the range it tells the progress.
+    pub reached: Option<Timestamp>,
+    /// When it was started.
+    pub created: Timestamp,
+    /// When its next step is to be done; `None` when nothing is left to do.
+    pub due: Option<Timestamp>,
+    /// The place up to which it has looked; what it means is the store's.
+    cursor: Uuid,
+}
+
+/// What a store finds of a job's webhook before a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)]
+pub struct ReplayRoom {
+    /// Whether the webhook is enabled.
+    pub enabled: bool,
+    /// Its lane's [`paused_until`](crate::Lane::paused_until).
+    pub paused_until: Option<Timestamp>,
+    /// Its deliveries that wait and are due, whatever their cause; counting may end at
+    /// [`REPLAY_DUE_MAX`](crate::policy::REPLAY_DUE_MAX).
+    pub due: usize,
+    /// The job's own deliveries that wait, due or not; counting may end at
+    /// [`REPLAY_WAITING_MAX`](crate::policy::REPLAY_WAITING_MAX).
+    pub waiting: usize,
+}
+
+impl ReplayRoom {
+    /// All the room there can be: for a job that is not for one webhook.
+    pub const FREE: Self = Self { enabled: true, paused_until: None, due: 0, waiting: 0 };
+}
+
+/// One step of a job, while a store does it.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct ReplayPass {
+    now: Timestamp,
+    rate: u32,
+    left: usize,
+    looked: u64,
+    made: u32,
+    cursor: Option<u128>,
+    reached: Option<Timestamp>,
+    /// The end of the job's time.
+    until: Option<Timestamp>,
+    /// Whether all that was passed was published after that.
+    late: bool,
+    waits: bool,
+}
+
+impl ReplayPass {
+    /// It has looked at the event with this number, or at the webhook with this id, of which it may
+    /// want something.
+    pub fn look(&mut self, place: u128) {
+        self.skip(place);
+        self.looked += 1;
+    }
+
+    /// It has passed what lies at this place, and wants nothing of it.
+    pub fn skip(&mut self, place: u128) {
+        self.cursor = Some(place);
+    }
+
+    /// What it has just passed was published then.
+    pub fn reach(&mut self, published: Timestamp) {
+        self.reached = Some(published);
+        self.late &= self.until.is_some_and(|until| published >= until);
+    }
+
+    /// It makes one delivery more, which is due at the answer: they go evenly, in grains of
+    /// [`REPLAY_GRAIN`](crate::policy::REPLAY_GRAIN).
+    pub fn deliver(&mut self) -> Timestamp {
+        let spent = spent(self.made, self.rate).as_millis() / REPLAY_GRAIN.as_millis();
+        let grains = u32::try_from(spent).unwrap_or(u32::MAX);
+        self.left = self.left.saturating_sub(1);
+        self.made = self.made.saturating_add(1);
+        after(self.now, REPLAY_GRAIN.saturating_mul(grains))
+    }
+
+    /// The next event is still to be routed: it may yet get what the job would make of it, so the step
+    /// ends before it.
+    pub fn wait(&mut self) {
+        self.waits = true;
+    }
+
+    /// Whether the step has to end here: it has made what it may, or [waits](Self::wait).
+    pub fn is_over(&self) -> bool {
+        self.left == 0 || self.waits
+    }
+
+    /// Deliveries that it has made so far.
+    pub fn made(&self) -> u32 {
+        self.made
+    }
+}
+
+/// How long so many deliveries take at this rate.
+fn spent(made: u32, rate: u32) -> Duration {
+    Duration::from_secs(1).saturating_mul(made) / rate.max(1)
+}
+
+impl ReplayJob {
+    /// The one webhook that it is for.
+    pub const fn webhook(&self) -> Option<WebhookId> {
+        match self.scope {
+            ReplayScope::Range { webhook, .. } => Some(webhook),
+            ReplayScope::Event { webhook, .. } => webhook,
+        }
+    }
+
+    /// The place up to which it has looked; 0 at the beginning.
+    pub const fn cursor(&self) -> u128 {
+        self.cursor.as_u128()
+    }
+
+    /// Whether an event lies in its range: it is of the account, of the mode, and of the time.
+    pub fn covers(&self, account: &str, mode: Mode, published: Timestamp) -> bool {
+        let in_time = match self.scope {
+            ReplayScope::Range { from, until, .. } => from <= published && published < until,
+            ReplayScope::Event { .. } => true,
+        };
+        in_time && mode == self.mode && account == self.account.as_str()
+    }
+
+    /// Whether [`wants`](Self::wants) asks what deliveries there were.
+    pub const fn asks_record(&self) -> bool {
+        matches!(
+            self.scope,
+            ReplayScope::Range { kind: ReplayKind::Failed | ReplayKind::Missed, .. }
+        )
+    }
+
+    /// Whether an event of this type, which it [covers](Self::covers), is to be delivered to `webhook`;
+    /// `had` are the deliveries of the event to it, by cause and state, where the job
+    /// [asks](Self::asks_record).
+    ///
+    /// Test events ([`TEST_EVENT_TYPE`]) were for one webhook alone: no range has them. A delivery that
+    /// was taken back with its replay counts as if it had never been made.
+    pub fn wants(
+        &self,
+        webhook: &Webhook,
+        event_type: &EventType,
+        had: &[(Cause, StateKind)],
+    ) -> bool {
+        let asks = webhook.types().matches(event_type) && event_type.as_str() != TEST_EVENT_TYPE;
+        let counts =
+            |had: &&(Cause, StateKind)| had.1 != StateKind::Cancelled || had.0 == Cause::ROUTED;
+        match self.scope {
+            ReplayScope::Event { webhook: Some(_), .. } => true,
+            ReplayScope::Event { webhook: None, .. }
+            | ReplayScope::Range { kind: ReplayKind::All, .. } => asks,
+            ReplayScope::Range { kind: ReplayKind::Missed, .. } => {
+                asks && had.iter().filter(counts).count() == 0
+            }
+            ReplayScope::Range { kind: ReplayKind::Failed, .. } => {
+                let mut states = had.iter().map(|(_, state)| state);
+                let failed =
+                    |state: &StateKind| matches!(state, StateKind::Exhausted | StateKind::Expired);
+                event_type.as_str() != TEST_EVENT_TYPE
+                    && had.iter().any(|(_, state)| failed(state))
+                    && states.all(|state| failed(state) || *state == StateKind::Cancelled)
+            }
+        }
+    }
+
+    /// Begins a step, if it may go on now; else the job rests or has ended, as is now written in it.
+    /// `room` is what its webhook has; `None` is one that was deleted.
+    ///
+    /// It rests while its webhook is disabled or left in peace, while many deliveries of the webhook are
+    /// due (so that live ones never stand behind a long replay), and while very many of its own wait.
+    pub fn begin(&mut self, room: Option<ReplayRoom>, now: Timestamp) -> Option<ReplayPass> {
+        let Some(room) = room else {
+            (self.state, self.due) = (ReplayState::Gone { at: now }, None);
+            return None;
+        };
+        let peace = room.paused_until.filter(|until| *until > now);
+        let rest = if !room.enabled || room.waiting >= REPLAY_WAITING_MAX {
+            Some(after(now, REPLAY_REST_LONG))
+        } else if let Some(until) = peace {
+            Some(until.min(after(now, REPLAY_REST_LONG)))
+        } else if room.due >= REPLAY_DUE_MAX {
+            Some(after(now, REPLAY_REST))
+        } else {
+            None
+        };
+        if rest.is_some() {
+            self.due = rest;
+            return None;
+        }
+        let left = usize::try_from(self.rate.max(1)).unwrap_or(usize::MAX);
+        let left = left
+            .min(REPLAY_STEP_DELIVERIES)
+            .min(REPLAY_DUE_MAX - room.due)
+            .min(REPLAY_WAITING_MAX - room.waiting);
+        let until = match self.scope {
+            ReplayScope::Range { until, .. } => Some(until),
+            ReplayScope::Event { .. } => None,
+        };
+        Some(ReplayPass {
+            now,
+            rate: self.rate,
+            left,
+            looked: 0,
+            made: 0,
+            cursor: None,
+            reached: None,
+            until,
+            late: until.is_some(),
+            waits: false,
+        })
+    }
+
+    /// Ends a step. `ends`: there was nothing more to look at behind what it was shown. A step over a stretch of events that were
+    /// all published too late ends the job as well.
+    pub fn stepped(&mut self, pass: ReplayPass, ends: bool) {
+        let ReplayPass { now, looked, made, late, waits, .. } = pass;
+        self.looked = self.looked.saturating_add(looked);
+        self.made = self.made.saturating_add(made.into());
+        self.reached = pass.reached.or(self.reached);
+        if let Some(place) = pass.cursor {
+            self.cursor = Uuid::from_u128(place);
+        }
+        let single = matches!(self.scope, ReplayScope::Event { webhook: Some(_), .. });
+        if single || !pass.is_over() && (ends || late && pass.cursor.is_some()) {
+            (self.state, self.due) = (ReplayState::Done { at: now }, None);
+            return;
+        }
+        let pace = spent(made, self.rate);
+        self.due = Some(after(now, if waits { pace.max(REPLAY_REST) } else { pace }));
+    }
+
+    /// Cancels it, if it has not ended; its next steps withdraw what was not sent yet.
+    pub fn cancel(&mut self, now: Timestamp) {
+        if self.state == ReplayState::Running {
+            (self.state, self.due) = (ReplayState::Cancelled { at: now }, Some(now));
+        }
+    }
+
+    /// A step of a cancelled job has withdrawn so many deliveries; `more` says whether others wait, and
+    /// `leased` whether some are being sent, which may come back to wait.
+    pub fn withdrew(&mut self, count: usize, more: bool, leased: bool, now: Timestamp) {
+        self.withdrawn = self.withdrawn.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        self.due = match (more, leased) {
+            (true, _) => Some(now),
+            (false, true) => Some(after(now, REPLAY_REST)),
+            (false, false) => None,
+        };
+    }
+
+    /// The text in which stores keep it.
+    ///
+    /// # Errors
+    /// [`Storage`](ErrorKind::Storage), which does not happen to a job that this crate made.
+    pub fn to_stored(&self) -> Result<String> {
+        serde_json::to_string(self)
+            .map_err(|error| Error::storage("a replay cannot be written", error))
+    }
+
+    /// Reads what [`to_stored`](Self::to_stored) wrote.
+    ///
+    /// # Errors
+    /// [`Storage`](ErrorKind::Storage) when the text is something else.
+    pub fn from_stored(text: &str) -> Result<Self> {
+        serde_json::from_str(text)
+            .map_err(|error| Error::storage("a stored replay cannot be read", error))
+    }
+}
+
+/// Asks for a replay of past events to one webhook.
+///
+/// ```
+/// use tidings::{ReplayRequest, Timestamp, WebhookId};
+///
+/// # fn shown(webhook: WebhookId, yesterday: Timestamp) -> tidings::Result<()> {
+/// let request = ReplayRequest::missed(webhook).from(yesterday).rate(50)?;
+/// # let _ = request;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct ReplayRequest {
+    webhook: WebhookId,
+    kind: ReplayKind,
+    from: Timestamp,
+    until: Option<Timestamp>,
+    rate: u32,
+    id: Option<ReplayId>,
+}
+
+impl ReplayRequest {
+    /// Of [`All`](ReplayKind::All) events, since ever.
+    pub fn all(webhook: WebhookId) -> Self {
+        Self::new(webhook, ReplayKind::All)
+    }
+
+    /// Of the [`Failed`](ReplayKind::Failed) ones, since ever.
+    pub fn failed(webhook: WebhookId) -> Self {
+        Self::new(webhook, ReplayKind::Failed)
+    }
+
+    /// Of the [`Missed`](ReplayKind::Missed) ones, since ever.
+    pub fn missed(webhook: WebhookId) -> Self {
+        Self::new(webhook, ReplayKind::Missed)
+    }
+
+    /// Of this kind, since ever.
+    pub fn new(webhook: WebhookId, kind: ReplayKind) -> Self {
+        let from = Timestamp::UNIX_EPOCH;
+        Self { webhook, kind, from, until: None, rate: REPLAY_RATE, id: None }
+    }
+
+    /// Only what was published at this time or later.
+    pub fn from(mut self, from: Timestamp) -> Self {
+        self.from = from;
+        self
+    }
+
+    /// Only what was published before this time. Never later than the replay's start: what comes then
+    /// is delivered anyhow.
+    pub fn until(mut self, until: Timestamp) -> Self {
+        self.until = Some(until);
+        self
+    }
+
+    /// At most so many deliveries per second (100 when nobody says).
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) for the field `rate` unless it is 1 to 10,000.
+    pub fn rate(mut self, per_second: u32) -> Result<Self> {
+        self.rate = checked_rate(per_second)?;
+        Ok(self)
+    }
+
+    /// Under this id. Started again with the same one, it is the same replay.
+    pub fn id(mut self, id: ReplayId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// For which webhook.
+    pub fn webhook(&self) -> WebhookId {
+        self.webhook
+    }
+
+    /// The id that was given.
+    pub fn id_given(&self) -> Option<ReplayId> {
+        self.id
+    }
+
+    /// The job that starts `now`, for the webhook of this request.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) for `status` when the webhook is disabled, and for `from` when no
+    /// time lies between it and the end.
+    pub fn into_job(self, id: ReplayId, webhook: &Webhook, now: Timestamp) -> Result<ReplayJob> {
+        check_enabled(webhook)?;
+        let until = self.until.map_or(now, |until| until.min(now));
+        if self.from >= until {
+            let message = "must be before the end of the replay's time, which is its start at most";
+            return Err(Error::invalid("from", message));
+        }
+        let scope =
+            ReplayScope::Range { webhook: self.webhook, kind: self.kind, from: self.from, until };
+        let (account, mode) = (webhook.account().clone(), webhook.mode());
+        Ok(ReplayJob::new(id, account, mode, scope, self.rate, now))
+    }
+}
+
+fn checked_rate(per_second: u32) -> Result<u32> {
+    if REPLAY_RATE_RANGE.contains(&per_second) {
+        return Ok(per_second);
+    }
+    let (least, most) = (REPLAY_RATE_RANGE.start(), REPLAY_RATE_RANGE.end());
+    Err(Error::invalid("rate", format!("must be {least} to {most} per second")))
+}
+
+/// Nothing is sent to a disabled webhook, so nothing is begun for one (seed row W25).
+fn check_enabled(webhook: &Webhook) -> Result<()> {
+    if webhook.is_enabled() {
+        return Ok(());
+    }
+    let message = "is disabled and gets nothing; enable it, then start the replay";
+    Err(Error::invalid("status", message))
+}
+
+impl ReplayJob {
+    /// The job of one event, to one webhook or to all that ask for it.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) for `status` when the webhook is disabled;
+    /// [`NotFound`](ErrorKind::NotFound) when it is of another account or mode than the event.
+    pub fn of_event(
+        id: ReplayId,
+        event: &Event,
+        webhook: Option<&Webhook>,
+        now: Timestamp,
+    ) -> Result<Self> {
+        if let Some(webhook) = webhook {
+            if !webhook.takes(event) {
+                return Err(Error::not_found("webhook", webhook.id()));
+            }
+            check_enabled(webhook)?;
+        }
+        let scope = ReplayScope::Event { event: event.id(), webhook: webhook.map(Webhook::id) };
+        Ok(Self::new(id, event.account().clone(), event.mode(), scope, REPLAY_RATE, now))
+    }
+
+    fn new(
+        id: ReplayId,
+        account: Account,
+        mode: Mode,
+        scope: ReplayScope,
+        rate: u32,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            account,
+            mode,
+            scope,
+            rate,
+            state: ReplayState::Running,
+            looked: 0,
+            made: 0,
+            withdrawn: 0,
+            reached: None,
+            created: now,
+            due: Some(now),
+            cursor: Uuid::nil(),
+        }
+    }
+}
+
+/// Narrows a listing of replays. What is `None` does not narrow.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)]
+pub struct ReplayQuery {
+    /// Of this account.
+    pub account: Option<Account>,
+    /// Of this mode.
+    pub mode: Option<Mode>,
+    /// Exactly this one.
+    pub id: Option<ReplayId>,
+    /// For this webhook alone.
+    pub webhook: Option<WebhookId>,
+    /// Those that run, or those that have ended.
+    pub running: Option<bool>,
+}
+
+impl ReplayQuery {
+    /// Whether `job` fits.
+    pub fn matches(&self, job: &ReplayJob) -> bool {
+        self.account.as_ref().is_none_or(|account| job.account == *account)
+            && self.mode.is_none_or(|mode| job.mode == mode)
+            && self.id.is_none_or(|id| job.id == id)
+            && self.webhook.is_none_or(|webhook| job.webhook() == Some(webhook))
+            && self.running.is_none_or(|running| (job.state == ReplayState::Running) == running)
+    }
+}
