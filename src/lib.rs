@@ -163,7 +163,7 @@
 //! * Dials public addresses only, unless the host allows more. Every address is vetted after the name
 //!   was looked up, and the vetted one is dialled.
 //! * Keeps the record: events, deliveries, attempts with status, latency and the answer's beginning;
-//!   redelivers on request.
+//!   redelivers on request, and replays past events: all, what failed, or what a webhook missed.
 //!
 //! # What it does not do
 //!
@@ -212,7 +212,7 @@
 //!
 //! [`docs::design`] says why things are as they are, [`docs::resources`] how changes become events,
 //! [`docs::lifecycle`] what becomes of an event, [`docs::outbox`] how to publish in a transaction of your
-//! own, `docs::receiving` how to receive, [`docs::versions`] how to serve receivers of older versions,
+//! own, `docs::receiving` how to receive, [`docs::replay`] how to deliver past events again, [`docs::versions`] how to serve receivers of older versions,
 //! [`docs::production`] what to set before production, [`docs::security`] what is promised against whom,
 //! [`docs::scale`] what one database carries, and `docs::testing` how to test a host.
 #![cfg_attr(docsrs, feature(doc_cfg))]

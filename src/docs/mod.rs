@@ -1,5 +1,5 @@
 //! Longer texts: why, how changes become events, what must be in an event for a webhook, what becomes of an event, how to publish in a transaction
-//! of your own, how to receive, how to serve receivers of older versions, what to set before production,
+//! of your own, how to receive, how to deliver past events again, how to serve receivers of older versions, what to set before production,
 //! what is promised against whom, what comes after one database, and how to test a host.
 
 #[doc = include_str!("conditions.md")]
@@ -20,6 +20,9 @@ pub mod production {}
 #[cfg(feature = "receiver")]
 #[doc = include_str!("receiving.md")]
 pub mod receiving {}
+
+#[doc = include_str!("replay.md")]
+pub mod replay {}
 
 #[doc = include_str!("resources.md")]
 pub mod resources {}
