@@ -86,7 +86,8 @@ impl Tidings {
     }
 
     /// Cancels a replay: it makes no more deliveries, and those that were not sent yet are cancelled in
-    /// the steps that follow. What is being sent comes to its end. A replay that has ended stays as it is.
+    /// the steps that follow, also where all were made. What is being sent comes to its end. Cancelling again
+    /// changes nothing.
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound); otherwise as [`replays`](Self::replays).

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::account::{Account, Mode};
 use super::delivery::StateKind;
-use super::error::{Error, ErrorKind, Result};
+use super::error::{Error, Result};
 use super::event::Event;
 use super::event_type::{EventType, TEST_EVENT_TYPE};
 use super::id::{Cause, EventId, ReplayId, WebhookId};
@@ -54,7 +54,7 @@ pub enum ReplayScope {
         kind: ReplayKind,
         /// Published at this time or later.
         from: Timestamp,
-        /// Published before this time; the job's start at most.
+        /// Published before this time; at most the millisecond that follows the job's start.
         until: Timestamp,
     },
     /// One event.
@@ -355,9 +355,10 @@ impl ReplayJob {
         self.due = Some(after(now, if waits { pace.max(REPLAY_REST) } else { pace }));
     }
 
-    /// Cancels it, if it has not ended; its next steps withdraw what was not sent yet.
+    /// Cancels it, also when it has made all its deliveries; its next steps withdraw those that were not
+    /// sent yet.
     pub fn cancel(&mut self, now: Timestamp) {
-        if self.state == ReplayState::Running {
+        if matches!(self.state, ReplayState::Running | ReplayState::Done { .. }) {
             (self.state, self.due) = (ReplayState::Cancelled { at: now }, Some(now));
         }
     }
@@ -376,7 +377,7 @@ impl ReplayJob {
     /// The text in which stores keep it.
     ///
     /// # Errors
-    /// [`Storage`](ErrorKind::Storage), which does not happen to a job that this crate made.
+    /// [`Storage`](crate::ErrorKind::Storage), which does not happen to a job that this crate made.
     pub fn to_stored(&self) -> Result<String> {
         serde_json::to_string(self)
             .map_err(|error| Error::storage("a replay cannot be written", error))
@@ -385,7 +386,7 @@ impl ReplayJob {
     /// Reads what [`to_stored`](Self::to_stored) wrote.
     ///
     /// # Errors
-    /// [`Storage`](ErrorKind::Storage) when the text is something else.
+    /// [`Storage`](crate::ErrorKind::Storage) when the text is something else.
     pub fn from_stored(text: &str) -> Result<Self> {
         serde_json::from_str(text)
             .map_err(|error| Error::storage("a stored replay cannot be read", error))
@@ -452,7 +453,7 @@ impl ReplayRequest {
     /// At most so many deliveries per second (100 when nobody says).
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) for the field `rate` unless it is 1 to 10,000.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for the field `rate` unless it is 1 to 10,000.
     pub fn rate(mut self, per_second: u32) -> Result<Self> {
         self.rate = checked_rate(per_second)?;
         Ok(self)
@@ -477,11 +478,13 @@ impl ReplayRequest {
     /// The job that starts `now`, for the webhook of this request.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) for `status` when the webhook is disabled, and for `from` when no
+    /// [`Invalid`](crate::ErrorKind::Invalid) for `status` when the webhook is disabled, and for `from` when no
     /// time lies between it and the end.
     pub fn into_job(self, id: ReplayId, webhook: &Webhook, now: Timestamp) -> Result<ReplayJob> {
         check_enabled(webhook)?;
-        let until = self.until.map_or(now, |until| until.min(now));
+        // Times are whole milliseconds: with that of the start, or what was published just before is lost.
+        let start = after(now, Duration::from_millis(1));
+        let until = self.until.map_or(start, |until| until.min(start));
         if self.from >= until {
             let message = "must be before the end of the replay's time, which is its start at most";
             return Err(Error::invalid("from", message));
@@ -514,8 +517,8 @@ impl ReplayJob {
     /// The job of one event, to one webhook or to all that ask for it.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) for `status` when the webhook is disabled;
-    /// [`NotFound`](ErrorKind::NotFound) when it is of another account or mode than the event.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for `status` when the webhook is disabled;
+    /// [`NotFound`](crate::ErrorKind::NotFound) when it is of another account or mode than the event.
     pub fn of_event(
         id: ReplayId,
         event: &Event,
@@ -582,5 +585,249 @@ impl ReplayQuery {
             && self.id.is_none_or(|id| job.id == id)
             && self.webhook.is_none_or(|webhook| job.webhook() == Some(webhook))
             && self.running.is_none_or(|running| (job.state == ReplayState::Running) == running)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::secret::Secret;
+    use crate::ground::webhook::{DisabledReason, Registration};
+
+    fn at(millis: u64) -> Timestamp {
+        after(Timestamp::UNIX_EPOCH, Duration::from_secs(1_700_000_000))
+            + Duration::from_millis(millis)
+    }
+
+    fn webhook() -> Webhook {
+        let registration = Registration::new("https://example.com/", ["order.*", "webhook.*"]);
+        let id = WebhookId::new(at(0), &[1; 10]);
+        let registration = registration.unwrap().enabled(true);
+        registration.into_webhook(id, Secret::from_random(&[7; 32]), at(0)).unwrap()
+    }
+
+    fn id() -> ReplayId {
+        ReplayId::new(at(0), &[2; 10])
+    }
+
+    fn job(kind: ReplayKind, rate: u32) -> ReplayJob {
+        let request = ReplayRequest::new(webhook().id(), kind).from(at(100)).until(at(200));
+        request.rate(rate).unwrap().into_job(id(), &webhook(), at(500)).unwrap()
+    }
+
+    fn event_type(text: &str) -> EventType {
+        EventType::parse(text).unwrap()
+    }
+
+    /// Asks each kind of job about events with every record of deliveries (table).
+    #[test]
+    fn each_kind_wants_its_events() {
+        use StateKind::{Cancelled, Delivered, Exhausted, Expired, Leased, Waiting};
+        let (routed, other) = (Cause::ROUTED, Cause::new(at(0), &[3; 10]));
+        for (had, failed, missed) in [
+            (vec![], false, true),
+            (vec![(routed, Delivered)], false, false),
+            (vec![(routed, Waiting)], false, false),
+            (vec![(routed, Leased)], false, false),
+            (vec![(routed, Exhausted)], true, false),
+            (vec![(routed, Expired)], true, false),
+            (vec![(routed, Cancelled)], false, false),
+            (vec![(other, Cancelled)], false, true),
+            (vec![(routed, Exhausted), (other, Delivered)], false, false),
+            (vec![(routed, Exhausted), (other, Waiting)], false, false),
+            (vec![(routed, Exhausted), (other, Exhausted)], true, false),
+            (vec![(routed, Exhausted), (other, Cancelled)], true, false),
+            (vec![(routed, Delivered), (other, Exhausted)], false, false),
+        ] {
+            for (kind, wanted) in [
+                (ReplayKind::All, true),
+                (ReplayKind::Failed, failed),
+                (ReplayKind::Missed, missed),
+            ] {
+                let job = job(kind, 1);
+                assert_eq!(job.asks_record(), kind != ReplayKind::All);
+                let wants = |text| job.wants(&webhook(), &event_type(text), &had);
+                assert_eq!(wants("order.paid"), wanted, "{kind:?} with {had:?}");
+                assert!(!wants(TEST_EVENT_TYPE), "a test event was for one webhook");
+                let asked = kind == ReplayKind::Failed && failed;
+                assert_eq!(wants("invoice.paid"), asked, "what failed was owed: {kind:?} {had:?}");
+            }
+        }
+    }
+
+    /// Covers events at the bounds of the range, of other accounts and modes (table).
+    #[test]
+    fn a_range_has_its_first_moment_and_not_its_last() {
+        let job = job(ReplayKind::All, 1);
+        for (account, mode, millis, covers) in [
+            ("default", Mode::Live, 100, true),
+            ("default", Mode::Live, 199, true),
+            ("default", Mode::Live, 99, false),
+            ("default", Mode::Live, 200, false),
+            ("other", Mode::Live, 150, false),
+            ("default", Mode::Test, 150, false),
+        ] {
+            assert_eq!(job.covers(account, mode, at(millis)), covers, "{account} {millis}");
+        }
+    }
+
+    /// Starts jobs whose time is beyond their start, or is none; and for a disabled webhook.
+    #[test]
+    fn a_range_ends_with_the_start_at_the_latest() {
+        let until = |request: ReplayRequest| {
+            let job = request.into_job(id(), &webhook(), at(500)).unwrap();
+            match job.scope {
+                ReplayScope::Range { until, .. } => until,
+                other => panic!("{other:?}"),
+            }
+        };
+        let all = || ReplayRequest::all(webhook().id());
+        assert_eq!(until(all()), at(501), "what was published in the same millisecond is in it");
+        assert_eq!(until(all().until(at(9_000))), at(501));
+        assert_eq!(until(all().until(at(300))), at(300));
+        let late = all().from(at(501)).into_job(id(), &webhook(), at(500)).unwrap_err();
+        assert_eq!(late.field(), Some("from"));
+        let disabled = webhook().disable(DisabledReason::Person);
+        let refused = all().into_job(id(), &disabled, at(500)).unwrap_err();
+        assert_eq!(refused.field(), Some("status"));
+        for (rate, fits) in [(0, false), (1, true), (10_000, true), (10_001, false)] {
+            let found = all().rate(rate);
+            assert_eq!(found.is_ok(), fits, "{rate}");
+            assert!(found.is_ok() || found.unwrap_err().field() == Some("rate"));
+        }
+    }
+
+    /// Begins steps with every kind of room (table).
+    #[test]
+    fn a_job_rests_where_there_is_no_room() {
+        let free = ReplayRoom::FREE;
+        for (rate, room, left, due) in [
+            (10_000, free, REPLAY_STEP_DELIVERIES, None),
+            (7, free, 7, None),
+            (10_000, ReplayRoom { due: 250, ..free }, REPLAY_DUE_MAX - 250, None),
+            (10_000, ReplayRoom { waiting: REPLAY_WAITING_MAX - 3, ..free }, 3, None),
+            (10_000, ReplayRoom { paused_until: Some(at(1_000)), ..free }, 256, None),
+            (1, ReplayRoom { due: REPLAY_DUE_MAX, ..free }, 0, Some(REPLAY_REST)),
+            (1, ReplayRoom { waiting: REPLAY_WAITING_MAX, ..free }, 0, Some(REPLAY_REST_LONG)),
+            (1, ReplayRoom { enabled: false, ..free }, 0, Some(REPLAY_REST_LONG)),
+            (
+                1,
+                ReplayRoom { paused_until: Some(at(1_700)), ..free },
+                0,
+                Some(Duration::from_millis(700)),
+            ),
+            (
+                1,
+                ReplayRoom { paused_until: Some(at(9_000_000)), ..free },
+                0,
+                Some(REPLAY_REST_LONG),
+            ),
+        ] {
+            let mut job = job(ReplayKind::All, rate);
+            let pass = job.begin(Some(room), at(1_000));
+            assert_eq!(pass.map_or(0, |pass| pass.left), left, "{room:?}");
+            let rests = due.map_or(at(500), |rest| after(at(1_000), rest));
+            assert_eq!((job.due, job.state), (Some(rests), ReplayState::Running), "{room:?}");
+        }
+        let mut job = job(ReplayKind::All, 1);
+        assert!(job.begin(None, at(1_000)).is_none());
+        assert_eq!((job.state, job.due), (ReplayState::Gone { at: at(1_000) }, None));
+    }
+
+    /// Ends steps that made some, none, waited, and came to the end (table).
+    #[test]
+    fn a_step_moves_the_job_on() {
+        let running = ReplayState::Running;
+        let done = ReplayState::Done { at: at(1_000) };
+        let stepped = |make: u32, reached: u64, waits: bool, ends: bool| {
+            let mut job = job(ReplayKind::All, 10);
+            let mut pass = job.begin(Some(ReplayRoom::FREE), at(1_000)).unwrap();
+            pass.skip(3);
+            pass.reach(at(reached));
+            let dues: Vec<_> = (0..make)
+                .map(|number| {
+                    pass.look((4 + number).into());
+                    pass.deliver()
+                })
+                .collect();
+            if waits {
+                pass.wait();
+            }
+            job.stepped(pass, ends);
+            (job, dues)
+        };
+        for (make, reached, waits, ends, state, due) in [
+            (0, 150, false, false, running, Some(at(1_000))),
+            (3, 150, false, false, running, Some(at(1_300))),
+            (10, 150, false, true, running, Some(at(2_000))),
+            (3, 150, false, true, done, None),
+            (0, 150, true, true, running, Some(at(1_250))),
+            (5, 150, true, false, running, Some(at(1_500))),
+            (0, 200, false, false, done, None),
+            (0, 200, true, false, running, Some(at(1_250))),
+        ] {
+            let (job, dues) = stepped(make, reached, waits, ends);
+            let why = format!("{make} {reached} {waits} {ends}");
+            assert_eq!((job.state, job.due), (state, due), "{why}");
+            let cursor = u128::from(3 + make);
+            assert_eq!((job.made, job.looked, job.cursor()), (make.into(), make.into(), cursor));
+            assert_eq!(job.reached, Some(at(reached)));
+            let even: Vec<_> =
+                (0..u64::from(make)).map(|number| at(1_000 + 100 * number)).collect();
+            assert_eq!(dues, even, "{why}");
+        }
+    }
+
+    /// Cancels a job that runs, is done, was cancelled and is gone; withdraws what it made (table).
+    #[test]
+    fn a_cancelled_job_withdraws_what_is_not_sent() {
+        let cancelled = ReplayState::Cancelled { at: at(900) };
+        for (state, expected, due) in [
+            (ReplayState::Running, cancelled, Some(at(900))),
+            (ReplayState::Done { at: at(5) }, cancelled, Some(at(900))),
+            (ReplayState::Gone { at: at(5) }, ReplayState::Gone { at: at(5) }, None),
+            (ReplayState::Cancelled { at: at(5) }, ReplayState::Cancelled { at: at(5) }, None),
+        ] {
+            let mut job = ReplayJob { state, due: None, ..job(ReplayKind::All, 1) };
+            job.cancel(at(900));
+            assert_eq!((job.state, job.due), (expected, due));
+        }
+        let mut job = job(ReplayKind::All, 1);
+        job.cancel(at(900));
+        for (more, leased, due) in [
+            (true, true, Some(at(1_000))),
+            (true, false, Some(at(1_000))),
+            (false, true, Some(at(1_250))),
+            (false, false, None),
+        ] {
+            job.withdrew(2, more, leased, at(1_000));
+            assert_eq!(job.due, due);
+        }
+        assert_eq!(job.withdrawn, 8);
+    }
+
+    /// Writes jobs of each scope and state as a text, and reads them back; reads what is none.
+    #[test]
+    fn a_job_is_read_back_from_its_text() {
+        let mut jobs = vec![job(ReplayKind::Failed, 3)];
+        for webhook in [None, Some(webhook().id())] {
+            let scope = ReplayScope::Event { event: EventId::new(at(0), &[9; 10]), webhook };
+            jobs.push(ReplayJob { scope, ..jobs[0].clone() });
+        }
+        for state in [
+            ReplayState::Done { at: at(1) },
+            ReplayState::Cancelled { at: at(2) },
+            ReplayState::Gone { at: at(3) },
+        ] {
+            let reached = Some(at(7));
+            let cursor = Uuid::from_u128(u128::MAX - 5);
+            jobs.push(ReplayJob { state, reached, cursor, due: None, ..jobs[0].clone() });
+        }
+        for job in jobs {
+            let text = job.to_stored().unwrap();
+            assert_eq!(ReplayJob::from_stored(&text).unwrap(), job, "{text}");
+        }
+        let error = ReplayJob::from_stored("{}").unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Storage);
     }
 }

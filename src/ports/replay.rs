@@ -27,7 +27,7 @@ pub trait Replay: Debug + Send + Sync {
     /// Lists jobs, newest first: by falling id.
     async fn jobs(&self, query: &ReplayQuery, page: &PageRequest) -> Result<Page<ReplayJob>>;
 
-    /// Cancels a job ([`ReplayJob::cancel`]); `None` if there is none. One that has ended stays as it is.
+    /// Cancels a job ([`ReplayJob::cancel`]); `None` if there is none.
     async fn cancel(&self, id: ReplayId, now: Timestamp) -> Result<Option<ReplayJob>>;
 
     /// One bounded step of the job whose [`due`](ReplayJob::due) is the least and not after `now`, in one

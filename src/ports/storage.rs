@@ -94,9 +94,9 @@ use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
-use crate::ports::replay::Replay;
 #[cfg(doc)]
 use crate::ground::{advance::Seen, lane::Lane};
+use crate::ports::replay::Replay;
 
 /// Where webhooks are kept.
 #[async_trait]

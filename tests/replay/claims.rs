@@ -84,11 +84,12 @@ pub(crate) async fn an_event_goes_to_one_or_to_all(storage: Arc<dyn Storage>) {
     let id = events[0].id();
     let job = stage.tidings.replay_event(id, None).await.expect("a replay");
     stage.until_over(job.id).await;
-    stage.until("both have it", async || {
-        let made = stage.made(job.id).await;
-        made.len() == 2 && made.iter().all(|view| view.delivery.state.is_ended())
-    })
-    .await;
+    stage
+        .until("both have it", async || {
+            let made = stage.made(job.id).await;
+            made.len() == 2 && made.iter().all(|view| view.delivery.state.is_ended())
+        })
+        .await;
     assert_eq!(stage.deliveries().await.len(), 2);
     let job = stage.tidings.replay_event(events[1].id(), Some(two)).await.expect("a replay");
     stage.until_over(job.id).await;
@@ -278,11 +279,12 @@ pub(crate) async fn live_events_pass_a_long_replay(storage: Arc<dyn Storage>) {
     for _ in 0..20 {
         let live = stage.publish(5).await;
         let live = ids(&live);
-        stage.until("live events arrive", async || {
-            let counts = stage.receivers.counts(&host(1));
-            live.iter().all(|event| counts.contains_key(event))
-        })
-        .await;
+        stage
+            .until("live events arrive", async || {
+                let counts = stage.receivers.counts(&host(1));
+                live.iter().all(|event| counts.contains_key(event))
+            })
+            .await;
     }
     let took = began.elapsed();
     let made = stage.job(job.id).await.made;

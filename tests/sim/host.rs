@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use tidings::{
     Account, Change, Confirmation, Edit, Error, ErrorKind, Event, Filters, HeaderName, Mode,
-    Ordering, Overlap, RateLimit, Registration, ReplayKind, ReplayRequest, Result, SignatureScheme, Tidings, WebhookId,
+    Ordering, Overlap, RateLimit, Registration, ReplayKind, ReplayRequest, Result, SignatureScheme,
+    Tidings, WebhookId,
 };
 
 use super::rng::Rng;

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tidings::storage::Leased;
-use tidings::{Attempt, Cause, DeliveryId, DispatcherId, EventId, Mode, StateKind, Timestamp, WebhookId};
+use tidings::{
+    Attempt, Cause, DeliveryId, DispatcherId, EventId, Mode, StateKind, Timestamp, WebhookId,
+};
 
 use super::rules::Before;
 

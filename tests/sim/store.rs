@@ -18,7 +18,8 @@ use tidings::storage::{
 };
 use tidings::{
     Cause, Delivery, DeliveryQuery, DeliveryView, DispatcherId, Error, ErrorKind, Event,
-    EventQuery, Page, PageRequest, ReplayId, ReplayJob, ReplayQuery, Result, Timestamp, Webhook, WebhookId, WebhookQuery,
+    EventQuery, Page, PageRequest, ReplayId, ReplayJob, ReplayQuery, Result, Timestamp, Webhook,
+    WebhookId, WebhookQuery,
 };
 use tokio::time::Instant;
 
@@ -423,10 +424,8 @@ impl Replay for SimStore {
 
     async fn jobs(&self, query: &ReplayQuery, page: &PageRequest) -> Result<Page<ReplayJob>> {
         let (query, page) = (query.clone(), *page);
-        self.call(move |shared| {
-            Box::pin(async move { shared.replays().jobs(&query, &page).await })
-        })
-        .await
+        self.call(move |shared| Box::pin(async move { shared.replays().jobs(&query, &page).await }))
+            .await
     }
 
     async fn cancel(&self, id: ReplayId, now: Timestamp) -> Result<Option<ReplayJob>> {

@@ -168,7 +168,9 @@ where
     for _ in 0..10 {
         let listed = list(&shared).await;
         let replays = running_replays(&shared).await;
-        if shared.has_failed() || !replays && shared.see(|model| model.is_drained(&listed)) == Some(true) {
+        if shared.has_failed()
+            || !replays && shared.see(|model| model.is_drained(&listed)) == Some(true)
+        {
             break;
         }
         tokio::time::sleep(DAY / 2).await;

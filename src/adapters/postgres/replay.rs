@@ -91,11 +91,7 @@ pub(super) async fn jobs(
 }
 
 /// Cancels a job.
-pub(super) async fn cancel(
-    inner: &Inner,
-    id: ReplayId,
-    now: Timestamp,
-) -> Step<Option<ReplayJob>> {
+pub(super) async fn cancel(inner: &Inner, id: ReplayId, now: Timestamp) -> Step<Option<ReplayJob>> {
     let tx = inner.database.begin().await?;
     let result = async {
         let Some(mut job) = find(&tx, id).await? else {
@@ -400,7 +396,9 @@ impl Stepper<'_> {
         to: Option<WebhookId>,
     ) -> Step<usize> {
         let (room, named) = match to {
-            Some(webhook) => self.room(job, webhook).await?.map(|(slot, room)| (room, slot)).unzip(),
+            Some(webhook) => {
+                self.room(job, webhook).await?.map(|(slot, room)| (room, slot)).unzip()
+            }
             None => (Some(ReplayRoom::FREE), None),
         };
         let Some(mut pass) = job.begin(room, self.now) else {
@@ -454,8 +452,7 @@ impl Stepper<'_> {
         let mut slots = lanes::lock(self.tx, &keys).await?;
         let seqs: Vec<i64> = wanted.iter().map(|wanted| wanted.seq).collect();
         let kept = self.tx.rows(&KEEP, &[&seqs]).await?;
-        let kept: HashSet<i64> =
-            kept.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let kept: HashSet<i64> = kept.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
         let mut inserts = Inserts::default();
         for Wanted { seq, event, key, webhook, due } in wanted {
             // What was deleted or pruned meanwhile is owed nothing.

@@ -19,9 +19,7 @@ use crate::ground::page::{Page, PageRequest};
 use crate::ground::policy::{
     REPLAY_DUE_MAX, REPLAY_STEP_EVENTS, REPLAY_WAITING_MAX, SQLITE_PRUNE_STRETCH,
 };
-use crate::ground::replay::{
-    ReplayJob, ReplayQuery, ReplayRoom, ReplayScope, ReplayState,
-};
+use crate::ground::replay::{ReplayJob, ReplayQuery, ReplayRoom, ReplayScope, ReplayState};
 use crate::ground::time::Timestamp;
 use crate::ports::replay::ReplayStepped;
 
@@ -282,12 +280,7 @@ impl Stepper<'_> {
         Ok(had)
     }
 
-    fn event(
-        &mut self,
-        job: &mut ReplayJob,
-        event: EventId,
-        to: Option<WebhookId>,
-    ) -> Step<usize> {
+    fn event(&mut self, job: &mut ReplayJob, event: EventId, to: Option<WebhookId>) -> Step<usize> {
         let (room, named) = match to {
             Some(webhook) => self.room(job, webhook)?.map(|(key, room)| (room, Some(key))).unzip(),
             None => (Some(ReplayRoom::FREE), None),
