@@ -267,10 +267,8 @@ pub use ground::policy::{self, Policy, Schedule};
 pub use ground::public_key::PublicKey;
 pub use ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 pub use ground::rate_limit::RateLimit;
-pub use ground::replay::{
-    ReplayJob, ReplayKind, ReplayPass, ReplayQuery, ReplayRequest, ReplayRoom, ReplayScope,
-    ReplayState,
-};
+pub use ground::replay::{ReplayJob, ReplayKind, ReplayPass, ReplayRoom, ReplayScope, ReplayState};
+pub use ground::replay_request::{ReplayQuery, ReplayRequest};
 pub use ground::resource::{self, Resource};
 pub use ground::retry_after::retry_after;
 pub use ground::secret::Secret;

@@ -6,7 +6,8 @@ use super::tidings::Tidings;
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::id::{EventId, ReplayId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
-use crate::ground::replay::{ReplayJob, ReplayQuery, ReplayRequest};
+use crate::ground::replay::ReplayJob;
+use crate::ground::replay_request::{ReplayQuery, ReplayRequest};
 use crate::ports::replay::Replay;
 
 impl Tidings {

@@ -39,6 +39,7 @@ pub(crate) mod publish;
 pub(crate) mod query;
 pub(crate) mod rate_limit;
 pub(crate) mod replay;
+pub(crate) mod replay_request;
 pub mod resource;
 pub(crate) mod retry_after;
 mod same;

@@ -13,9 +13,10 @@ use async_trait::async_trait;
 use crate::ground::error::Result;
 use crate::ground::id::ReplayId;
 use crate::ground::page::{Page, PageRequest};
-use crate::ground::replay::{ReplayJob, ReplayQuery};
+use crate::ground::replay::ReplayJob;
 #[cfg(doc)]
 use crate::ground::replay::{ReplayPass, ReplayRoom};
+use crate::ground::replay_request::ReplayQuery;
 use crate::ground::time::Timestamp;
 
 /// Where replays are kept and done.

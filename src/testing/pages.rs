@@ -5,7 +5,7 @@ use crate::ground::error::Result;
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::policy::PAGE_ITEMS_MAX;
 use crate::ground::query::DeliveryQuery;
-use crate::ground::replay::ReplayQuery;
+use crate::ground::replay_request::ReplayQuery;
 use crate::ground::time::Timestamp;
 use crate::ports::replay::Replay;
 use crate::ports::storage::DeliveryQueue;

@@ -7,7 +7,8 @@ use futures_util::future::join_all;
 use super::fixtures::*;
 use crate::ground::id::ReplayId;
 use crate::ground::policy::{REPLAY_DUE_MAX, REPLAY_REST_LONG, REPLAY_STEP_DELIVERIES};
-use crate::ground::replay::{ReplayJob, ReplayKind, ReplayQuery, ReplayRequest, ReplayState};
+use crate::ground::replay::{ReplayJob, ReplayKind, ReplayState};
+use crate::ground::replay_request::{ReplayQuery, ReplayRequest};
 use crate::ground::time::after;
 use crate::ports::replay::{Replay, ReplayStepped};
 

@@ -19,7 +19,8 @@ use crate::ground::page::{Page, PageRequest};
 use crate::ground::policy::{
     REPLAY_DUE_MAX, REPLAY_STEP_EVENTS, REPLAY_WAITING_MAX, SQLITE_PRUNE_STRETCH,
 };
-use crate::ground::replay::{ReplayJob, ReplayQuery, ReplayRoom, ReplayScope, ReplayState};
+use crate::ground::replay::{ReplayJob, ReplayRoom, ReplayScope, ReplayState};
+use crate::ground::replay_request::ReplayQuery;
 use crate::ground::time::Timestamp;
 use crate::ports::replay::ReplayStepped;
 
