@@ -7,6 +7,8 @@ mod cluster;
 
 #[path = "replay/claims.rs"]
 mod claims;
+#[path = "support/replaying.rs"]
+mod replaying;
 #[path = "replay/stage.rs"]
 mod stage;
 #[cfg(feature = "testing")]
@@ -38,6 +40,7 @@ macro_rules! each_claim {
         each_claim! { @ $attributes $open, a_replay_is_signed_with_the_present_secret }
         each_claim! { @ $attributes $open, a_webhook_that_is_disabled_or_deleted_gets_nothing }
         each_claim! { @ $attributes $open, live_events_pass_a_long_replay }
+        each_claim! { @ $attributes $open, live_traffic_keeps_its_rate }
     };
 }
 

@@ -10,6 +10,7 @@ use tidings::{
     ReplayState, StateKind, Status, SystemClock, Timestamp, Verifier, WebhookId,
 };
 
+use crate::replaying::measure;
 use crate::stage::{Stage, host};
 
 fn confirmed() -> Confirmation {
@@ -290,4 +291,12 @@ pub(crate) async fn live_events_pass_a_long_replay(storage: Arc<dyn Storage>) {
     let made = stage.job(job.id).await.made;
     assert!(made < PAST as u64, "the replay goes on meanwhile, and was not waited for: {took:?}");
     run.crash().await;
+}
+
+/// Measures live traffic without a replay and beside one; a fifth of what `benches/replay.rs` asks for, for
+/// machines that do other things too.
+pub(crate) async fn live_traffic_keeps_its_rate(storage: Arc<dyn Storage>) {
+    let report = measure(storage, 1_000, 500, Duration::from_secs(1)).await;
+    assert!(report.replayed == 1_000, "{report:?}");
+    assert!(report.ratio() >= 0.9 / 5.0, "{report:?}");
 }

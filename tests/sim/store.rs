@@ -17,9 +17,9 @@ use tidings::storage::{
     Replay, ReplayStepped, Routed, Settled, Settlement, Storage, Sweep, Swept, Turn, WebhookStore,
 };
 use tidings::{
-    Cause, Delivery, DeliveryQuery, DeliveryView, DispatcherId, Error, ErrorKind, Event,
-    EventQuery, Page, PageRequest, ReplayId, ReplayJob, ReplayQuery, Result, Timestamp, Webhook,
-    WebhookId, WebhookQuery,
+    Delivery, DeliveryQuery, DeliveryView, DispatcherId, Error, ErrorKind, Event, EventQuery, Page,
+    PageRequest, ReplayId, ReplayJob, ReplayQuery, Result, Timestamp, Webhook, WebhookId,
+    WebhookQuery,
 };
 use tokio::time::Instant;
 
@@ -400,11 +400,13 @@ impl Shared {
         self.inner.replay().expect("every storage of the simulation has replays")
     }
 
-    /// The deliveries that are on record for a cause.
-    async fn caused(&self, cause: Cause) -> Result<Vec<Delivery>> {
-        let (mut found, mut request) = (Vec::new(), PageRequest::first(100)?);
+    /// The deliveries that are on record for a replay.
+    async fn caused(&self, job: &ReplayJob) -> Result<Vec<Delivery>> {
+        let (cause, mut found) = (job.id.cause(), Vec::new());
+        let query = DeliveryQuery { webhook: job.webhook(), ..DeliveryQuery::default() };
+        let mut request = PageRequest::first(100)?;
         loop {
-            let page = self.inner.deliveries(&DeliveryQuery::default(), &request).await?;
+            let page = self.inner.deliveries(&query, &request).await?;
             let of = page.items.into_iter().map(|view| view.delivery);
             found.extend(of.filter(|delivery| delivery.cause == cause));
             match page.next {
@@ -438,7 +440,7 @@ impl Replay for SimStore {
             Box::pin(async move {
                 let stepped = shared.replays().step(now).await?;
                 if let Some(job) = stepped.job.as_ref().filter(|_| stepped.made > 0) {
-                    let made = shared.caused(job.id.cause()).await?;
+                    let made = shared.caused(job).await?;
                     shared.see(|model| model.replayed(&made));
                 }
                 Ok(stepped)
