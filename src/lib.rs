@@ -163,7 +163,7 @@
 //! * Dials public addresses only, unless the host allows more. Every address is vetted after the name
 //!   was looked up, and the vetted one is dialled.
 //! * Keeps the record: events, deliveries, attempts with status, latency and the answer's beginning;
-//!   redelivers on request.
+//!   redelivers on request, and replays past events: all, what failed, or what a webhook missed.
 //!
 //! # What it does not do
 //!
@@ -217,7 +217,8 @@
 //! a webhook, [`docs::lifecycle`] what becomes of an event, [`docs::outbox`] how to publish in a transaction
 //! of your own, `docs::receiving` how to receive, [`docs::versions`] how to serve receivers of older
 //! versions, [`docs::security`] what is promised against whom, [`docs::scale`] what one database carries,
-//! [`docs::own_storage`] and [`docs::own_transport`] how to bring your own, `docs::testing` how to test a
+//! [`docs::own_storage`] and [`docs::own_transport`] how to bring your own, [`docs::replay`] how to deliver past
+//! events again, `docs::testing` how to test a
 //! host, and [`docs::design`] why things are as they are.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -253,11 +254,11 @@ pub use ground::diff;
 pub use ground::digest::Digest;
 pub use ground::error::{Error, ErrorKind, Result};
 pub use ground::event::{Event, StoredEvent};
-pub use ground::event_type::EventType;
+pub use ground::event_type::{EventType, TEST_EVENT_TYPE};
 pub use ground::failure::FailureKind;
 pub use ground::filter::{Filter, Filters};
 pub use ground::header::{HeaderName, HeaderValue, Headers};
-pub use ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
+pub use ground::id::{Cause, DeliveryId, DispatcherId, EventId, ReplayId, WebhookId};
 pub use ground::identity::{ClientIdentity, KeyForm, RootCertificates, TlsSettings};
 pub use ground::lane::{Lane, Readiness, Turned};
 pub use ground::model::{DataObject, ModelBuilder, ModelChange, ResourceModel};
@@ -271,6 +272,8 @@ pub use ground::policy::{self, Policy, Schedule};
 pub use ground::public_key::PublicKey;
 pub use ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 pub use ground::rate_limit::RateLimit;
+pub use ground::replay::{ReplayJob, ReplayKind, ReplayPass, ReplayRoom, ReplayScope, ReplayState};
+pub use ground::replay_request::{ReplayQuery, ReplayRequest};
 pub use ground::resource::{self, Resource};
 pub use ground::retry_after::retry_after;
 pub use ground::secret::Secret;
@@ -295,8 +298,6 @@ pub use engine::backlog::Backlog;
 pub use engine::dispatcher::Dispatcher;
 #[cfg(feature = "engine")]
 pub use engine::options::DispatcherOptions;
-#[cfg(feature = "engine")]
-pub use engine::records::TEST_EVENT_TYPE;
 #[cfg(all(feature = "engine", feature = "sealing"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "sealing")))]
 pub use engine::reseal::Resealed;
@@ -331,6 +332,7 @@ pub mod storage {
     #[cfg(feature = "sqlite")]
     pub use crate::adapters::sqlite::{SqliteOptions, SqliteStorage};
     pub use crate::ports::kept::KeptWebhook;
+    pub use crate::ports::replay::{Replay, ReplayStepped};
     pub use crate::ports::storage::*;
 }
 

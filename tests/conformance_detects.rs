@@ -12,14 +12,14 @@ use futures_util::FutureExt;
 use tidings::storage::conformance::{Case, case, cases};
 use tidings::storage::{
     Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
-    Held, Leased, MemoryStorage, NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, Turn,
-    WebhookStore,
+    Held, Leased, MemoryStorage, NewEvent, Owed, Replay, ReplayStepped, Routed, Settled,
+    Settlement, Sweep, Swept, Turn, WebhookStore,
 };
 use tidings::{
-    Account, Attempt, Cursor, DeliveryId, DeliveryQuery, DeliveryView, DispatcherId, Edit, Error,
-    ErrorKind, Event, EventQuery, Fence, LaneChange, Next, Ordering, Page, PageRequest, Place,
-    Result, Seen, State, StateKind, Timestamp, Transition, Webhook, WebhookId, WebhookQuery,
-    policy,
+    Account, Attempt, Cause, Cursor, DeliveryId, DeliveryQuery, DeliveryView, DispatcherId, Edit,
+    Error, ErrorKind, Event, EventQuery, Fence, LaneChange, Next, Ordering, Page, PageRequest,
+    Place, ReplayId, ReplayJob, ReplayQuery, Result, Seen, State, StateKind, Timestamp, Transition,
+    Webhook, WebhookId, WebhookQuery, policy,
 };
 
 /// What is wrong with a storage.
@@ -91,6 +91,18 @@ enum Fault {
     DropsReports,
     /// Webhooks that need a holder are kept, and treated like all others.
     ForgetsLimits,
+    /// A replay that is started again under its id replaces the first one.
+    StartsReplaysAnew,
+    /// A cancelled replay is answered as such, and goes on.
+    CancelsByWord,
+    /// What a cancelled replay has made is sent all the same.
+    WithdrawsNothing,
+    /// Steps of replays are done when they are asked for, due or not.
+    StepsAtAnyTime,
+    /// Nothing says when the next step of a replay is due.
+    ForgetsTheNextStep,
+    /// What a replay makes is made again with every step.
+    ReplaysAgain,
 }
 
 /// A memory storage with one fault.
@@ -412,6 +424,68 @@ impl DeliveryQueue for Broken {
     fn exclusive(&self) -> bool {
         self.inner.exclusive()
     }
+
+    fn replay(&self) -> Option<&dyn Replay> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Replay for Broken {
+    async fn start(&self, job: &ReplayJob) -> Result<ReplayJob> {
+        let kept = self.inner.start(job).await?;
+        Ok(if self.has(Fault::StartsReplaysAnew) { job.clone() } else { kept })
+    }
+
+    async fn jobs(&self, query: &ReplayQuery, page: &PageRequest) -> Result<Page<ReplayJob>> {
+        self.inner.jobs(query, page).await
+    }
+
+    async fn cancel(&self, id: ReplayId, now: Timestamp) -> Result<Option<ReplayJob>> {
+        if !self.has(Fault::CancelsByWord) {
+            return self.inner.cancel(id, now).await;
+        }
+        let query = ReplayQuery { id: Some(id), ..ReplayQuery::default() };
+        let mut found = self.inner.jobs(&query, &PageRequest::default()).await?.items;
+        found.iter_mut().for_each(|job| job.cancel(now));
+        Ok(found.pop())
+    }
+
+    async fn step(&self, now: Timestamp) -> Result<ReplayStepped> {
+        let late = Duration::from_secs(3_600);
+        let now = if self.has(Fault::StepsAtAnyTime) { now + late } else { now };
+        let mut stepped = self.inner.step(now).await?;
+        let job = stepped.job.as_ref();
+        match self.fault {
+            Fault::ForgetsTheNextStep => stepped.next_due = None,
+            Fault::WithdrawsNothing if job.is_some_and(|job| job.withdrawn > 0) => {
+                let of = job.expect("a job").webhook().expect("a webhook");
+                let query = DeliveryQuery { webhook: Some(of), ..DeliveryQuery::default() };
+                let page = self.inner.deliveries(&query, &PageRequest::first(100)?).await?;
+                self.again(&page.items, now).await?;
+            }
+            Fault::ReplaysAgain if stepped.made > 0 => {
+                let page = PageRequest::first(100)?;
+                let all = self.inner.deliveries(&DeliveryQuery::default(), &page).await?;
+                self.again(&all.items, now).await?;
+            }
+            _ => {}
+        }
+        Ok(stepped)
+    }
+}
+
+impl Broken {
+    /// Delivers these once more, for a cause of their own.
+    async fn again(&self, views: &[DeliveryView], now: Timestamp) -> Result<()> {
+        let owed = |view: &DeliveryView| Owed {
+            event: view.event.id(),
+            webhook: view.delivery.webhook,
+            cause: Cause::from_uuid(view.delivery.id.uuid()),
+        };
+        let owed: Vec<Owed> = views.iter().map(owed).collect();
+        self.inner.enqueue(&owed, now).await.map(drop)
+    }
 }
 
 /// Runs a case and says what it complains of.
@@ -424,7 +498,7 @@ fn complaint(case: Case, fault: Fault) -> Option<String> {
 }
 
 /// Which case claims the contrary of which fault.
-const CAUGHT: [(Fault, &str); 32] = [
+const CAUGHT: [(Fault, &str); 38] = [
     (Fault::IgnoresTheFence, "a_late_settlement_is_lost"),
     (Fault::ForgetsLostAttempts, "a_settlement_after_a_reap_is_lost"),
     (Fault::RecordsRepetitions, "a_repeated_settlement_changes_nothing"),
@@ -457,6 +531,12 @@ const CAUGHT: [(Fault, &str); 32] = [
     (Fault::OrderIgnoresLeases, "events_of_one_object_go_one_after_the_other"),
     (Fault::DropsReports, "a_report_is_kept_if_it_comes_true"),
     (Fault::ForgetsLimits, "nothing_is_born_leased_where_a_holder_is_needed"),
+    (Fault::StartsReplaysAnew, "a_job_is_kept_whole_and_once"),
+    (Fault::CancelsByWord, "a_cancelled_job_withdraws_what_waits"),
+    (Fault::WithdrawsNothing, "a_cancelled_job_withdraws_what_waits"),
+    (Fault::StepsAtAnyTime, "a_job_keeps_its_pace_in_bounded_steps"),
+    (Fault::ForgetsTheNextStep, "a_job_keeps_its_pace_in_bounded_steps"),
+    (Fault::ReplaysAgain, "a_job_delivers_an_event_once"),
 ];
 
 /// Runs the case named for each fault over the storage that has it, and over one that has none.

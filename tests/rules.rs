@@ -401,6 +401,40 @@ impl Row {
     }
 }
 
+/// Gives the same outcomes to a routed delivery and to one that was asked for, in long stretches of
+/// failure and as probes (table; redeliveries and replays).
+#[test]
+fn what_was_asked_for_says_nothing_of_the_webhook() {
+    let webhook = webhook(Mode::Live);
+    for outcome in [
+        answered(200),
+        answered(500),
+        answered(410),
+        asking(429, MINUTE),
+        asking(503, HOUR),
+        Outcome::Unanswered(FailureKind::Timeout),
+        Outcome::Unanswered(FailureKind::Busy),
+        Outcome::Unanswered(FailureKind::Filtered),
+        Outcome::Unanswered(FailureKind::Local),
+        Outcome::Interrupted,
+    ] {
+        for (failing, probe) in [(None, false), (None, true), (Some(9 * DAY), true)] {
+            let routed = leased(1, before(now(), SECOND), 2);
+            let mut asked = routed.clone();
+            asked.cause = Cause::new(now(), &[5; 10]);
+            assert!(asked.is_asked_for() && !routed.is_asked_for());
+            let seen = Seen { failing_since: failing.map(|time| before(now(), time)), probe };
+            let told = advance(&routed, &webhook, seen, &outcome, &exact(), now());
+            let found = advance(&asked, &webhook, seen, &outcome, &exact(), now());
+            assert_eq!(found.health, Health::Unchanged, "{outcome:?}");
+            assert_eq!(found.lane, told.lane, "the receiver is left in peace: {outcome:?}");
+            let gone = outcome == answered(410);
+            let next = if gone { Next::Exhausted } else { told.next };
+            assert_eq!((found.next, found.failures), (next, told.failures), "{outcome:?}");
+        }
+    }
+}
+
 /// What becomes of a delivery for which there was no place, with so many failures, interruptions and
 /// leases.
 fn crowded(failures: u32, interruptions: u32, attempt: u32) -> Transition {

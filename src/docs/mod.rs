@@ -1,5 +1,5 @@
 //! Longer texts. Guides: how to begin, how to publish in a transaction of your own, how to receive, how to
-//! bring a storage or a transport of your own, how to move from another sender, what to set before
+//! bring a storage or a transport of your own, how to move from another sender, how to deliver past events again, what to set before
 //! production, and what to do when something is wrong. And what stands behind them: how changes become
 //! events, what must be in an event for a webhook, what becomes of an event, how to serve receivers of older
 //! versions, what is promised against whom, what comes after one database, how to test a host, and why all
@@ -38,6 +38,9 @@ pub mod production {}
 #[cfg(feature = "receiver")]
 #[doc = include_str!("receiving.md")]
 pub mod receiving {}
+
+#[doc = include_str!("replay.md")]
+pub mod replay {}
 
 #[doc = include_str!("resources.md")]
 pub mod resources {}

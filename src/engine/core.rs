@@ -1,6 +1,7 @@
 //! What the handle and the dispatcher share: the ports, the rules, and the bell between them.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use tokio::sync::Notify;
 
@@ -43,6 +44,9 @@ pub(crate) struct Core {
     /// Rung when there may be something to do: every dispatcher of this handle hears it, in the
     /// order in which they began to listen, so that a simulation repeats itself.
     pub(crate) bell: Notify,
+    /// Counts the replays that this handle started or cancelled: a bell rings for every publish, and
+    /// none of those needs a look at replays.
+    pub(crate) replays: AtomicU64,
 }
 
 impl Core {

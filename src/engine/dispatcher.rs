@@ -12,9 +12,11 @@
 //! * a heartbeat every third of a lease, which also gives back what calls without an answer may
 //!   have leased.
 //!
-//! Here are the loop and its calls; `settle.rs` writes what came of the POSTs, `end.rs` ends a run.
+//! Here are the loop and its calls; `settle.rs` writes what came of the POSTs, `replay.rs` does the steps
+//! of replays, `end.rs` ends a run.
 
 mod end;
+mod replay;
 mod settle;
 
 use std::collections::{BTreeMap, HashMap};
@@ -45,6 +47,7 @@ use crate::ground::failure::FailureKind;
 use crate::ground::id::{DeliveryId, DispatcherId, WebhookId};
 use crate::ground::policy::{PROBE_WAIT, ROUTE_DELIVERIES, ROUTE_MARKS, SWEEP_ROWS};
 use crate::ground::time::{Timestamp, after, before, to_millis};
+use crate::ports::replay::ReplayStepped;
 use crate::ports::storage::{
     Alive, Claimed, Heartbeat, Held, Leased, Routed, Settled, Settlement, Sweep, Swept, Turn,
 };
@@ -196,6 +199,11 @@ struct Running {
     shared_clock: Option<(Timestamp, Instant)>,
     sweeping: Option<BoxFuture<'static, Result<Swept>>>,
     sweep_at: Option<Instant>,
+    replaying: Option<BoxFuture<'static, Result<ReplayStepped>>>,
+    /// `None` over a storage without replays.
+    replay_at: Option<Instant>,
+    /// How many replays this handle had started or cancelled at the last look.
+    replays: u64,
     poll_at: Instant,
     /// Set by the shutdown: when the grace time ends.
     draining: Option<Instant>,
@@ -232,6 +240,9 @@ impl Running {
             shared_clock: None,
             sweeping: None,
             sweep_at: options.sweep_every.map(|every| now + every),
+            replaying: None,
+            replay_at: core.storage.replay().map(|_| now),
+            replays: 0,
             poll_at: now + options.poll,
             draining: None,
             core,
@@ -272,6 +283,7 @@ impl Running {
                 answer = called(&mut self.calling) => self.answered(answer),
                 answer = ready(&mut self.beating) => self.beaten(answer),
                 answer = ready(&mut self.sweeping) => self.swept(answer),
+                answer = ready(&mut self.replaying) => self.replayed(answer),
                 () = &mut rung => {
                     // First listen again, then look: no ring is missed.
                     rung.set(core.bell.notified());
@@ -317,6 +329,7 @@ impl Running {
         if self.sweeping.is_none() && self.sweep_at.is_some_and(|at| instant >= at) {
             self.sweep();
         }
+        self.start_replay(instant);
     }
 
     /// When something is to be started, if nothing comes back before.
@@ -339,7 +352,8 @@ impl Running {
                 let wake = self.holds.wake_at(&self.permits, instant).filter(|_| room);
                 hold = wake.filter(|at| *at > instant);
             }
-            at = [sweep, call, hold].into_iter().flatten().fold(at, Instant::min);
+            let replay = self.replay_wake_at(instant);
+            at = [sweep, call, hold, replay].into_iter().flatten().fold(at, Instant::min);
         }
         at
     }

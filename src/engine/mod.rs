@@ -11,6 +11,7 @@ pub(crate) mod manage;
 pub(crate) mod options;
 pub(crate) mod permits;
 pub(crate) mod records;
+pub(crate) mod replays;
 pub(crate) mod reports;
 pub(crate) mod request;
 #[cfg(feature = "sealing")]

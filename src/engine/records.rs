@@ -6,15 +6,13 @@ use crate::ground::change::Change;
 use crate::ground::delivery::DeliveryView;
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::event::Event;
+use crate::ground::event_type::TEST_EVENT_TYPE;
 use crate::ground::id::{Cause, DeliveryId, EventId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::{DeliveryQuery, EventQuery};
 use crate::ground::time::format_time;
 use crate::ground::versions::Versions;
 use crate::ports::storage::{Appended, Enqueued, NewEvent, Owed};
-
-/// The type of the events that [`Tidings::send_test`] makes.
-pub const TEST_EVENT_TYPE: &str = "webhook.test";
 
 impl Tidings {
     /// The event with this id.

@@ -1,8 +1,10 @@
 //! `Tidings`: the handle that a host holds. Here it is built, and here it publishes.
 //!
-//! Managing webhooks is in `manage.rs`, reading what happened in `records.rs`.
+//! Managing webhooks is in `manage.rs`, reading what happened in `records.rs`, replaying it
+//! in `replays.rs`.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use tokio::sync::Notify;
 
@@ -192,6 +194,7 @@ impl Tidings {
                 versions: None,
                 vault: Vault::default(),
                 bell: Notify::new(),
+                replays: AtomicU64::new(0),
             },
         }
     }

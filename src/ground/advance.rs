@@ -190,7 +190,29 @@ pub fn must_account(delivery: &Delivery, policy: &Policy) -> bool {
 /// A failure is followed by the schedule's next delay with its jitter; by the end if that was the
 /// last try; and by expiry if the next try would come too late. After
 /// [`Policy::disable_after`] of nothing but failure the webhook is disabled.
+///
+/// A delivery that [was asked for](Delivery::is_asked_for), by a redelivery or a replay, says nothing of
+/// the webhook's health: it neither begins nor ends a stretch of failure, and disables nothing. A 410
+/// exhausts it at once, since nobody is there. What it says of the lane counts as ever.
 pub fn advance(
+    delivery: &Delivery,
+    webhook: &Webhook,
+    seen: Seen,
+    outcome: &Outcome,
+    policy: &Policy,
+    now: Timestamp,
+) -> Transition {
+    let transition = routed(delivery, webhook, seen, outcome, policy, now);
+    if !delivery.is_asked_for() {
+        return transition;
+    }
+    let is_gone = matches!(transition.health, Health::Gone { .. });
+    let next = if is_gone { Next::Exhausted } else { transition.next };
+    Transition { next, health: Health::Unchanged, ..transition }
+}
+
+/// What `outcome` makes of a delivery that was routed.
+fn routed(
     delivery: &Delivery,
     webhook: &Webhook,
     seen: Seen,

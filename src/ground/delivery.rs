@@ -8,7 +8,7 @@
 //!     │   reap, given   │ failure, none left
 //!     └──── back ───────┼───────────────────────► Exhausted
 //!  Waiting ── too old ──┴───────────────────────► Expired
-//!  Waiting ── webhook deleted ──────────────────► Cancelled
+//!  Waiting ── webhook deleted, replay cancelled ► Cancelled
 //! ```
 //!
 //! What decides is [`advance`](crate::advance); this file only says what each change does to the
@@ -83,7 +83,7 @@ pub enum State {
         /// When.
         at: Timestamp,
     },
-    /// Its webhook was deleted, or a filter of the sender's refused it.
+    /// Its webhook was deleted, a filter of the sender's refused it, or its replay was cancelled.
     Cancelled {
         /// When.
         at: Timestamp,
@@ -181,6 +181,12 @@ impl Delivery {
         }
     }
 
+    /// Whether somebody asked for it: it is a redelivery, or part of a replay, and tells nothing of how
+    /// its webhook does.
+    pub fn is_asked_for(&self) -> bool {
+        self.cause != Cause::ROUTED
+    }
+
     /// Leases it: the attempt number grows by one.
     pub fn lease(&mut self, dispatcher: DispatcherId, ticket: u64) {
         self.state = State::Leased { dispatcher, ticket };
@@ -207,7 +213,7 @@ impl Delivery {
         self.state = State::Expired { at: now };
     }
 
-    /// Its webhook was deleted.
+    /// Its webhook was deleted, or its replay cancelled.
     pub fn cancel(&mut self, now: Timestamp) {
         self.state = State::Cancelled { at: now };
     }

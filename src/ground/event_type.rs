@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::error::{Error, Result};
 use crate::policy::{EVENT_TYPE_BYTES_MAX, EVENT_TYPE_SEGMENTS};
 
+/// The type of test events: each is for one webhook alone.
+pub const TEST_EVENT_TYPE: &str = "webhook.test";
+
 /// What happened, as `resource.event` (seed row E8): 2 to 8 segments of `[A-Za-z0-9_-]`, separated
 /// by dots, at most 128 bytes. Cheap to clone.
 ///

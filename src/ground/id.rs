@@ -99,6 +99,18 @@ id! {
     DispatcherId, "dispatcher"
 }
 
+id! {
+    /// The id of a replay: past events that are delivered once more.
+    ReplayId, "replay"
+}
+
+impl ReplayId {
+    /// The cause of the replay's deliveries: with it, an event goes to a webhook at most once.
+    pub const fn cause(self) -> Cause {
+        Cause(self.0)
+    }
+}
+
 impl Cause {
     /// The cause of every delivery that routing made.
     pub const ROUTED: Self = Self(Uuid::nil());

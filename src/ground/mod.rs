@@ -38,6 +38,8 @@ pub(crate) mod public_key;
 pub(crate) mod publish;
 pub(crate) mod query;
 pub(crate) mod rate_limit;
+pub(crate) mod replay;
+pub(crate) mod replay_request;
 #[cfg(feature = "engine")]
 pub(crate) mod report;
 pub mod resource;

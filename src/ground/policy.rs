@@ -383,6 +383,31 @@ pub const BACKLOG_ACCOUNTS_KEPT: usize = 16_384;
 pub const EXPUNGE_EVENTS: usize = 200;
 /// Bodies of answers that it expunges for each of them, at most.
 pub const EXPUNGE_WIDE: usize = 100;
+/// Deliveries per second of a replay, and what it has when nobody says.
+pub const REPLAY_RATE_RANGE: std::ops::RangeInclusive<u32> = 1..=10_000;
+/// See [`REPLAY_RATE_RANGE`].
+pub const REPLAY_RATE: u32 = 100;
+/// Events, or webhooks, that one step of a replay looks at. Clocks may disagree by as many publishes.
+pub const REPLAY_STEP_EVENTS: usize = 512;
+/// Deliveries that one step of a replay makes.
+pub const REPLAY_STEP_DELIVERIES: usize = 256;
+/// Deliveries of a webhook that are due, from which on a replay to it rests: a live one that comes then
+/// has no more replays before it.
+pub const REPLAY_DUE_MAX: usize = 256;
+/// Deliveries of a replay that wait, due or not, from which on it rests: those that failed, and are to be
+/// tried again.
+pub const REPLAY_WAITING_MAX: usize = 10_000;
+/// How long a replay rests while there is no room.
+pub const REPLAY_REST: Duration = Duration::from_millis(250);
+/// How long it rests while its webhook is disabled, and while very many of its deliveries wait.
+pub const REPLAY_REST_LONG: Duration = Duration::from_secs(30);
+/// The time between the due times of a step's deliveries, if there is any: each is a claim call.
+pub const REPLAY_GRAIN: Duration = Duration::from_millis(100);
+/// How long a step of a replay leaves room for other work, and how often a dispatcher looks for replays
+/// that others started (not more often than it polls).
+pub const REPLAY_STEP_REST: Duration = Duration::from_millis(20);
+/// See [`REPLAY_STEP_REST`].
+pub const REPLAY_LOOK: Duration = Duration::from_secs(5);
 /// Rows that one step of a sweep touches.
 pub const SWEEP_ROWS: usize = 500;
 

@@ -7,6 +7,7 @@ pub(crate) mod kept;
 #[cfg(feature = "sealing")]
 pub(crate) mod keys;
 pub(crate) mod observer;
+pub(crate) mod replay;
 mod rules;
 pub(crate) mod sql;
 pub(crate) mod storage;

@@ -99,6 +99,7 @@ use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
 #[cfg(doc)]
 use crate::ground::{advance::Seen, lane::Lane};
+use crate::ports::replay::Replay;
 
 /// Where webhooks are kept.
 #[async_trait]
@@ -244,6 +245,11 @@ pub trait DeliveryQueue: Debug + Send + Sync + 'static {
 
     /// How dispatchers elsewhere are woken; without it they poll.
     fn wakeup(&self) -> Option<&dyn Wakeup> {
+        None
+    }
+
+    /// Who replays past events here; without it there are no replays.
+    fn replay(&self) -> Option<&dyn Replay> {
         None
     }
 

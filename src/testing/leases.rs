@@ -12,11 +12,14 @@ use crate::ground::account::Account;
 use crate::ground::delivery::DeliveryView;
 use crate::ground::error::Result;
 use crate::ground::event::Event;
-use crate::ground::id::{DeliveryId, EventId, WebhookId};
+use crate::ground::id::{DeliveryId, EventId, ReplayId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
+use crate::ground::replay::ReplayJob;
+use crate::ground::replay_request::ReplayQuery;
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
+use crate::ports::replay::{Replay, ReplayStepped};
 use crate::ports::storage::{
     Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
     Leased, NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, TableSize, Turn, Wakeup,
@@ -202,5 +205,34 @@ impl DeliveryQueue for Leases {
 
     fn exclusive(&self) -> bool {
         self.storage.exclusive()
+    }
+
+    fn replay(&self) -> Option<&dyn Replay> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Replay for Leases {
+    async fn start(&self, job: &ReplayJob) -> Result<ReplayJob> {
+        self.wrote();
+        self.storage.start(job).await
+    }
+
+    async fn jobs(&self, query: &ReplayQuery, page: &PageRequest) -> Result<Page<ReplayJob>> {
+        self.storage.jobs(query, page).await
+    }
+
+    async fn cancel(&self, id: ReplayId, now: Timestamp) -> Result<Option<ReplayJob>> {
+        self.wrote();
+        self.storage.cancel(id, now).await
+    }
+
+    async fn step(&self, now: Timestamp) -> Result<ReplayStepped> {
+        let stepped = self.storage.step(now).await;
+        if stepped.as_ref().is_ok_and(|stepped| stepped.job.is_some()) {
+            self.wrote();
+        }
+        stepped
     }
 }

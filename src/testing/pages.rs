@@ -5,6 +5,9 @@ use crate::ground::error::Result;
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::policy::PAGE_ITEMS_MAX;
 use crate::ground::query::DeliveryQuery;
+use crate::ground::replay_request::ReplayQuery;
+use crate::ground::time::Timestamp;
+use crate::ports::replay::Replay;
 use crate::ports::storage::DeliveryQueue;
 
 /// All items of a listing that gives the newest first, in the order in which they were made.
@@ -35,4 +38,11 @@ pub(super) async fn deliveries(
 pub(super) async fn unfinished(storage: &(impl DeliveryQueue + ?Sized)) -> Vec<DeliveryView> {
     let states = vec![StateKind::Waiting, StateKind::Leased];
     deliveries(storage, &DeliveryQuery { states, ..DeliveryQuery::default() }).await
+}
+
+/// Whether a step of a replay is due.
+pub(super) async fn replays_due(storage: &impl Replay, now: Timestamp) -> bool {
+    let query = ReplayQuery::default();
+    let jobs = all(async |page| storage.jobs(&query, page).await).await;
+    jobs.iter().any(|job| job.due.is_some_and(|due| due <= now))
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::clock::KitClock;
 use super::leases::Leases;
-use super::pages::unfinished;
+use super::pages::{replays_due, unfinished};
 use super::receivers::Receivers;
 use crate::ground::delivery::State;
 
@@ -234,9 +234,12 @@ impl Work {
         }
     }
 
-    /// Whether a delivery is under way, or due to an enabled webhook.
+    /// Whether a delivery is under way, or due to an enabled webhook, or a step of a replay is due.
     async fn is_due(&self) -> bool {
         let now = self.clock.now();
+        if replays_due(&*self.storage, now).await {
+            return true;
+        }
         let mut webhooks = BTreeSet::new();
         for view in unfinished(&*self.storage).await {
             match view.delivery.state {

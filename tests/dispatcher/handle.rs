@@ -7,8 +7,8 @@ use serde_json::json;
 use tidings::{
     Account, Authentication, Change, Confirmation, DisabledReason, Edit, EndpointUrl, Error,
     ErrorKind, EventId, EventQuery, EventType, Filter, Filters, Grant, Headers, Mode,
-    NetworkPolicy, OAuth, Overlap, PageRequest, Registration, Secret, StateKind, Status, Tidings,
-    WebhookId, WebhookQuery, storage::MemoryStorage,
+    NetworkPolicy, OAuth, Overlap, PageRequest, Registration, ReplayId, ReplayQuery, ReplayRequest,
+    Secret, StateKind, Status, Tidings, WebhookId, WebhookQuery, storage::MemoryStorage,
 };
 
 use super::faulty::{Call, Fault};
@@ -393,5 +393,25 @@ async fn an_operation_may_be_repeated_after_an_error_of_the_storage() {
         retryable(handle.delete(webhook.id()).await.unwrap_err());
         assert_eq!(handle.delete(webhook.id()).await.is_ok(), fault == Fault::Before);
         assert_eq!(webhooks(&stage).await, []);
+    }
+}
+
+/// Asks for everything that a replay is over a storage that has none.
+#[tokio::test(start_paused = true)]
+async fn a_storage_without_replays_says_so() {
+    let stage = Stage::new(|_| FINE);
+    let webhook = stage.webhook("one").await.id();
+    let (id, event) = (ReplayId::from_uuid(webhook.uuid()), EventId::from_uuid(webhook.uuid()));
+    let tidings = &stage.tidings;
+    for answer in [
+        tidings.replay(ReplayRequest::all(webhook)).await.map(drop),
+        tidings.replay_event(event, None).await.map(drop),
+        tidings.replays(&ReplayQuery::default(), &PageRequest::default()).await.map(drop),
+        tidings.replay_job(id).await.map(drop),
+        tidings.cancel_replay(id).await.map(drop),
+    ] {
+        let error = answer.expect_err("it has no replays");
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(error.to_string().contains("redeliver"), "{error}");
     }
 }

@@ -33,7 +33,7 @@ impl Model {
             })
     }
 
-    fn is_open(&self, webhook: WebhookId) -> bool {
+    pub fn is_open(&self, webhook: WebhookId) -> bool {
         self.hooks.get(&webhook).is_some_and(|hook| hook.is_open())
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use tidings::{
     Account, Change, Confirmation, Edit, Error, ErrorKind, Event, Filters, HeaderName, Mode,
-    Ordering, Overlap, RateLimit, Registration, Result, SignatureScheme, Tidings, WebhookId,
+    Ordering, Overlap, RateLimit, Registration, ReplayKind, ReplayRequest, Result, SignatureScheme,
+    Tidings, WebhookId,
 };
 
 use super::rng::Rng;
@@ -69,7 +70,8 @@ impl Host {
                 91..=92 => self.edit().await,
                 93 => self.delete().await,
                 94..=95 => self.rotate().await,
-                96..=97 => self.redeliver().await,
+                96 => self.redeliver().await,
+                97 => self.replay().await,
                 _ => self.test().await,
             }
             self.wake();
@@ -284,6 +286,20 @@ impl Host {
         };
         self.insist(async |tidings| match tidings.redeliver(id).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            result => result.map(drop),
+        })
+        .await;
+    }
+
+    async fn replay(&mut self) {
+        let roll = self.rng.next();
+        let Some(id) = self.webhook(roll) else { return };
+        let kinds = [ReplayKind::All, ReplayKind::Failed, ReplayKind::Missed];
+        let request = ReplayRequest::new(id, *self.rng.pick(&kinds));
+        self.insist(async |tidings| match tidings.replay(request.clone()).await {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {
+                Ok(())
+            }
             result => result.map(drop),
         })
         .await;

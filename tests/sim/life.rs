@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tidings::storage::Leased;
-use tidings::{Attempt, DeliveryId, DispatcherId, EventId, Mode, StateKind, Timestamp, WebhookId};
+use tidings::{
+    Attempt, Cause, DeliveryId, DispatcherId, EventId, Mode, StateKind, Timestamp, WebhookId,
+};
 
 use super::rules::Before;
 
@@ -112,6 +114,7 @@ impl Life {
             interruptions: self.interruptions,
             lapsed: self.lapsed,
             probe: leased.is_some_and(|leased| leased.probe),
+            asked_for: leased.is_some_and(|leased| leased.delivery.cause != Cause::ROUTED),
             failing_since: leased.and_then(|leased| leased.failing_since),
         }
     }

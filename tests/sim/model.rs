@@ -14,8 +14,8 @@ use tidings::storage::{
     Alive, Appended, Enqueued, Heartbeat, Leased, NewEvent, Owed, Settled, Settlement, Turn,
 };
 use tidings::{
-    Cause, DeliveryId, DisabledReason, DispatcherId, Event, EventId, LaneChange, Next, Outcome,
-    Seen, StateKind, Timestamp, Turned, Webhook, WebhookId, advance, must_account,
+    Cause, Delivery, DeliveryId, DisabledReason, DispatcherId, Event, EventId, LaneChange, Next,
+    Outcome, Seen, State, StateKind, Timestamp, Turned, Webhook, WebhookId, advance, must_account,
 };
 
 use super::life::{Life, Phase, Request};
@@ -256,6 +256,21 @@ impl Model {
                 assert_eq!(*id, DeliveryId::of(owed.event, owed.webhook, owed.cause));
                 self.made.insert(*id);
                 self.born(owed.event, owed.webhook, owed.cause, now);
+            }
+        }
+    }
+
+    /// A step of a replay made deliveries; those that are known it did not make.
+    pub fn replayed(&mut self, listed: &[Delivery]) {
+        for delivery in listed {
+            if self.lives.contains_key(&delivery.id) {
+                continue;
+            }
+            let (event, webhook) = (delivery.event, delivery.webhook);
+            self.made.insert(delivery.id);
+            self.born(event, webhook, delivery.cause, delivery.published);
+            if let State::Waiting { due } = delivery.state {
+                self.lives.get_mut(&delivery.id).unwrap().wait(due);
             }
         }
     }

@@ -36,6 +36,8 @@ pub struct Before {
     pub interruptions: u32,
     pub lapsed: bool,
     pub probe: bool,
+    /// Somebody asked for it: a redelivery, or a replay.
+    pub asked_for: bool,
     /// The stretch of failure that its lease told of.
     pub failing_since: Option<Timestamp>,
 }
@@ -131,8 +133,13 @@ impl Rules {
     }
 
     /// Checks what a settlement makes of a delivery and its lane, and says what it means for the
-    /// health of the webhook.
+    /// health of the webhook. What was asked for tells nothing of that.
     pub fn judge(&self, before: &Before, attempt: Option<&Attempt>, to: &Transition) -> Verdict {
+        let verdict = self.judge_try(before, attempt, to);
+        if before.asked_for { Verdict::Nothing } else { verdict }
+    }
+
+    fn judge_try(&self, before: &Before, attempt: Option<&Attempt>, to: &Transition) -> Verdict {
         let accounts = self.must_account(before);
         match attempt.map(|attempt| attempt.outcome) {
             None if to.next == (Next::Waiting { due: to.at }) => self.given_back(before, to),
@@ -157,7 +164,12 @@ impl Rules {
             }
             Some(Outcome::Answered { status, retry_after }) => {
                 let asked = retry_after.map(|asked| asked.min(self.retry_after_max));
-                self.failed(before, to, asked.unwrap_or_default());
+                if before.asked_for && status == 410 {
+                    assert_eq!(to.next, Next::Exhausted, "I5: nobody is there");
+                    assert_eq!(to.failures, before.failures + 1, "I5: a failure counts");
+                } else {
+                    self.failed(before, to, asked.unwrap_or_default());
+                }
                 if matches!(status, 429 | 502 | 503 | 504) {
                     self.paused(before, to, asked);
                 } else {

@@ -14,11 +14,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tidings::storage::{
     Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
-    NewEvent, Owed, Routed, Settled, Settlement, Storage, Sweep, Swept, Turn, WebhookStore,
+    NewEvent, Owed, Replay, ReplayStepped, Routed, Settled, Settlement, Storage, Sweep, Swept,
+    Turn, WebhookStore,
 };
 use tidings::{
-    Account, DeliveryQuery, DeliveryView, DispatcherId, Error, ErrorKind, Event, EventQuery, Page,
-    PageRequest, Result, Timestamp, Webhook, WebhookId, WebhookQuery,
+    Account, Delivery, DeliveryQuery, DeliveryView, DispatcherId, Error, ErrorKind, Event,
+    EventQuery, Page, PageRequest, ReplayId, ReplayJob, ReplayQuery, Result, Timestamp, Webhook,
+    WebhookId, WebhookQuery,
 };
 use tokio::time::Instant;
 
@@ -400,5 +402,64 @@ impl DeliveryQueue for SimStore {
 
     fn exclusive(&self) -> bool {
         self.0.inner.exclusive()
+    }
+
+    fn replay(&self) -> Option<&dyn Replay> {
+        Some(self)
+    }
+}
+
+impl Shared {
+    fn replays(&self) -> &dyn Replay {
+        self.inner.replay().expect("every storage of the simulation has replays")
+    }
+
+    /// The deliveries that are on record for a replay.
+    async fn caused(&self, job: &ReplayJob) -> Result<Vec<Delivery>> {
+        let (cause, mut found) = (job.id.cause(), Vec::new());
+        let query = DeliveryQuery { webhook: job.webhook(), ..DeliveryQuery::default() };
+        let mut request = PageRequest::first(100)?;
+        loop {
+            let page = self.inner.deliveries(&query, &request).await?;
+            let of = page.items.into_iter().map(|view| view.delivery);
+            found.extend(of.filter(|delivery| delivery.cause == cause));
+            match page.next {
+                Some(cursor) => request = request.after(cursor),
+                None => return Ok(found),
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Replay for SimStore {
+    async fn start(&self, job: &ReplayJob) -> Result<ReplayJob> {
+        let job = job.clone();
+        self.call(move |shared| Box::pin(async move { shared.replays().start(&job).await })).await
+    }
+
+    async fn jobs(&self, query: &ReplayQuery, page: &PageRequest) -> Result<Page<ReplayJob>> {
+        let (query, page) = (query.clone(), *page);
+        self.call(move |shared| Box::pin(async move { shared.replays().jobs(&query, &page).await }))
+            .await
+    }
+
+    async fn cancel(&self, id: ReplayId, now: Timestamp) -> Result<Option<ReplayJob>> {
+        self.call(move |shared| Box::pin(async move { shared.replays().cancel(id, now).await }))
+            .await
+    }
+
+    async fn step(&self, now: Timestamp) -> Result<ReplayStepped> {
+        self.call(move |shared| {
+            Box::pin(async move {
+                let stepped = shared.replays().step(now).await?;
+                if let Some(job) = stepped.job.as_ref().filter(|_| stepped.made > 0) {
+                    let made = shared.caused(job).await?;
+                    shared.see(|model| model.replayed(&made));
+                }
+                Ok(stepped)
+            })
+        })
+        .await
     }
 }

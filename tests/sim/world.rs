@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use tidings::storage::Storage;
 use tidings::{
-    Clock, DeliveryQuery, DispatcherOptions, Entropy, PageRequest, Result, Tidings, Timestamp,
-    WebhookQuery,
+    Clock, DeliveryQuery, DispatcherOptions, Entropy, PageRequest, ReplayQuery, Result, Tidings,
+    Timestamp, WebhookQuery,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -167,7 +167,10 @@ where
     // The longest delay that a schedule or a receiver can ask for, a lease, polls and pauses all fit.
     for _ in 0..10 {
         let listed = list(&shared).await;
-        if shared.has_failed() || shared.see(|model| model.is_drained(&listed)) == Some(true) {
+        let replays = running_replays(&shared).await;
+        if shared.has_failed()
+            || !replays && shared.see(|model| model.is_drained(&listed)) == Some(true)
+        {
             break;
         }
         tokio::time::sleep(DAY / 2).await;
@@ -342,6 +345,24 @@ impl Gate {
             if let Some(output) = step.await {
                 return output;
             }
+        }
+    }
+}
+
+/// Whether a replay to a webhook that is enabled has something left to do.
+async fn running_replays(shared: &Shared) -> bool {
+    let (replays, _held) = (shared.inner.replay().unwrap(), shared.hold());
+    let mut request = PageRequest::first(100).unwrap();
+    let running = ReplayQuery { running: Some(true), ..ReplayQuery::default() };
+    loop {
+        let page = replays.jobs(&running, &request).await.unwrap();
+        let left = |webhook| shared.see(|model| model.is_open(webhook)) == Some(true);
+        if page.items.iter().filter_map(|job| job.webhook()).any(left) {
+            return true;
+        }
+        match page.next {
+            Some(next) => request = request.after(next),
+            None => return false,
         }
     }
 }

@@ -37,6 +37,7 @@ mod listings;
 mod order;
 mod outcomes;
 mod races;
+mod replay;
 mod retention;
 mod route;
 pub mod scale;
@@ -414,6 +415,22 @@ list! {
         an_unfinished_event_is_never_pruned,
         what_cannot_be_pruned_does_not_hide_what_can,
         what_expired_or_was_cancelled_is_pruned_in_time,
+    }
+    /// Past events are delivered once more, in bounded steps, each once for a job.
+    replay {
+        a_job_is_kept_whole_and_once,
+        jobs_are_listed_by_every_field,
+        all_are_those_that_the_filters_ask_for,
+        failed_are_those_that_no_try_brought,
+        missed_are_those_that_it_never_had,
+        a_job_delivers_an_event_once,
+        a_job_keeps_its_pace_in_bounded_steps,
+        steps_that_meet_make_nothing_twice,
+        an_event_is_replayed_after_it_was_routed,
+        a_cancelled_job_withdraws_what_waits,
+        a_job_minds_its_webhook,
+        one_event_goes_to_whom_it_is_meant_for,
+        what_ended_long_ago_is_forgotten,
     }
     /// Calls that meet, and calls whose callers go away.
     races {

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use super::state::{Row, State};
 use crate::ground::delivery::DeliveryView;
-use crate::ground::id::{DeliveryId, WebhookId};
+use crate::ground::id::{DeliveryId, ReplayId, WebhookId};
 use crate::ground::page::{Page, PageRequest, Place};
 use crate::ground::query::DeliveryQuery;
 
@@ -36,6 +36,16 @@ impl Key for WebhookId {
 }
 
 impl Key for DeliveryId {
+    fn number(self) -> u128 {
+        self.uuid().as_u128()
+    }
+
+    fn of(number: u128) -> Self {
+        Self::from_uuid(uuid::Uuid::from_u128(number))
+    }
+}
+
+impl Key for ReplayId {
     fn number(self) -> u128 {
         self.uuid().as_u128()
     }

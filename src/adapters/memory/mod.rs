@@ -11,6 +11,7 @@ mod events;
 mod listing;
 mod marks;
 mod queue;
+mod replay;
 mod retention;
 mod settle;
 mod spans;
@@ -28,11 +29,14 @@ use crate::ground::account::Account;
 use crate::ground::delivery::DeliveryView;
 use crate::ground::error::Result;
 use crate::ground::event::Event;
-use crate::ground::id::WebhookId;
+use crate::ground::id::{ReplayId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
+use crate::ground::replay::ReplayJob;
+use crate::ground::replay_request::ReplayQuery;
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ground::webhook::Webhook;
+use crate::ports::replay::{Replay, ReplayStepped};
 use crate::ports::storage::{
     Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
     NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, TableSize, Turn, WebhookStore,
@@ -144,6 +148,29 @@ impl DeliveryQueue for MemoryStorage {
 
     fn exclusive(&self) -> bool {
         true
+    }
+
+    fn replay(&self) -> Option<&dyn Replay> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Replay for MemoryStorage {
+    async fn start(&self, job: &ReplayJob) -> Result<ReplayJob> {
+        Ok(self.state().start_replay(job))
+    }
+
+    async fn jobs(&self, query: &ReplayQuery, page: &PageRequest) -> Result<Page<ReplayJob>> {
+        Ok(self.state().replays(query, page))
+    }
+
+    async fn cancel(&self, id: ReplayId, now: Timestamp) -> Result<Option<ReplayJob>> {
+        Ok(self.state().cancel_replay(id, to_millis(now)))
+    }
+
+    async fn step(&self, now: Timestamp) -> Result<ReplayStepped> {
+        Ok(self.state().step_replay(to_millis(now)))
     }
 }
 

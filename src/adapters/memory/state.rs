@@ -8,9 +8,10 @@ use super::marks::Marks;
 use super::spans::Spans;
 use crate::ground::delivery::{Attempt, Delivery, State as Phase};
 use crate::ground::event::Event;
-use crate::ground::id::{DeliveryId, DispatcherId, EventId, WebhookId};
+use crate::ground::id::{Cause, DeliveryId, DispatcherId, EventId, ReplayId, WebhookId};
 use crate::ground::lane::Lane;
 use crate::ground::order::OrderKey;
+use crate::ground::replay::ReplayJob;
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
 
@@ -40,6 +41,9 @@ pub(super) struct State {
     /// Waiting deliveries by the time of their publish.
     pub(super) waiting_by_age: BTreeSet<(Timestamp, DeliveryId)>,
     pub(super) dispatchers: BTreeMap<DispatcherId, Dispatcher>,
+    pub(super) replays: BTreeMap<ReplayId, ReplayJob>,
+    /// Waiting deliveries that were asked for, by cause.
+    pub(super) asked: BTreeSet<(Cause, DeliveryId)>,
 }
 
 /// A webhook with its lane.
@@ -196,6 +200,7 @@ impl State {
         match before {
             Phase::Waiting { due } => {
                 self.waiting_by_age.remove(&(delivery.published, delivery.id));
+                self.asked.remove(&(delivery.cause, delivery.id));
                 self.with_hook(delivery.webhook, |hook| {
                     hook.waiting.remove(&(due, delivery.id));
                 });
@@ -213,6 +218,9 @@ impl State {
         match delivery.state {
             Phase::Waiting { due } => {
                 self.waiting_by_age.insert((delivery.published, delivery.id));
+                if delivery.is_asked_for() {
+                    self.asked.insert((delivery.cause, delivery.id));
+                }
                 self.with_hook(delivery.webhook, |hook| {
                     hook.waiting.insert((due, delivery.id));
                 });
@@ -360,7 +368,7 @@ mod tests {
     /// Compares every index with what the tables say.
     fn check(state: &State) {
         let mut waiting = BTreeMap::<WebhookId, BTreeSet<_>>::new();
-        let mut by_age = BTreeSet::new();
+        let (mut by_age, mut asked) = (BTreeSet::new(), BTreeSet::new());
         let mut leases = BTreeMap::<DispatcherId, BTreeSet<_>>::new();
         let mut keyed = BTreeMap::<WebhookId, BTreeMap<_, _>>::new();
         let mut unfinished = HashMap::<u64, usize>::new();
@@ -371,6 +379,9 @@ mod tests {
                         waiting.entry(row.delivery.webhook).or_default().insert((due, *id));
                     }
                     by_age.insert((row.delivery.published, *id));
+                    if row.delivery.cause != Cause::ROUTED {
+                        asked.insert((row.delivery.cause, *id));
+                    }
                 }
                 Phase::Leased { dispatcher, ticket } => {
                     leases.entry(dispatcher).or_default().insert((ticket, *id));
@@ -384,6 +395,7 @@ mod tests {
                 usize::from(!row.delivery.state.is_ended());
         }
         assert_eq!(state.waiting_by_age, by_age);
+        assert_eq!(state.asked, asked);
         let (mut ready, mut free) = (BTreeSet::new(), BTreeSet::new());
         let mut held = BTreeMap::<DispatcherId, BTreeSet<WebhookId>>::new();
         for (id, hook) in &state.hooks {

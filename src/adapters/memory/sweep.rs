@@ -14,6 +14,7 @@ impl State {
         let oldest = self.marks.oldest().unwrap_or(self.last + 1);
         let spans_left = self.spans.prune(oldest, sweep.limit);
         self.clear_graves(oldest);
+        self.prune_replays(sweep.prune_before, sweep.limit);
         let more = spans_left || [expired, cancelled, pruned].contains(&sweep.limit);
         Swept { expired, cancelled, pruned, more }
     }

@@ -26,7 +26,7 @@ use crate::ground::webhook::Webhook;
 
 /// A value of a listing's statement.
 #[derive(Debug, Clone)]
-enum Value {
+pub(super) enum Value {
     Id(Uuid),
     Number(i64),
     Text(String),
@@ -105,7 +105,7 @@ async fn side<T>(
 }
 
 /// The page that is asked for.
-async fn page<T>(
+pub(super) async fn page<T>(
     listing: &Listing<Value>,
     inner: &Inner,
     request: &PageRequest,
@@ -159,7 +159,7 @@ fn numbered(text: &str) -> String {
     sql
 }
 
-fn id_cursor(key: u128) -> Value {
+pub(super) fn id_cursor(key: u128) -> Value {
     Value::Id(Uuid::from_u128(key))
 }
 

@@ -20,6 +20,7 @@ mod options;
 mod order;
 mod ordered;
 mod publisher;
+mod replay;
 mod retention;
 mod route;
 mod rows;
@@ -52,11 +53,14 @@ use crate::ground::account::Account;
 use crate::ground::delivery::DeliveryView;
 use crate::ground::error::Result;
 use crate::ground::event::Event;
-use crate::ground::id::WebhookId;
+use crate::ground::id::{ReplayId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
+use crate::ground::replay::ReplayJob;
+use crate::ground::replay_request::ReplayQuery;
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ground::webhook::Webhook;
+use crate::ports::replay::{Replay, ReplayStepped};
 use crate::ports::storage::{
     Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
     NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, TableSize, Turn, Wakeup,
@@ -295,6 +299,30 @@ impl DeliveryQueue for PostgresStorage {
 
     fn wakeup(&self) -> Option<&dyn Wakeup> {
         Some(self)
+    }
+
+    fn replay(&self) -> Option<&dyn Replay> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Replay for PostgresStorage {
+    async fn start(&self, job: &ReplayJob) -> Result<ReplayJob> {
+        retried(|| replay::start(&self.0, job)).await.map_err(Fault::into_error)
+    }
+
+    async fn jobs(&self, query: &ReplayQuery, page: &PageRequest) -> Result<Page<ReplayJob>> {
+        replay::jobs(&self.0, query, page).await.map_err(Fault::into_error)
+    }
+
+    async fn cancel(&self, id: ReplayId, now: Timestamp) -> Result<Option<ReplayJob>> {
+        let cancel = retried(|| replay::cancel(&self.0, id, to_millis(now)));
+        cancel.await.map_err(Fault::into_error)
+    }
+
+    async fn step(&self, now: Timestamp) -> Result<ReplayStepped> {
+        retried(|| replay::step(&self.0, to_millis(now))).await.map_err(Fault::into_error)
     }
 }
 

@@ -10,6 +10,7 @@ use super::Inner;
 use super::fault::Step;
 use super::lanes;
 use super::order;
+use super::replay;
 use super::rows::{self, Inserts, Kept, count, waiting_columns};
 use super::tx::{Query, Tx};
 use crate::adapters::sql::WIDE;
@@ -57,6 +58,7 @@ async fn work(tx: &Tx<'_>, mut broom: Broom, sweep: &Sweep) -> Step<(Swept, Broo
     let (pruned, unpruned) = prune(tx, &mut broom, sweep, limit).await?;
     let spans = spans(tx, limit).await?;
     tombstones(tx, &mut broom, limit).await?;
+    replay::prune(tx, rows::millis(to_millis(sweep.prune_before)), limit).await?;
     let more = unpruned || [expired, cancelled, spans].contains(&sweep.limit);
     Ok((Swept { expired, cancelled, pruned, more }, broom))
 }
@@ -82,7 +84,7 @@ const DELETED: Query = Query::new(
 
 /// Ends the waiting deliveries that a query finds. The lanes keep their bounds: the next claim finds
 /// the true ones.
-async fn end(
+pub(super) async fn end(
     tx: &Tx<'_>,
     query: &Query,
     values: &[super::tx::Value<'_>],

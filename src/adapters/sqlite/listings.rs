@@ -27,7 +27,7 @@ impl Bound for Value {
 }
 
 /// The page that is asked for. `read` makes an item of a row, or passes it over.
-fn page<T>(
+pub(super) fn page<T>(
     listing: &Listing<Value>,
     conn: &Connection,
     request: &PageRequest,
@@ -77,7 +77,7 @@ fn blob(id: Uuid) -> Value {
     Value::Blob(id.as_bytes().to_vec())
 }
 
-fn id_cursor(key: u128) -> Value {
+pub(super) fn id_cursor(key: u128) -> Value {
     blob(Uuid::from_u128(key))
 }
 

@@ -18,6 +18,7 @@ mod marks;
 mod options;
 mod order;
 mod reader;
+mod replay;
 mod retention;
 mod route;
 mod rows;
@@ -47,12 +48,15 @@ use crate::ground::account::Account;
 use crate::ground::delivery::DeliveryView;
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::event::Event;
-use crate::ground::id::WebhookId;
+use crate::ground::id::{ReplayId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::policy::SQLITE_QUEUE;
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
+use crate::ground::replay::ReplayJob;
+use crate::ground::replay_request::ReplayQuery;
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ground::webhook::Webhook;
+use crate::ports::replay::{Replay, ReplayStepped};
 use crate::ports::storage::{
     Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
     NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, TableSize, Turn, WebhookStore,
@@ -327,5 +331,30 @@ impl DeliveryQueue for SqliteStorage {
 
     fn exclusive(&self) -> bool {
         true
+    }
+
+    fn replay(&self) -> Option<&dyn Replay> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Replay for SqliteStorage {
+    async fn start(&self, job: &ReplayJob) -> Result<ReplayJob> {
+        let job = job.clone();
+        self.write(move |db| replay::start(db, &job)).await
+    }
+
+    async fn jobs(&self, query: &ReplayQuery, page: &PageRequest) -> Result<Page<ReplayJob>> {
+        let (query, page) = (query.clone(), *page);
+        self.read(move |conn| replay::jobs(conn, &query, &page)).await
+    }
+
+    async fn cancel(&self, id: ReplayId, now: Timestamp) -> Result<Option<ReplayJob>> {
+        self.write(move |db| replay::cancel(db, id, to_millis(now))).await
+    }
+
+    async fn step(&self, now: Timestamp) -> Result<ReplayStepped> {
+        self.write(move |db| replay::step(db, to_millis(now))).await
     }
 }

@@ -6,6 +6,7 @@ use rusqlite::{Connection, Params, params};
 
 use super::fault::Step;
 use super::order;
+use super::replay;
 use super::rows::{self, Kept, UPDATE_DELIVERY, delivery_columns};
 use super::slots::Slots;
 use super::writer::{Db, Memory};
@@ -29,6 +30,7 @@ pub(super) fn sweep(db: &mut Db, sweep: &Sweep) -> Step<Swept> {
     let (pruned, unpruned) = prune(conn, memory, sweep, limit)?;
     let spans = spans(conn, limit)?;
     tombstones(conn, memory, limit)?;
+    replay::prune(conn, rows::millis(to_millis(sweep.prune_before)), limit)?;
     let more = unpruned || [expired, cancelled, spans].contains(&sweep.limit);
     Ok(Swept { expired, cancelled, pruned, more })
 }

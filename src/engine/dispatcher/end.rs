@@ -27,6 +27,7 @@ impl Running {
         self.calling = None;
         self.beating = None;
         self.sweeping = None;
+        self.replaying = None;
         self.cut_off();
         let each = self.options.lease.min(END_MAX) / 2;
         if within(each, self.write_rest()).await.is_none() {

@@ -1,0 +1,38 @@
+//! A replay of 100,000 events beside live traffic: the live rate keeps 90 percent.
+//!
+//! `cargo bench --bench replay`. Memory and SQLite (synced), one process, receivers in the process.
+//! `TIDINGS_PAST` says how many events, `TIDINGS_RATE` how many per second.
+
+#[path = "../tests/support/replaying.rs"]
+mod replaying;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidings::storage::{MemoryStorage, SqliteStorage, Storage};
+
+fn number(name: &str, usual: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let past = number("TIDINGS_PAST", 100_000);
+    let rate = u32::try_from(number("TIDINGS_RATE", 1_000)).expect("a rate");
+    let folder = tempfile::tempdir().expect("a folder");
+    let sqlite = SqliteStorage::open(folder.path().join("tidings.db")).await.expect("a store");
+    let stores: [(&str, Arc<dyn Storage>); 2] =
+        [("memory", Arc::new(MemoryStorage::new())), ("sqlite", Arc::new(sqlite))];
+    for (name, storage) in stores {
+        let report = replaying::measure(storage, past, rate, Duration::from_secs(10)).await;
+        println!(
+            "{name}: {} events replayed in {:.1} s ({:.0}/s); live {:.0}/s alone, {:.0}/s beside: {:.0} %",
+            report.replayed,
+            report.took.as_secs_f64(),
+            report.replayed as f64 / report.took.as_secs_f64(),
+            report.alone,
+            report.beside,
+            report.ratio() * 100.0,
+        );
+    }
+}
