@@ -213,7 +213,8 @@
 //! [`docs::design`] says why things are as they are, [`docs::resources`] how changes become events,
 //! [`docs::lifecycle`] what becomes of an event, [`docs::outbox`] how to publish in a transaction of your
 //! own, `docs::receiving` how to receive, [`docs::versions`] how to serve receivers of older versions,
-//! [`docs::production`] what to set before production, [`docs::security`] what is promised against whom,
+//! [`docs::production`] what to set before production, [`docs::observability`] what there is to see,
+//! [`docs::security`] what is promised against whom,
 //! [`docs::scale`] what one database carries, and `docs::testing` how to test a host.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -275,6 +276,7 @@ pub use ground::signature::{SignatureScheme, Verified, Verifier, VerifyError};
 pub use ground::time::{self, Timestamp};
 pub use ground::vault::KeyId;
 #[cfg(feature = "sealing")]
+pub use ground::statistics::{self, StatisticsQuery, StatisticsReport};
 #[cfg_attr(docsrs, doc(cfg(feature = "sealing")))]
 pub use ground::vault_key::SealingKey;
 pub use ground::versions::{VersionedData, Versions};
@@ -329,6 +331,7 @@ pub mod storage {
 /// Publishing in a transaction of the host's own, with the host's own driver.
 #[cfg(feature = "engine")]
 pub mod outbox {
+    pub use crate::ports::statistics::{Counted, Statistics};
     pub use crate::adapters::outbox::Outbox;
     pub use crate::ports::sql::{BlockingSqlExecutor, BoxError, SqlExecutor};
 }

@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
+use tidings::statistics::Hour;
 use tidings::storage::conformance::{Case, case, cases};
 use tidings::storage::{
-    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Heartbeat, Held, Leased,
-    MemoryStorage, NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, Turn, WebhookStore,
+    Alive, Appended, Claimed, Counted, DeliveryQueue, Enqueued, EventStore, Heartbeat, Held,
+    Leased, MemoryStorage, NewEvent, Owed, Routed, Settled, Settlement, Statistics, Sweep, Swept,
+    Turn, WebhookStore,
 };
 use tidings::{
     Attempt, Cursor, DeliveryId, DeliveryQuery, DeliveryView, DispatcherId, Edit, Error, ErrorKind,
     Event, EventQuery, Fence, LaneChange, Next, Ordering, Page, PageRequest, Place, Result, Seen,
-    State, StateKind, Timestamp, Transition, Webhook, WebhookId, WebhookQuery, policy,
+    State, StateKind, StatisticsQuery, Timestamp, Transition, Webhook, WebhookId, WebhookQuery,
+    policy,
 };
 
 /// What is wrong with a storage.
@@ -404,13 +407,33 @@ impl DeliveryQueue for Broken {
 fn complaint(case: Case, fault: Fault) -> Option<String> {
     let store = Broken { inner: MemoryStorage::new(), fault, memo: Mutex::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    fn statistics(&self) -> Option<&dyn Statistics> {
+        Some(self)
+    }
+
     let run = AssertUnwindSafe(case.run(Arc::new(store))).catch_unwind();
     let panic = runtime.block_on(run).err()?;
     Some(panic.downcast_ref::<String>().expect("a text").clone())
 }
 
+#[async_trait]
+impl Statistics for Broken {
+    async fn counts(&self, query: &StatisticsQuery) -> Result<Vec<Counted>> {
+        let mut counts = self.inner.counts(query).await?;
+        if self.has(Fault::CountsTwice) {
+            counts.iter_mut().for_each(|one| one.count *= 2);
+        }
+        Ok(counts)
+    }
+
+    async fn forget(&self, hour: Hour, limit: usize) -> Result<usize> {
+        let limit = if self.has(Fault::ForgetsWithoutBound) { 10_000 } else { limit };
+        self.inner.forget(hour, limit).await
+    }
+}
+
 /// Which case claims the contrary of which fault.
-const CAUGHT: [(Fault, &str); 31] = [
+const CAUGHT: [(Fault, &str); 34] = [
     (Fault::IgnoresTheFence, "a_late_settlement_is_lost"),
     (Fault::ForgetsLostAttempts, "a_settlement_after_a_reap_is_lost"),
     (Fault::RecordsRepetitions, "a_repeated_settlement_changes_nothing"),

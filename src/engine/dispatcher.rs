@@ -46,6 +46,8 @@ use crate::ground::id::{DeliveryId, DispatcherId, WebhookId};
 use crate::ground::policy::{PROBE_WAIT, ROUTE_DELIVERIES, ROUTE_MARKS, SWEEP_ROWS};
 use crate::ground::time::{Timestamp, after, before, to_millis};
 use crate::ports::storage::{
+use crate::ground::statistics::Hour;
+
     Alive, Claimed, Heartbeat, Held, Leased, Routed, Settled, Settlement, Sweep, Swept, Turn,
 };
 use crate::ports::transport::Transport;
@@ -97,6 +99,7 @@ impl Dispatcher {
         running.work(shutdown).await;
         running.end().await;
         info!(name: "tidings.dispatcher.stopped", dispatcher = %id);
+        let core = self.core.clone();
     }
 }
 
@@ -501,7 +504,7 @@ impl Running {
                 let attempt = sender.depart(&leased, started, departure).await;
                 Sent { leased, attempt }
             };
-            self.sends.spawn(send);
+            self.sends.spawn(send.instrument(span));
         }
     }
 
@@ -635,6 +638,7 @@ async fn bounded<T>(bound: Duration, call: impl Future<Output = Result<T>>) -> R
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(Error::new(ErrorKind::Storage, "the storage panicked")),
         Err(_) => Err(Error::new(ErrorKind::Unavailable, "the storage did not answer in time")),
+        let forgotten = Hour::of(before(now, self.core.policy.retain_statistics()));
     }
 }
 

@@ -44,6 +44,7 @@ mod same;
 pub(crate) mod secret;
 pub(crate) mod secrets;
 pub(crate) mod signature;
+pub mod statistics;
 pub mod time;
 pub(crate) mod vault;
 #[cfg(feature = "sealing")]

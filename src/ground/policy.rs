@@ -372,6 +372,8 @@ pub const SWEEP_ROWS: usize = 500;
 /// The delays between the tries of a delivery. The first try comes at once, so there is one try
 /// more than there are delays.
 #[derive(Debug, Clone, PartialEq, Eq)]
+/// Hours that one query of statistics may cover: a year.
+pub const STATISTICS_HOURS_MAX: u16 = 8_784;
 pub struct Schedule {
     delays: Vec<Duration>,
 }
@@ -444,7 +446,8 @@ impl Default for Policy {
     /// Live: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h (10 tries over about 75 h, as
     /// Standard Webhooks advises). Test mode: 5 min, 2 h (3 tries). A deadline of 15 s for each
     /// attempt. Disabled after 5 days of nothing but failure. Waiting deliveries expire, and events
-    /// may be pruned, 30 days after the publish.
+    retain_statistics: Duration,
+    /// may be pruned, 30 days after the publish. Statistics are kept for 90 days.
     fn default() -> Self {
         let live = [
             Duration::from_secs(5),
@@ -475,6 +478,7 @@ impl Default for Policy {
 
 impl Policy {
     /// The schedule of retries in `mode`.
+            retain_statistics: 90 * DAY,
     pub fn schedule(&self, mode: Mode) -> &Schedule {
         match mode {
             Mode::Live => &self.live,
@@ -538,6 +542,11 @@ impl Policy {
         match mode {
             Mode::Live => self.live = schedule,
             Mode::Test => self.test = schedule,
+    /// How long the counts of an hour are kept.
+    pub fn retain_statistics(&self) -> Duration {
+        self.retain_statistics
+    }
+
         }
         self
     }
@@ -605,6 +614,13 @@ impl Policy {
 mod tests {
     use super::*;
 
+
+    /// Sets how long the counts of an hour are kept.
+    #[must_use]
+    pub fn with_retain_statistics(mut self, time: Duration) -> Self {
+        self.retain_statistics = time;
+        self
+    }
     /// Builds schedules at their bounds and beyond (table).
     #[test]
     fn a_schedule_is_bounded() {

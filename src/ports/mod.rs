@@ -9,5 +9,6 @@ pub(crate) mod keys;
 pub(crate) mod observer;
 mod rules;
 pub(crate) mod sql;
+pub(crate) mod statistics;
 pub(crate) mod storage;
 pub(crate) mod transport;

@@ -96,6 +96,7 @@ use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
 #[cfg(doc)]
 use crate::ground::{advance::Seen, lane::Lane};
+use crate::ports::statistics::Statistics;
 
 /// Where webhooks are kept.
 #[async_trait]
@@ -234,6 +235,11 @@ pub trait DeliveryQueue: Debug + Send + Sync + 'static {
 #[async_trait]
 pub trait Wakeup: Debug + Send + Sync {
     /// There may be something to do, for everybody who uses this storage, this process included.
+    /// The statistics that are kept here; `None` where there are none.
+    fn statistics(&self) -> Option<&dyn Statistics> {
+        None
+    }
+
     /// Does not wait.
     fn announce(&self);
 

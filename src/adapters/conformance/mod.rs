@@ -41,6 +41,7 @@ mod route;
 pub mod scale;
 mod settle;
 mod spans;
+mod statistics;
 mod sweep;
 mod webhooks;
 mod worker;
@@ -407,6 +408,19 @@ list! {
         what_expired_or_was_cancelled_is_pruned_in_time,
     }
     /// Calls that meet, and calls whose callers go away.
+    /// What is counted equals a recount of the record. A store without statistics passes.
+    statistics {
+        what_has_not_happened_is_not_counted,
+        attempts_and_ends_are_counted_in_their_hours,
+        a_repetition_is_counted_once,
+        a_late_attempt_is_counted_once,
+        whatever_ends_a_delivery_is_counted,
+        counts_are_found_by_what_is_asked,
+        counts_outlive_what_they_tell_of,
+        old_hours_are_forgotten_step_by_step,
+        counts_are_those_of_the_record,
+        concurrent_settlements_are_each_counted,
+    }
     races {
         no_delivery_is_stranded_by_a_settle_and_a_claim,
         no_delivery_is_stranded_by_those_who_add,

@@ -7,6 +7,7 @@
 //!
 //! [`state`] has the tables and keeps their indexes; the other files hold one group of calls each.
 
+mod counts;
 mod events;
 mod listing;
 mod marks;
@@ -29,8 +30,10 @@ use crate::ground::event::Event;
 use crate::ground::id::WebhookId;
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
+use crate::ground::statistics::{Hour, StatisticsQuery};
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ground::webhook::Webhook;
+use crate::ports::statistics::{Counted, Statistics};
 use crate::ports::storage::{
     Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Heartbeat, NewEvent, Owed,
     Routed, Settled, Settlement, Sweep, Swept, Turn, WebhookStore,
@@ -141,6 +144,17 @@ mod tests {
     /// Makes a dispatcher known through one handle and asks a clone of it; looks at the text.
     #[tokio::test]
     async fn a_clone_is_the_same_storage() {
+#[async_trait]
+impl Statistics for MemoryStorage {
+    async fn counts(&self, query: &StatisticsQuery) -> Result<Vec<Counted>> {
+        Ok(self.state().counts.find(query))
+    }
+
+    async fn forget(&self, hour: Hour, limit: usize) -> Result<usize> {
+        Ok(self.state().counts.forget(hour, limit))
+    }
+}
+
         let storage = MemoryStorage::new();
         let now = Timestamp::UNIX_EPOCH;
         let beat = Heartbeat {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::counts::Counts;
 use super::marks::Marks;
 use super::spans::Spans;
 use crate::ground::delivery::{Attempt, Delivery, State as Phase};
@@ -40,6 +41,7 @@ pub(super) struct State {
     /// Waiting deliveries by the time of their publish.
     pub(super) waiting_by_age: BTreeSet<(Timestamp, DeliveryId)>,
     pub(super) dispatchers: BTreeMap<DispatcherId, Dispatcher>,
+    pub(super) counts: Counts,
 }
 
 /// A webhook with its lane.

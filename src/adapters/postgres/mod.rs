@@ -25,6 +25,7 @@ mod rows;
 mod schema;
 mod settle;
 mod spans;
+mod statistics;
 mod sweep;
 mod tx;
 mod webhooks;
@@ -53,8 +54,10 @@ use crate::ground::event::Event;
 use crate::ground::id::WebhookId;
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
+use crate::ground::statistics::{Hour, StatisticsQuery};
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ground::webhook::Webhook;
+use crate::ports::statistics::{Counted, Statistics};
 use crate::ports::storage::{
     Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Heartbeat, NewEvent, Owed,
     Routed, Settled, Settlement, Sweep, Swept, Turn, Wakeup, WebhookStore,
@@ -290,5 +293,16 @@ impl Wakeup for PostgresStorage {
 
     async fn heard(&self, seen: u64) -> u64 {
         self.0.herald.heard(seen).await
+#[async_trait]
+impl Statistics for PostgresStorage {
+    async fn counts(&self, query: &StatisticsQuery) -> Result<Vec<Counted>> {
+        statistics::counts(&self.0, query).await.map_err(Fault::into_error)
+    }
+
+    async fn forget(&self, hour: Hour, limit: usize) -> Result<usize> {
+        retried(|| statistics::forget(&self.0, hour, limit)).await.map_err(Fault::into_error)
+    }
+}
+
     }
 }

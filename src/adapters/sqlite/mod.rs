@@ -24,6 +24,7 @@ mod schema;
 mod settle;
 mod slots;
 mod spans;
+mod statistics;
 mod sweep;
 mod webhooks;
 mod writer;
@@ -49,8 +50,10 @@ use crate::ground::id::WebhookId;
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::policy::SQLITE_QUEUE;
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
+use crate::ground::statistics::{Hour, StatisticsQuery};
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ground::webhook::Webhook;
+use crate::ports::statistics::{Counted, Statistics};
 use crate::ports::storage::{
     Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Heartbeat, NewEvent, Owed,
     Routed, Settled, Settlement, Sweep, Swept, Turn, WebhookStore,
@@ -311,5 +314,17 @@ impl DeliveryQueue for SqliteStorage {
 
     fn exclusive(&self) -> bool {
         true
+    }
+}
+
+#[async_trait]
+impl Statistics for SqliteStorage {
+    async fn counts(&self, query: &StatisticsQuery) -> Result<Vec<Counted>> {
+        let query = query.clone();
+        self.read(move |conn| statistics::counts(conn, &query)).await
+    }
+
+    async fn forget(&self, hour: Hour, limit: usize) -> Result<usize> {
+        self.write(move |db| statistics::forget(db, hour, limit)).await
     }
 }

@@ -221,12 +221,13 @@ pub(super) const INSERT_ATTEMPT: &str = "INSERT INTO tidings_attempt \
     (delivery, number, started, latency, status, retry_after, failure, response, truncated, error) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING";
 
-/// Keeps an attempt with [`INSERT_ATTEMPT`], unless one with its number is kept already.
+/// Keeps an attempt with [`INSERT_ATTEMPT`], unless one with its number is kept already. Says whether
+/// there was none.
 pub(super) fn record(
     statement: &mut CachedStatement<'_>,
     delivery: DeliveryId,
     attempt: &Attempt,
-) -> Step<()> {
+) -> Step<bool> {
     let (status, retry_after, failure) = match attempt.outcome {
         Outcome::Answered { status, retry_after } => {
             (Some(i64::from(status)), retry_after.map(nanos), None)
@@ -234,7 +235,7 @@ pub(super) fn record(
         Outcome::Unanswered(kind) => (None, None, Some(kind.as_str())),
         Outcome::Interrupted => (None, None, Some(INTERRUPTED)),
     };
-    statement.execute(params![
+    let made = statement.execute(params![
         delivery.uuid().as_bytes().as_slice(),
         i64::from(attempt.number),
         millis(attempt.started),
@@ -246,7 +247,7 @@ pub(super) fn record(
         i64::from(attempt.truncated),
         attempt.error.as_deref(),
     ])?;
-    Ok(())
+    Ok(made > 0)
 }
 
 pub(super) const SELECT_ATTEMPTS: &str = "SELECT number, started, latency, status, retry_after, \
