@@ -278,6 +278,7 @@ pub use ground::vault::KeyId;
 #[cfg(feature = "sealing")]
 pub use ground::statistics::{self, StatisticsQuery, StatisticsReport};
 #[cfg_attr(docsrs, doc(cfg(feature = "sealing")))]
+pub use ground::trace::TraceContext;
 pub use ground::vault_key::SealingKey;
 pub use ground::versions::{VersionedData, Versions};
 pub use ground::view::{

@@ -64,6 +64,12 @@ enum Fault {
     RewritesPayloads,
     /// What an event is for older versions is not kept.
     DropsRenderings,
+    /// The trace of an event is not kept.
+    DropsTraces,
+    /// Everything is counted twice.
+    CountsTwice,
+    /// Old counts are forgotten in one step.
+    ForgetsWithoutBound,
     /// Who gets an event is decided when it is routed.
     RoutesByPresentFilters,
     /// Marks that are left are not told of.
@@ -148,6 +154,9 @@ impl Broken {
         }
         if self.has(Fault::DropsRenderings) {
             stored.renderings = None;
+        }
+        if self.has(Fault::DropsTraces) {
+            stored.trace = None;
         }
         Event::from_stored(stored)
     }
@@ -452,6 +461,9 @@ const CAUGHT: [(Fault, &str); 34] = [
     (Fault::KeepsHalfOfACall, "a_conflict_keeps_nothing_of_its_call"),
     (Fault::RewritesPayloads, "payloads_are_kept_byte_for_byte"),
     (Fault::DropsRenderings, "renderings_are_kept_byte_for_byte"),
+    (Fault::DropsTraces, "a_trace_is_kept_with_its_event"),
+    (Fault::CountsTwice, "counts_are_those_of_the_record"),
+    (Fault::ForgetsWithoutBound, "old_hours_are_forgotten_step_by_step"),
     (Fault::RoutesByPresentFilters, "a_disabled_webhook_gets_nothing_published_meanwhile"),
     (Fault::SaysThatNothingIsLeft, "a_wide_event_is_routed_over_several_turns"),
     (Fault::IgnoresTheRouteBounds, "no_more_marks_are_looked_at_than_asked"),

@@ -48,6 +48,9 @@ use crate::ground::time::{Timestamp, after, before, to_millis};
 use crate::ports::storage::{
 use crate::ground::statistics::Hour;
 
+use crate::ground::time::{Timestamp, after, before, to_millis};
+use crate::ground::trace::TraceContext;
+use crate::ports::storage::{
     Alive, Claimed, Heartbeat, Held, Leased, Routed, Settled, Settlement, Sweep, Swept, Turn,
 };
 use crate::ports::transport::Transport;
@@ -516,6 +519,13 @@ impl Running {
             let now = self.core.now();
             let back = Transition::given_back(&sent.leased.delivery, seen(&sent.leased), now);
             return self.outcome(sent.leased, None, back);
+            let trace = leased.event.trace();
+            let span = debug_span!(
+                "tidings.send",
+                delivery = %leased.delivery.id,
+                webhook = %leased.delivery.webhook,
+                trace = trace.as_ref().map(TraceContext::trace_id),
+            );
         };
         debug!(
             name: "tidings.attempt",
@@ -541,6 +551,7 @@ impl Running {
         );
         // What was never sent is no attempt.
         let sent = attempt.outcome != Outcome::Unanswered(FailureKind::Busy);
+            trace = sent.leased.event.trace().as_ref().map(TraceContext::trace_id),
         self.outcome(leased, sent.then_some(attempt), transition);
     }
 

@@ -39,6 +39,10 @@ pub const VERSIONS_OLDER_MAX: usize = 16;
 /// Bytes that an event's payloads for older versions may have together: they are read with the event,
 /// whoever gets it.
 pub const RENDERINGS_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a trace's state (W3C Trace Context asks for at least this much).
+pub const TRACE_STATE_BYTES_MAX: usize = 512;
+/// Members of a trace's state (W3C Trace Context).
+pub const TRACE_STATE_MEMBERS_MAX: usize = 32;
 /// Events in one publish.
 pub const PUBLISH_EVENTS_MAX: usize = 10_000;
 /// Bytes of payload in one publish, in all versions: in the host's transaction they travel as one value.

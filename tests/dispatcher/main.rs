@@ -18,3 +18,4 @@ mod shutdown;
 #[path = "../support/trace.rs"]
 mod trace;
 mod wire;
+mod traceparent;

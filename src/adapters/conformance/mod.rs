@@ -222,6 +222,7 @@ list! {
         one_callers_error_is_his_alone,
         payloads_are_kept_byte_for_byte,
         renderings_are_kept_byte_for_byte,
+        a_trace_is_kept_with_its_event,
         every_column_of_an_event_survives,
         a_delivery_knows_when_its_event_was_published,
         an_event_for_one_webhook_reaches_it_alone,

@@ -41,7 +41,8 @@ fn int(count: u32) -> i32 {
 /// The columns that [`event`] reads, of the table or alias `e`.
 macro_rules! event_columns {
     () => {
-        "e.id, e.account, e.mode, e.type, e.created, e.digest, e.payload, e.order_key, e.renderings"
+        "e.id, e.account, e.mode, e.type, e.created, e.digest, e.payload, e.order_key, e.renderings, \
+         e.trace"
     };
 }
 pub(super) use event_columns;
@@ -63,6 +64,7 @@ pub(super) fn event(row: &Row, at: usize) -> Step<Event> {
         payload: Arc::from(row.try_get::<_, &str>(at + 6)?),
         key: row.try_get::<_, Option<&str>>(at + 7)?.map(Arc::from),
         renderings: row.try_get::<_, Option<&str>>(at + 8)?.map(Arc::from),
+        trace: row.try_get::<_, Option<&str>>(at + 9)?.map(Arc::from),
     }))
 }
 

@@ -35,7 +35,8 @@ fn count(row: &Row<'_>, column: usize) -> Step<u32> {
 /// The columns that [`event`] reads, of the table or alias `e`.
 macro_rules! event_columns {
     () => {
-        "e.id, e.account, e.mode, e.type, e.created, e.digest, e.payload, e.order_key, e.renderings"
+        "e.id, e.account, e.mode, e.type, e.created, e.digest, e.payload, e.order_key, e.renderings, \
+         e.trace"
     };
 }
 pub(super) use event_columns;
@@ -52,6 +53,7 @@ pub(super) fn event(row: &Row<'_>, at: usize) -> Step<Event> {
         payload: Arc::from(text(row, at + 6)?),
         key: row.get::<_, Option<String>>(at + 7)?.map(Arc::from),
         renderings: row.get::<_, Option<String>>(at + 8)?.map(Arc::from),
+        trace: row.get::<_, Option<String>>(at + 9)?.map(Arc::from),
     }))
 }
 
