@@ -294,6 +294,8 @@ pub use engine::dispatcher::Dispatcher;
 pub use engine::options::DispatcherOptions;
 #[cfg(feature = "engine")]
 pub use engine::records::TEST_EVENT_TYPE;
+pub use engine::health::{DispatcherHealth, HealthReport};
+#[cfg(feature = "engine")]
 #[cfg(all(feature = "engine", feature = "sealing"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "sealing")))]
 pub use engine::reseal::Resealed;

@@ -101,8 +101,10 @@ impl Dispatcher {
         let mut running = Running::new(self);
         running.work(shutdown).await;
         running.end().await;
+        core.pulse.begins(id, &running.life);
         info!(name: "tidings.dispatcher.stopped", dispatcher = %id);
         let core = self.core.clone();
+        core.pulse.ends(id);
     }
 }
 
@@ -643,7 +645,10 @@ impl Running {
 
 /// A call that does not answer in time, or panics, may or may not have happened, as any call that
 /// fails.
-async fn bounded<T>(bound: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) async fn bounded<T>(
+    bound: Duration,
+    call: impl Future<Output = Result<T>>,
+) -> Result<T> {
     let call = AssertUnwindSafe(call).catch_unwind();
     match tokio::time::timeout(bound, call).await {
         Ok(Ok(answer)) => answer,

@@ -3,6 +3,7 @@
 pub(crate) mod audience;
 pub(crate) mod core;
 pub(crate) mod dispatcher;
+pub(crate) mod health;
 pub(crate) mod holds;
 pub(crate) mod hooks;
 pub(crate) mod life;

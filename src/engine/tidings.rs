@@ -168,6 +168,7 @@ impl Tidings {
                 vault: Vault::default(),
                 bell: Notify::new(),
             },
+                pulse: Pulse::default(),
         }
     }
 

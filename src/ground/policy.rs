@@ -368,6 +368,8 @@ pub const BUSY_DELAY: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(10);
 /// How often a webhook is sealed anew that others change at the same time.
 pub const RESEAL_TRIES: usize = 8;
+/// How long a look at the health waits for the storage.
+pub const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
 /// Outcomes in one settle call.
 pub const SETTLE_BATCH: usize = 512;
 /// Rows that one step of a sweep touches.

@@ -31,6 +31,7 @@ pub enum Call {
     Heartbeat,
     Deliveries,
     Sweep,
+    OldestDue,
 }
 
 /// What happens to a call.
@@ -197,6 +198,10 @@ impl DeliveryQueue for Faulty {
 
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
         self.call(Call::Sweep, self.inner.sweep(sweep)).await
+    }
+
+    async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.call(Call::OldestDue, self.inner.oldest_due(now)).await
     }
 
     fn exclusive(&self) -> bool {

@@ -12,6 +12,7 @@ mod condition;
 mod delivery;
 mod faults;
 mod handle;
+mod health;
 mod limits;
 mod oauth;
 mod shutdown;

@@ -131,6 +131,14 @@ impl DeliveryQueue for MemoryStorage {
         Ok(self.state().sweep(sweep, to_millis(sweep.now)))
     }
 
+    async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        Ok(self.state().oldest_due(now))
+    }
+
+    fn statistics(&self) -> Option<&dyn Statistics> {
+        Some(self)
+    }
+
     fn exclusive(&self) -> bool {
         true
     }

@@ -280,6 +280,14 @@ impl DeliveryQueue for PostgresStorage {
         true
     }
 
+    async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        listings::oldest_due(&self.0, now).await.map_err(Fault::into_error)
+    }
+
+    fn statistics(&self) -> Option<&dyn Statistics> {
+        Some(self)
+    }
+
     fn wakeup(&self) -> Option<&dyn Wakeup> {
         Some(self)
     }

@@ -312,6 +312,14 @@ impl DeliveryQueue for SqliteStorage {
         self.write(move |db| sweep::sweep(db, &sweep)).await
     }
 
+    async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.read(move |conn| listings::oldest_due(conn, now)).await
+    }
+
+    fn statistics(&self) -> Option<&dyn Statistics> {
+        Some(self)
+    }
+
     fn exclusive(&self) -> bool {
         true
     }
