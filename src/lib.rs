@@ -164,6 +164,8 @@
 //!   was looked up, and the vetted one is dialled.
 //! * Keeps the record: events, deliveries, attempts with status, latency and the answer's beginning;
 //!   redelivers on request.
+//! * Counts attempts, successes, ends and latencies by hour, exactly, for each webhook and account; answers
+//!   readiness probes; passes traces on; and has metrics.
 //!
 //! # What it does not do
 //!
@@ -202,6 +204,7 @@
 //! | `schema` | no | payloads are checked against the JSON Schemas of a catalogue |
 //! | `ed25519` | no | signatures with private and public keys: `v1a` of Standard Webhooks |
 //! | `receiver` | no | the receiver's side in axum: verify, parse, tell repetitions, dispatch |
+//! | `metrics` | no | metrics through the facade `metrics` |
 //! | `toml` | no | catalogues can be read from TOML |
 //! | `testing` | no | the test kit for hosts: scripted receivers, virtual time, expectations |
 //!
@@ -273,12 +276,12 @@ pub use ground::retry_after::retry_after;
 pub use ground::secret::Secret;
 pub use ground::secrets::{Overlap, SecretRecord, Secrets};
 pub use ground::signature::{SignatureScheme, Verified, Verifier, VerifyError};
+pub use ground::statistics::{self, StatisticsQuery, StatisticsReport};
 pub use ground::time::{self, Timestamp};
+pub use ground::trace::TraceContext;
 pub use ground::vault::KeyId;
 #[cfg(feature = "sealing")]
-pub use ground::statistics::{self, StatisticsQuery, StatisticsReport};
 #[cfg_attr(docsrs, doc(cfg(feature = "sealing")))]
-pub use ground::trace::TraceContext;
 pub use ground::vault_key::SealingKey;
 pub use ground::versions::{VersionedData, Versions};
 pub use ground::view::{
@@ -291,11 +294,11 @@ pub use ground::webhook::{
 #[cfg(feature = "engine")]
 pub use engine::dispatcher::Dispatcher;
 #[cfg(feature = "engine")]
+pub use engine::health::{DispatcherHealth, HealthReport};
+#[cfg(feature = "engine")]
 pub use engine::options::DispatcherOptions;
 #[cfg(feature = "engine")]
 pub use engine::records::TEST_EVENT_TYPE;
-pub use engine::health::{DispatcherHealth, HealthReport};
-#[cfg(feature = "engine")]
 #[cfg(all(feature = "engine", feature = "sealing"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "sealing")))]
 pub use engine::reseal::Resealed;
@@ -328,13 +331,13 @@ pub mod storage {
     #[cfg(feature = "sqlite")]
     pub use crate::adapters::sqlite::{SqliteOptions, SqliteStorage};
     pub use crate::ports::kept::KeptWebhook;
+    pub use crate::ports::statistics::{Counted, Statistics};
     pub use crate::ports::storage::*;
 }
 
 /// Publishing in a transaction of the host's own, with the host's own driver.
 #[cfg(feature = "engine")]
 pub mod outbox {
-    pub use crate::ports::statistics::{Counted, Statistics};
     pub use crate::adapters::outbox::Outbox;
     pub use crate::ports::sql::{BlockingSqlExecutor, BoxError, SqlExecutor};
 }

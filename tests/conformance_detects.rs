@@ -407,22 +407,13 @@ impl DeliveryQueue for Broken {
         self.inner.sweep(&sweep).await
     }
 
-    fn exclusive(&self) -> bool {
-        self.inner.exclusive()
-    }
-}
-
-/// Runs a case and says what it complains of.
-fn complaint(case: Case, fault: Fault) -> Option<String> {
-    let store = Broken { inner: MemoryStorage::new(), fault, memo: Mutex::default() };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     fn statistics(&self) -> Option<&dyn Statistics> {
         Some(self)
     }
 
-    let run = AssertUnwindSafe(case.run(Arc::new(store))).catch_unwind();
-    let panic = runtime.block_on(run).err()?;
-    Some(panic.downcast_ref::<String>().expect("a text").clone())
+    fn exclusive(&self) -> bool {
+        self.inner.exclusive()
+    }
 }
 
 #[async_trait]
@@ -439,6 +430,15 @@ impl Statistics for Broken {
         let limit = if self.has(Fault::ForgetsWithoutBound) { 10_000 } else { limit };
         self.inner.forget(hour, limit).await
     }
+}
+
+/// Runs a case and says what it complains of.
+fn complaint(case: Case, fault: Fault) -> Option<String> {
+    let store = Broken { inner: MemoryStorage::new(), fault, memo: Mutex::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let run = AssertUnwindSafe(case.run(Arc::new(store))).catch_unwind();
+    let panic = runtime.block_on(run).err()?;
+    Some(panic.downcast_ref::<String>().expect("a text").clone())
 }
 
 /// Which case claims the contrary of which fault.

@@ -1,6 +1,6 @@
 //! Longer texts: why, how changes become events, what must be in an event for a webhook, what becomes of an event, how to publish in a transaction
 //! of your own, how to receive, how to serve receivers of older versions, what to set before production,
-//! what is promised against whom, what comes after one database, and how to test a host.
+//! what there is to see, what is promised against whom, what comes after one database, and how to test a host.
 
 #[doc = include_str!("conditions.md")]
 pub mod conditions {}
@@ -10,6 +10,9 @@ pub mod design {}
 
 #[doc = include_str!("lifecycle.md")]
 pub mod lifecycle {}
+
+#[doc = include_str!("observability.md")]
+pub mod observability {}
 
 #[doc = include_str!("outbox.md")]
 pub mod outbox {}

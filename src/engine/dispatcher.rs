@@ -16,6 +16,7 @@
 
 mod end;
 mod settle;
+mod watch;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -28,11 +29,12 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, debug_span, info, warn};
 
 use super::core::Core;
 use super::holds::Holds;
 use super::life::Life;
+use super::meters;
 use super::options::DispatcherOptions;
 use super::permits::Permits;
 use super::request::{Prepare, Sender};
@@ -44,8 +46,6 @@ use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::failure::FailureKind;
 use crate::ground::id::{DeliveryId, DispatcherId, WebhookId};
 use crate::ground::policy::{PROBE_WAIT, ROUTE_DELIVERIES, ROUTE_MARKS, SWEEP_ROWS};
-use crate::ground::time::{Timestamp, after, before, to_millis};
-use crate::ports::storage::{
 use crate::ground::statistics::Hour;
 
 use crate::ground::time::{Timestamp, after, before, to_millis};
@@ -95,16 +95,17 @@ impl Dispatcher {
     /// next turn, and are sent again when the lease has passed. Prefer `shutdown`, which leaves
     /// nothing in flight.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
+        meters::describe();
         info!(name: "tidings.dispatcher.started", dispatcher = %self.id);
         self.core.vault.warn_if_missing();
         let id = self.id;
+        let core = self.core.clone();
         let mut running = Running::new(self);
+        core.pulse.begins(id, &running.life);
         running.work(shutdown).await;
         running.end().await;
-        core.pulse.begins(id, &running.life);
-        info!(name: "tidings.dispatcher.stopped", dispatcher = %id);
-        let core = self.core.clone();
         core.pulse.ends(id);
+        info!(name: "tidings.dispatcher.stopped", dispatcher = %id);
     }
 }
 
@@ -205,6 +206,9 @@ struct Running {
     sweeping: Option<BoxFuture<'static, Result<Swept>>>,
     sweep_at: Option<Instant>,
     poll_at: Instant,
+    /// How far behind all dispatchers are, for the metrics.
+    watching: Option<BoxFuture<'static, Result<Duration>>>,
+    watch_at: Instant,
     /// Set by the shutdown: when the grace time ends.
     draining: Option<Instant>,
 }
@@ -241,6 +245,8 @@ impl Running {
             sweeping: None,
             sweep_at: options.sweep_every.map(|every| now + every),
             poll_at: now + options.poll,
+            watching: None,
+            watch_at: now + watch::EVERY,
             draining: None,
             core,
             options,
@@ -280,6 +286,7 @@ impl Running {
                 answer = called(&mut self.calling) => self.answered(answer),
                 answer = ready(&mut self.beating) => self.beaten(answer),
                 answer = ready(&mut self.sweeping) => self.swept(answer),
+                lag = ready(&mut self.watching) => self.watched(lag),
                 () = &mut rung => {
                     // First listen again, then look: no ring is missed.
                     rung.set(core.bell.notified());
@@ -324,6 +331,9 @@ impl Running {
         }
         if self.sweeping.is_none() && self.sweep_at.is_some_and(|at| instant >= at) {
             self.sweep();
+        }
+        if meters::ON && self.watching.is_none() && instant >= self.watch_at {
+            self.watch(instant);
         }
     }
 
@@ -401,11 +411,13 @@ impl Running {
         let bound = self.options.lease;
         let answer = match call {
             Call::Route => async move {
-                Answer::Route(bounded(bound, async { storage.route(&turn).await }).await)
+                let call = bounded(bound, async { storage.route(&turn).await });
+                Answer::Route(meters::timed("route", call).await)
             }
             .boxed(),
             Call::Claim => async move {
-                Answer::Claim(bounded(bound, async { storage.claim(&turn).await }).await)
+                let call = bounded(bound, async { storage.claim(&turn).await });
+                Answer::Claim(meters::timed("claim", call).await)
             }
             .boxed(),
         };
@@ -419,10 +431,12 @@ impl Running {
         let now = self.now();
         let leased = match answer {
             Answer::Route(Ok(routed)) => {
+                meters::routed(routed.leased.len(), routed.waiting, routed.unmatched);
                 self.turns.routed(routed.more, routed.waiting > 0, now);
                 Ok(routed.leased)
             }
             Answer::Claim(Ok(claimed)) => {
+                meters::claimed(claimed.leased.len());
                 let full = claimed.leased.len() >= usize::try_from(reserved).unwrap_or(usize::MAX);
                 self.turns.claimed(claimed.next_due, full, now);
                 // What an earlier life held is another's by now.
@@ -505,6 +519,13 @@ impl Running {
                 Sending { leased: leased.clone(), started: self.core.now(), begun: Instant::now() };
             let started = sending.started;
             self.sending.insert(leased.delivery.id, sending);
+            let trace = leased.event.trace();
+            let span = debug_span!(
+                "tidings.send",
+                delivery = %leased.delivery.id,
+                webhook = %leased.delivery.webhook,
+                trace = trace.as_ref().map(TraceContext::trace_id),
+            );
             let send = async move {
                 let attempt = sender.depart(&leased, started, departure).await;
                 Sent { leased, attempt }
@@ -521,13 +542,6 @@ impl Running {
             let now = self.core.now();
             let back = Transition::given_back(&sent.leased.delivery, seen(&sent.leased), now);
             return self.outcome(sent.leased, None, back);
-            let trace = leased.event.trace();
-            let span = debug_span!(
-                "tidings.send",
-                delivery = %leased.delivery.id,
-                webhook = %leased.delivery.webhook,
-                trace = trace.as_ref().map(TraceContext::trace_id),
-            );
         };
         debug!(
             name: "tidings.attempt",
@@ -537,6 +551,7 @@ impl Running {
             number = attempt.number,
             outcome = ?attempt.outcome,
             latency_ms = attempt.latency.as_millis(),
+            trace = sent.leased.event.trace().as_ref().map(TraceContext::trace_id),
         );
         self.decide(sent.leased, attempt);
     }
@@ -553,7 +568,9 @@ impl Running {
         );
         // What was never sent is no attempt.
         let sent = attempt.outcome != Outcome::Unanswered(FailureKind::Busy);
-            trace = sent.leased.event.trace().as_ref().map(TraceContext::trace_id),
+        if sent {
+            meters::attempted(&attempt);
+        }
         self.outcome(leased, sent.then_some(attempt), transition);
     }
 
@@ -573,7 +590,7 @@ impl Running {
                 let until = after(now, lease);
                 core.storage.heartbeat(&Heartbeat { dispatcher: id, now, until, abandoned }).await
             };
-            let answer = bounded(lease / 3, call).await;
+            let answer = meters::timed("heartbeat", bounded(lease / 3, call)).await;
             Beaten { begun: instant, wall, count, clock, answer }
         };
         self.beating = Some(beat.boxed());
@@ -584,6 +601,7 @@ impl Running {
         self.shared_clock = clock.or(self.shared_clock);
         match answer {
             Ok(alive) => {
+                meters::beaten(if alive == Alive::New { "new" } else { "known" });
                 self.life.renew(begun, wall, self.options.lease);
                 let now = self.now();
                 for (_, reserved) in self.abandoned.drain(..count) {
@@ -601,6 +619,7 @@ impl Running {
                 self.known = true;
             }
             Err(error) => {
+                meters::beaten("failed");
                 warn!(name: "tidings.storage.heartbeat_failed", %error);
                 let soon = (self.options.lease / 10).min(BEAT_AGAIN);
                 self.beat_at = Instant::now() + soon;
@@ -619,9 +638,20 @@ impl Running {
             expire_before: before(now, self.core.policy.expire_after()),
             prune_before: before(now, self.core.policy.retain()),
         };
+        let forgotten = Hour::of(before(now, self.core.policy.retain_statistics()));
         let storage = self.core.storage.clone();
         let bound = self.options.lease;
-        let step = async move { bounded(bound, async { storage.sweep(&sweep).await }).await };
+        let step = async move {
+            let call = bounded(bound, async {
+                let mut swept = storage.sweep(&sweep).await?;
+                if let Some(statistics) = storage.statistics() {
+                    let gone = statistics.forget(forgotten, SWEEP_ROWS).await?;
+                    swept.more |= gone >= SWEEP_ROWS;
+                }
+                Ok(swept)
+            });
+            meters::timed("sweep", call).await
+        };
         self.sweeping = Some(step.boxed());
     }
 
@@ -629,6 +659,7 @@ impl Running {
         let every = self.options.sweep_every.unwrap_or(Duration::from_secs(60));
         let more = match answer {
             Ok(swept) => {
+                meters::swept(&swept);
                 debug!(name: "tidings.swept", ?swept);
                 swept.more
             }
@@ -654,7 +685,6 @@ pub(super) async fn bounded<T>(
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(Error::new(ErrorKind::Storage, "the storage panicked")),
         Err(_) => Err(Error::new(ErrorKind::Unavailable, "the storage did not answer in time")),
-        let forgotten = Hour::of(before(now, self.core.policy.retain_statistics()));
     }
 }
 

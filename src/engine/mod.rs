@@ -8,6 +8,7 @@ pub(crate) mod holds;
 pub(crate) mod hooks;
 pub(crate) mod life;
 pub(crate) mod manage;
+pub(crate) mod meters;
 pub(crate) mod options;
 pub(crate) mod permits;
 pub(crate) mod records;

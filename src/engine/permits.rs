@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::meters;
 use crate::ground::id::WebhookId;
 
 /// The permits of one dispatcher.
@@ -46,11 +47,13 @@ impl Permits {
     /// A lease was given.
     pub(super) fn take(&mut self, webhook: WebhookId) {
         self.used += 1;
+        meters::in_flight(1.0);
         *self.busy.entry(webhook).or_default() += 1;
     }
 
     /// A lease has ended.
     pub(super) fn release(&mut self, webhook: WebhookId) {
+        meters::in_flight(if self.used > 0 { -1.0 } else { 0.0 });
         self.used = self.used.saturating_sub(1);
         if let Some(count) = self.busy.get_mut(&webhook) {
             *count -= 1;
@@ -68,6 +71,13 @@ impl Permits {
     /// Leases by webhook.
     pub(super) fn busy(&self) -> HashMap<WebhookId, u32> {
         self.busy.clone()
+    }
+}
+
+impl Drop for Permits {
+    /// What a dispatcher had in flight when it ended is not in flight in this process.
+    fn drop(&mut self) {
+        meters::in_flight(-f64::from(self.used));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reading what happened, and asking for it again: events, deliveries, attempts, redelivery, test
 //! events.
 
+use super::meters;
 use super::tidings::{Tidings, short_answer};
 use crate::ground::change::Change;
 use crate::ground::delivery::DeliveryView;
@@ -9,8 +10,8 @@ use crate::ground::event::Event;
 use crate::ground::id::{Cause, DeliveryId, EventId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::{DeliveryQuery, EventQuery};
-use crate::ground::time::format_time;
 use crate::ground::statistics::{StatisticsQuery, StatisticsReport};
+use crate::ground::time::format_time;
 use crate::ground::versions::Versions;
 use crate::ports::storage::{Appended, Enqueued, NewEvent, Owed};
 
@@ -58,7 +59,6 @@ impl Tidings {
         self.core.storage.deliveries(query, page).await
     }
 
-    /// Delivers an event to a webhook once more, as a new delivery with tries of its own; signed
     /// What was counted of attempts and deliveries, by hour: numbers, success rate, latency. They are
     /// kept as things happen, in the same transactions, so that they are exact whatever crashed, and
     /// for as long as [`Policy::retain_statistics`](crate::Policy::retain_statistics) says.
@@ -88,6 +88,7 @@ impl Tidings {
         Ok(StatisticsReport::of(counts.map(|one| (one.hour, one.measure, one.count))))
     }
 
+    /// Delivers an event to a webhook once more, as a new delivery with tries of its own; signed
     /// with the present secrets, with the same id and the same bytes.
     ///
     /// # Errors
@@ -100,7 +101,9 @@ impl Tidings {
         let now = self.core.shared_now().await?;
         let cause = Cause::new(now, &self.core.id_bytes()?);
         let owed = Owed { event: delivery.event, webhook: delivery.webhook, cause };
-        let enqueued = self.core.storage.enqueue(&[owed], now).await?;
+        let owed = [owed];
+        let enqueue = self.core.storage.enqueue(&owed, now);
+        let enqueued = meters::timed("enqueue", enqueue).await?;
         self.wake();
         match enqueued.first() {
             Some(Enqueued::Made(id) | Enqueued::Existed(id)) => Ok(*id),

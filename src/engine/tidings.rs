@@ -10,6 +10,8 @@ use super::audience::Audience;
 use super::core::Core;
 use super::dispatcher::Dispatcher;
 use super::hooks::Asked;
+use super::life::Pulse;
+use super::meters;
 use super::options::DispatcherOptions;
 use super::vault::Vault;
 use crate::ground::catalogue::Catalogue;
@@ -166,9 +168,9 @@ impl Tidings {
                 catalogue: None,
                 versions: None,
                 vault: Vault::default(),
+                pulse: Pulse::default(),
                 bell: Notify::new(),
             },
-                pulse: Pulse::default(),
         }
     }
 
@@ -264,17 +266,21 @@ impl Tidings {
         check_publish(events, self.core.catalogue.as_ref())?;
         let new: Vec<NewEvent> =
             events.iter().map(|event| NewEvent { event: event.clone(), only: None }).collect();
-        let appended = self.core.storage.append(&new, self.core.now()).await?;
+        let append = self.core.storage.append(&new, self.core.now());
+        let appended = meters::timed("append", append).await?;
         if appended.len() != events.len() {
             return Err(short_answer());
         }
         if let Some(at) = appended.iter().position(|appended| *appended == Appended::Conflict) {
+            meters::conflicted();
             let message = format!(
                 "an event with id {} but other content is already published; nothing of this call is kept",
                 events[at].id()
             );
             return Err(Error::new(ErrorKind::Conflict, message));
         }
+        let new = appended.iter().filter(|appended| **appended == Appended::Stored).count();
+        meters::published(new, events.len() - new);
         self.wake();
         Ok(events
             .iter()

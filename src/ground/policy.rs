@@ -372,14 +372,14 @@ pub const RESEAL_TRIES: usize = 8;
 pub const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
 /// Outcomes in one settle call.
 pub const SETTLE_BATCH: usize = 512;
+/// Hours that one query of statistics may cover: a year.
+pub const STATISTICS_HOURS_MAX: u16 = 8_784;
 /// Rows that one step of a sweep touches.
 pub const SWEEP_ROWS: usize = 500;
 
 /// The delays between the tries of a delivery. The first try comes at once, so there is one try
 /// more than there are delays.
 #[derive(Debug, Clone, PartialEq, Eq)]
-/// Hours that one query of statistics may cover: a year.
-pub const STATISTICS_HOURS_MAX: u16 = 8_784;
 pub struct Schedule {
     delays: Vec<Duration>,
 }
@@ -446,13 +446,13 @@ pub struct Policy {
     disable_after: Duration,
     expire_after: Duration,
     retain: Duration,
+    retain_statistics: Duration,
 }
 
 impl Default for Policy {
     /// Live: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h (10 tries over about 75 h, as
     /// Standard Webhooks advises). Test mode: 5 min, 2 h (3 tries). A deadline of 15 s for each
     /// attempt. Disabled after 5 days of nothing but failure. Waiting deliveries expire, and events
-    retain_statistics: Duration,
     /// may be pruned, 30 days after the publish. Statistics are kept for 90 days.
     fn default() -> Self {
         let live = [
@@ -478,13 +478,13 @@ impl Default for Policy {
             disable_after: 5 * DAY,
             expire_after: 30 * DAY,
             retain: 30 * DAY,
+            retain_statistics: 90 * DAY,
         }
     }
 }
 
 impl Policy {
     /// The schedule of retries in `mode`.
-            retain_statistics: 90 * DAY,
     pub fn schedule(&self, mode: Mode) -> &Schedule {
         match mode {
             Mode::Live => &self.live,
@@ -542,17 +542,17 @@ impl Policy {
         self.retain
     }
 
+    /// How long the counts of an hour are kept.
+    pub fn retain_statistics(&self) -> Duration {
+        self.retain_statistics
+    }
+
     /// Sets the schedule of retries in `mode`.
     #[must_use]
     pub fn with_schedule(mut self, mode: Mode, schedule: Schedule) -> Self {
         match mode {
             Mode::Live => self.live = schedule,
             Mode::Test => self.test = schedule,
-    /// How long the counts of an hour are kept.
-    pub fn retain_statistics(&self) -> Duration {
-        self.retain_statistics
-    }
-
         }
         self
     }
@@ -614,12 +614,6 @@ impl Policy {
         self.retain = time;
         self
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
 
     /// Sets how long the counts of an hour are kept.
     #[must_use]
@@ -627,6 +621,12 @@ mod tests {
         self.retain_statistics = time;
         self
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
     /// Builds schedules at their bounds and beyond (table).
     #[test]
     fn a_schedule_is_bounded() {

@@ -18,5 +18,5 @@ mod oauth;
 mod shutdown;
 #[path = "../support/trace.rs"]
 mod trace;
-mod wire;
 mod traceparent;
+mod wire;

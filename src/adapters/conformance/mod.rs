@@ -408,7 +408,6 @@ list! {
         what_cannot_be_pruned_does_not_hide_what_can,
         what_expired_or_was_cancelled_is_pruned_in_time,
     }
-    /// Calls that meet, and calls whose callers go away.
     /// What is counted equals a recount of the record. A store without statistics passes.
     statistics {
         what_has_not_happened_is_not_counted,
@@ -422,6 +421,7 @@ list! {
         counts_are_those_of_the_record,
         concurrent_settlements_are_each_counted,
     }
+    /// Calls that meet, and calls whose callers go away.
     races {
         no_delivery_is_stranded_by_a_settle_and_a_claim,
         no_delivery_is_stranded_by_those_who_add,

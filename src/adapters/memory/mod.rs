@@ -144,14 +144,6 @@ impl DeliveryQueue for MemoryStorage {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ground::id::DispatcherId;
-
-    /// Makes a dispatcher known through one handle and asks a clone of it; looks at the text.
-    #[tokio::test]
-    async fn a_clone_is_the_same_storage() {
 #[async_trait]
 impl Statistics for MemoryStorage {
     async fn counts(&self, query: &StatisticsQuery) -> Result<Vec<Counted>> {
@@ -163,6 +155,14 @@ impl Statistics for MemoryStorage {
     }
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::id::DispatcherId;
+
+    /// Makes a dispatcher known through one handle and asks a clone of it; looks at the text.
+    #[tokio::test]
+    async fn a_clone_is_the_same_storage() {
         let storage = MemoryStorage::new();
         let now = Timestamp::UNIX_EPOCH;
         let beat = Heartbeat {

@@ -294,14 +294,6 @@ impl DeliveryQueue for PostgresStorage {
 }
 
 #[async_trait]
-impl Wakeup for PostgresStorage {
-    fn announce(&self) {
-        self.0.herald.announce();
-    }
-
-    async fn heard(&self, seen: u64) -> u64 {
-        self.0.herald.heard(seen).await
-#[async_trait]
 impl Statistics for PostgresStorage {
     async fn counts(&self, query: &StatisticsQuery) -> Result<Vec<Counted>> {
         statistics::counts(&self.0, query).await.map_err(Fault::into_error)
@@ -312,5 +304,13 @@ impl Statistics for PostgresStorage {
     }
 }
 
+#[async_trait]
+impl Wakeup for PostgresStorage {
+    fn announce(&self) {
+        self.0.herald.announce();
+    }
+
+    async fn heard(&self, seen: u64) -> u64 {
+        self.0.herald.heard(seen).await
     }
 }

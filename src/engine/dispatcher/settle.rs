@@ -9,6 +9,7 @@ use tracing::{debug, error, warn};
 
 use super::{Outgoing, Running, Written, bounded};
 use crate::engine::core::Core;
+use crate::engine::meters;
 use crate::ground::advance::{Health, LaneChange, Next, Transition};
 use crate::ground::delivery::{Attempt, Fence};
 use crate::ground::policy::SETTLE_BATCH;
@@ -101,11 +102,13 @@ impl Running {
         let Outgoing { leased, settlement } = outgoing;
         match answer {
             Settled::Applied { disabled } => {
+                meters::settled(&settlement.transition);
                 if disabled {
                     let reason = match settlement.transition.health {
                         Health::Gone { .. } => DisabledReason::Gone,
                         _ => DisabledReason::Failing,
                     };
+                    meters::disabled(reason);
                     warn!(name: "tidings.webhook.disabled", webhook = %leased.webhook.id(), ?reason);
                     let webhook = leased.webhook.clone();
                     self.core.audience.tell(|| Notice::Disabled { webhook, reason });
@@ -124,6 +127,7 @@ impl Running {
                 }
             }
             Settled::Lost => {
+                meters::lost();
                 warn!(name: "tidings.lease.lost", delivery = %leased.delivery.id);
             }
             Settled::Gone => {
@@ -142,6 +146,7 @@ pub(super) async fn settle(
 ) -> Written {
     let settlements: Vec<Settlement> =
         batch.iter().map(|outgoing| outgoing.settlement.clone()).collect();
-    let answer = bounded(bound, async { core.storage.settle(&settlements, now).await }).await;
+    let call = bounded(bound, async { core.storage.settle(&settlements, now).await });
+    let answer = meters::timed("settle", call).await;
     (batch, answer)
 }
