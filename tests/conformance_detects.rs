@@ -209,7 +209,7 @@ impl WebhookStore for Broken {
 impl EventStore for Broken {
     async fn append(&self, events: &[NewEvent], now: Timestamp) -> Result<Vec<Appended>> {
         match self.fault {
-            Fault::RewritesPayloads | Fault::DropsRenderings => {
+            Fault::RewritesPayloads | Fault::DropsRenderings | Fault::DropsTraces => {
                 let rewrite =
                     |new: &NewEvent| NewEvent { event: self.rewrite(&new.event), only: new.only };
                 let events: Vec<_> = events.iter().map(rewrite).collect();

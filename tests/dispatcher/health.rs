@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use tidings::storage::MemoryStorage;
-use tidings::{ErrorKind, Tidings};
+use tidings::{ErrorKind, StatisticsQuery, Tidings};
 use tokio::time::Instant;
 
 use super::faulty::{Call, Fault};
-use super::kit::{Answer, FINE, Stage, millis, quiet, seconds};
+use super::kit::{Answer, FINE, Stage, epoch, millis, quiet, seconds};
 
 /// Asks a handle that has no dispatcher, as a process that only publishes.
 #[tokio::test(start_paused = true)]
@@ -140,6 +140,15 @@ async fn the_lag_is_that_of_the_oldest_due() {
         stage.tidings.disable(id, &typed).await.unwrap();
     }
     assert_eq!(stage.tidings.health().await.oldest_due, None, "it is disabled");
+}
+
+/// Asks for statistics where the storage keeps none, as most of a host's own.
+#[tokio::test(start_paused = true)]
+async fn without_statistics_there_are_none() {
+    let stage = Stage::new(|_| FINE);
+    let query = StatisticsQuery::new(epoch(), stage.now() + seconds(1)).unwrap();
+    let error = stage.tidings.statistics(&query).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
 }
 
 /// Asks over another handle to the same storage: each has its own dispatchers.
