@@ -164,6 +164,8 @@
 //!   was looked up, and the vetted one is dialled.
 //! * Keeps the record: events, deliveries, attempts with status, latency and the answer's beginning;
 //!   redelivers on request, and replays past events: all, what failed, or what a webhook missed.
+//! * Counts attempts, successes, ends and latencies by hour, exactly, for each webhook and account; answers
+//!   readiness probes; passes traces on; and has metrics.
 //!
 //! # What it does not do
 //!
@@ -203,6 +205,7 @@
 //! | `schema` | no | payloads are checked against the JSON Schemas of a catalogue |
 //! | `ed25519` | no | signatures with private and public keys: `v1a` of Standard Webhooks |
 //! | `receiver` | no | the receiver's side in axum: verify, parse, tell repetitions, dispatch |
+//! | `metrics` | no | metrics through the facade `metrics` |
 //! | `toml` | no | catalogues can be read from TOML |
 //! | `testing` | no | the test kit for hosts: scripted receivers, virtual time, expectations |
 //!
@@ -212,7 +215,7 @@
 //! # More
 //!
 //! [`docs::getting_started`] is where to begin; [`docs::production`] has the checklist of what to set before
-//! production, [`docs::operations`] what each alarm means, and [`docs::moving`] how to come from another
+//! production, [`docs::observability`] what there is to see, [`docs::operations`] what each alarm means, and [`docs::moving`] how to come from another
 //! sender. [`docs::resources`] says how changes become events, [`docs::conditions`] what must be in one for
 //! a webhook, [`docs::lifecycle`] what becomes of an event, [`docs::outbox`] how to publish in a transaction
 //! of your own, `docs::receiving` how to receive, [`docs::versions`] how to serve receivers of older
@@ -279,7 +282,9 @@ pub use ground::retry_after::retry_after;
 pub use ground::secret::Secret;
 pub use ground::secrets::{Overlap, SecretRecord, Secrets};
 pub use ground::signature::{SignatureScheme, Verified, Verifier, VerifyError};
+pub use ground::statistics::{self, StatisticsQuery, StatisticsReport};
 pub use ground::time::{self, Timestamp};
+pub use ground::trace::TraceContext;
 pub use ground::vault::KeyId;
 #[cfg(feature = "sealing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sealing")))]
@@ -296,6 +301,8 @@ pub use ground::webhook::{
 pub use engine::backlog::Backlog;
 #[cfg(feature = "engine")]
 pub use engine::dispatcher::Dispatcher;
+#[cfg(feature = "engine")]
+pub use engine::health::{DispatcherHealth, HealthReport};
 #[cfg(feature = "engine")]
 pub use engine::options::DispatcherOptions;
 #[cfg(all(feature = "engine", feature = "sealing"))]
@@ -333,6 +340,7 @@ pub mod storage {
     pub use crate::adapters::sqlite::{SqliteOptions, SqliteStorage};
     pub use crate::ports::kept::KeptWebhook;
     pub use crate::ports::replay::{Replay, ReplayStepped};
+    pub use crate::ports::statistics::{Counted, Statistics};
     pub use crate::ports::storage::*;
 }
 

@@ -9,17 +9,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
+use tidings::statistics::Hour;
 use tidings::storage::conformance::{Case, case, cases};
 use tidings::storage::{
-    Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
-    Held, Leased, MemoryStorage, NewEvent, Owed, Replay, ReplayStepped, Routed, Settled,
-    Settlement, Sweep, Swept, Turn, WebhookStore,
+    Alive, Appended, Claimed, Counted, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged,
+    Heartbeat, Held, Leased, MemoryStorage, NewEvent, Owed, Replay, ReplayStepped, Routed, Settled,
+    Settlement, Statistics, Sweep, Swept, Turn, WebhookStore,
 };
 use tidings::{
     Account, Attempt, Cause, Cursor, DeliveryId, DeliveryQuery, DeliveryView, DispatcherId, Edit,
     Error, ErrorKind, Event, EventQuery, Fence, LaneChange, Next, Ordering, Page, PageRequest,
-    Place, ReplayId, ReplayJob, ReplayQuery, Result, Seen, State, StateKind, Timestamp, Transition,
-    Webhook, WebhookId, WebhookQuery, policy,
+    Place, ReplayId, ReplayJob, ReplayQuery, Result, Seen, State, StateKind, StatisticsQuery,
+    Timestamp, Transition, Webhook, WebhookId, WebhookQuery, policy,
 };
 
 /// What is wrong with a storage.
@@ -63,6 +64,12 @@ enum Fault {
     RewritesPayloads,
     /// What an event is for older versions is not kept.
     DropsRenderings,
+    /// The trace of an event is not kept.
+    DropsTraces,
+    /// Everything is counted twice.
+    CountsTwice,
+    /// Old counts are forgotten in one step.
+    ForgetsWithoutBound,
     /// Who gets an event is decided when it is routed.
     RoutesByPresentFilters,
     /// Marks that are left are not told of.
@@ -162,6 +169,9 @@ impl Broken {
         if self.has(Fault::DropsRenderings) {
             stored.renderings = None;
         }
+        if self.has(Fault::DropsTraces) {
+            stored.trace = None;
+        }
         Event::from_stored(stored)
     }
 }
@@ -213,7 +223,7 @@ impl WebhookStore for Broken {
 impl EventStore for Broken {
     async fn append(&self, events: &[NewEvent], now: Timestamp) -> Result<Vec<Appended>> {
         match self.fault {
-            Fault::RewritesPayloads | Fault::DropsRenderings => {
+            Fault::RewritesPayloads | Fault::DropsRenderings | Fault::DropsTraces => {
                 let rewrite =
                     |new: &NewEvent| NewEvent { event: self.rewrite(&new.event), only: new.only };
                 let events: Vec<_> = events.iter().map(rewrite).collect();
@@ -421,6 +431,10 @@ impl DeliveryQueue for Broken {
         self.inner.backlog(account, most).await
     }
 
+    fn statistics(&self) -> Option<&dyn Statistics> {
+        Some(self)
+    }
+
     fn exclusive(&self) -> bool {
         self.inner.exclusive()
     }
@@ -488,6 +502,22 @@ impl Broken {
     }
 }
 
+#[async_trait]
+impl Statistics for Broken {
+    async fn counts(&self, query: &StatisticsQuery) -> Result<Vec<Counted>> {
+        let mut counts = self.inner.counts(query).await?;
+        if self.has(Fault::CountsTwice) {
+            counts.iter_mut().for_each(|one| one.count *= 2);
+        }
+        Ok(counts)
+    }
+
+    async fn forget(&self, hour: Hour, limit: usize) -> Result<usize> {
+        let limit = if self.has(Fault::ForgetsWithoutBound) { 10_000 } else { limit };
+        self.inner.forget(hour, limit).await
+    }
+}
+
 /// Runs a case and says what it complains of.
 fn complaint(case: Case, fault: Fault) -> Option<String> {
     let store = Broken { inner: MemoryStorage::new(), fault, memo: Mutex::default() };
@@ -498,7 +528,7 @@ fn complaint(case: Case, fault: Fault) -> Option<String> {
 }
 
 /// Which case claims the contrary of which fault.
-const CAUGHT: [(Fault, &str); 38] = [
+const CAUGHT: [(Fault, &str); 41] = [
     (Fault::IgnoresTheFence, "a_late_settlement_is_lost"),
     (Fault::ForgetsLostAttempts, "a_settlement_after_a_reap_is_lost"),
     (Fault::RecordsRepetitions, "a_repeated_settlement_changes_nothing"),
@@ -517,6 +547,9 @@ const CAUGHT: [(Fault, &str); 38] = [
     (Fault::KeepsHalfOfACall, "a_conflict_keeps_nothing_of_its_call"),
     (Fault::RewritesPayloads, "payloads_are_kept_byte_for_byte"),
     (Fault::DropsRenderings, "renderings_are_kept_byte_for_byte"),
+    (Fault::DropsTraces, "a_trace_is_kept_with_its_event"),
+    (Fault::CountsTwice, "counts_are_those_of_the_record"),
+    (Fault::ForgetsWithoutBound, "old_hours_are_forgotten_step_by_step"),
     (Fault::RoutesByPresentFilters, "a_disabled_webhook_gets_nothing_published_meanwhile"),
     (Fault::SaysThatNothingIsLeft, "a_wide_event_is_routed_over_several_turns"),
     (Fault::IgnoresTheRouteBounds, "no_more_marks_are_looked_at_than_asked"),

@@ -206,20 +206,63 @@ fn the_names_to_watch_are_those_in_the_source() {
             named.extend(name.map(|name| format!("tidings.{name}")));
         }
     }
-    let production = file("src/docs/production.md");
-    let rows = production.lines().filter_map(|line| line.strip_prefix("| `tidings."));
-    let told: BTreeSet<_> = rows
-        .filter_map(|row| row.split('`').next().map(|name| format!("tidings.{name}")))
-        .collect();
     assert!(named.len() > 5, "{named:?}");
-    assert_eq!(told, named);
+    assert_eq!(told("Events", "tidings."), named);
+}
+
+/// The names in the first column of a table of the documentation.
+fn told(section: &str, beginning: &str) -> BTreeSet<String> {
+    let sections = sections(&file("src/docs/observability.md"));
+    let prefix = format!("| `{beginning}");
+    let rows = sections[section].lines().filter_map(|line| line.strip_prefix(&prefix));
+    rows.filter_map(|row| row.split('`').next().map(|name| format!("{beginning}{name}"))).collect()
+}
+
+/// The texts in quotes that follow `call` in the source, with white space or without.
+fn quoted(source: &str, call: &str) -> BTreeSet<String> {
+    let after = source.split(call).skip(1).map(str::trim_start);
+    let names = after.filter_map(|after| after.strip_prefix('"')?.split('"').next());
+    names.map(str::to_owned).collect()
+}
+
+/// Compares the names of metrics in the source with the table of the documentation, and with what the
+/// recorder is told of each.
+#[test]
+fn the_metrics_are_those_in_the_source() {
+    let source = file("src/engine/meters.rs");
+    let made = |macros: &[&str]| -> BTreeSet<String> {
+        let names = macros.iter().flat_map(|call| quoted(&source, call));
+        names.filter(|name| name.starts_with("tidings_")).collect()
+    };
+    // The longer names end like the shorter ones.
+    let described = ["describe_counter!(", "describe_gauge!(", "describe_histogram!("];
+    let used = made(&[" count!(", " time!(", " set!(", " shift!("]);
+    assert!(used.len() > 10, "{used:?}");
+    assert_eq!(told("Metrics", "tidings_"), used);
+    assert_eq!(made(&described), used);
+    for text in texts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let elsewhere = ["counter!(", "gauge!(", "histogram!("].map(|call| quoted(&text, call));
+        let found = elsewhere.iter().flatten().any(|name| name.starts_with("tidings_"));
+        assert!(text == source || !found, "a metric outside of its file");
+    }
+}
+
+/// Compares the names of spans in the source with the table of the documentation.
+#[test]
+fn the_spans_are_those_in_the_source() {
+    let mut named = BTreeSet::new();
+    for text in texts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        named.extend(quoted(&text, "span!("));
+    }
+    assert!(!named.is_empty());
+    assert_eq!(told("Spans", "tidings."), named);
 }
 
 /// Looks for each name that is a warning or an error in the text that says what to do.
 #[test]
 fn each_alarm_has_a_place_in_operations() {
-    let (production, operations) = (file("src/docs/production.md"), file("src/docs/operations.md"));
-    let rows = production.lines().filter_map(|line| line.strip_prefix("| `tidings."));
+    let (table, operations) = (file("src/docs/observability.md"), file("src/docs/operations.md"));
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `tidings."));
     let alarms = rows.filter_map(|row| {
         let (name, rest) = row.split_once('`')?;
         let level = rest.split('|').nth(1)?;

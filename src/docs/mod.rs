@@ -1,6 +1,6 @@
 //! Longer texts. Guides: how to begin, how to publish in a transaction of your own, how to receive, how to
 //! bring a storage or a transport of your own, how to move from another sender, how to deliver past events again, what to set before
-//! production, and what to do when something is wrong. And what stands behind them: how changes become
+//! production, what there is to see, and what to do when something is wrong. And what stands behind them: how changes become
 //! events, what must be in an event for a webhook, what becomes of an event, how to serve receivers of older
 //! versions, what is promised against whom, what comes after one database, how to test a host, and why all
 //! of it is as it is.
@@ -22,6 +22,9 @@ pub mod moving {}
 
 #[doc = include_str!("operations.md")]
 pub mod operations {}
+
+#[doc = include_str!("observability.md")]
+pub mod observability {}
 
 #[doc = include_str!("outbox.md")]
 pub mod outbox {}

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tracing::{error, warn};
 
+use super::meters;
 use crate::ground::policy::{NOTICE_BYTES_WAITING, NOTICES_WAITING};
 use crate::ports::observer::{Notice, Observer};
 
@@ -74,10 +75,17 @@ impl Audience {
     pub(crate) fn tell(self: &Arc<Self>, notice: impl FnOnce() -> Notice) {
         let Some(observer) = &self.observer else { return };
         let mut queue = self.lock();
-        let behind = queue.push(notice);
+        let mut kept = false;
+        let behind = queue.push(|| {
+            kept = true;
+            notice()
+        });
         let teller = (!std::mem::replace(&mut queue.telling, true))
             .then(|| Teller { audience: self.clone(), done: false });
         drop(queue);
+        if !kept {
+            meters::missed();
+        }
         if behind {
             warn!(name: "tidings.observer.behind", "the observer hangs or is too slow");
         }

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use super::audience::Audience;
 use super::backlog::Gauge;
 use super::hooks::Asked;
+use super::life::Pulse;
 use super::vault::Vault;
 use crate::ground::account::Account;
 use crate::ground::catalogue::Catalogue;
@@ -41,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) versions: Option<Versions>,
     /// The host's keys for secrets at rest.
     pub(crate) vault: Vault,
+    /// The dispatchers that run.
+    pub(crate) pulse: Pulse,
     /// Rung when there may be something to do: every dispatcher of this handle hears it, in the
     /// order in which they began to listen, so that a simulation repeats itself.
     pub(crate) bell: Notify,

@@ -18,6 +18,7 @@
 mod end;
 mod replay;
 mod settle;
+mod watch;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -30,11 +31,12 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, debug_span, info, warn};
 
 use super::core::Core;
 use super::holds::Holds;
 use super::life::Life;
+use super::meters;
 use super::options::DispatcherOptions;
 use super::permits::Permits;
 use super::request::{Prepare, Sender};
@@ -46,7 +48,10 @@ use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::failure::FailureKind;
 use crate::ground::id::{DeliveryId, DispatcherId, WebhookId};
 use crate::ground::policy::{PROBE_WAIT, ROUTE_DELIVERIES, ROUTE_MARKS, SWEEP_ROWS};
+use crate::ground::statistics::Hour;
+
 use crate::ground::time::{Timestamp, after, before, to_millis};
+use crate::ground::trace::TraceContext;
 use crate::ports::replay::ReplayStepped;
 use crate::ports::storage::{
     Alive, Claimed, Heartbeat, Held, Leased, Routed, Settled, Settlement, Sweep, Swept, Turn,
@@ -93,12 +98,16 @@ impl Dispatcher {
     /// next turn, and are sent again when the lease has passed. Prefer `shutdown`, which leaves
     /// nothing in flight.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
+        meters::describe();
         info!(name: "tidings.dispatcher.started", dispatcher = %self.id);
         self.core.vault.warn_if_missing();
         let id = self.id;
+        let core = self.core.clone();
         let mut running = Running::new(self);
+        core.pulse.begins(id, &running.life);
         running.work(shutdown).await;
         running.end().await;
+        core.pulse.ends(id);
         info!(name: "tidings.dispatcher.stopped", dispatcher = %id);
     }
 }
@@ -205,6 +214,9 @@ struct Running {
     /// How many replays this handle had started or cancelled at the last look.
     replays: u64,
     poll_at: Instant,
+    /// How far behind all dispatchers are, for the metrics.
+    watching: Option<BoxFuture<'static, Result<Duration>>>,
+    watch_at: Instant,
     /// Set by the shutdown: when the grace time ends.
     draining: Option<Instant>,
 }
@@ -244,6 +256,8 @@ impl Running {
             replay_at: core.storage.replay().map(|_| now),
             replays: 0,
             poll_at: now + options.poll,
+            watching: None,
+            watch_at: now + watch::EVERY,
             draining: None,
             core,
             options,
@@ -284,6 +298,7 @@ impl Running {
                 answer = ready(&mut self.beating) => self.beaten(answer),
                 answer = ready(&mut self.sweeping) => self.swept(answer),
                 answer = ready(&mut self.replaying) => self.replayed(answer),
+                lag = ready(&mut self.watching) => self.watched(lag),
                 () = &mut rung => {
                     // First listen again, then look: no ring is missed.
                     rung.set(core.bell.notified());
@@ -330,6 +345,9 @@ impl Running {
             self.sweep();
         }
         self.start_replay(instant);
+        if meters::ON && self.watching.is_none() && instant >= self.watch_at {
+            self.watch(instant);
+        }
     }
 
     /// When something is to be started, if nothing comes back before.
@@ -407,11 +425,13 @@ impl Running {
         let bound = self.options.lease;
         let answer = match call {
             Call::Route => async move {
-                Answer::Route(bounded(bound, async { storage.route(&turn).await }).await)
+                let call = bounded(bound, async { storage.route(&turn).await });
+                Answer::Route(meters::timed("route", call).await)
             }
             .boxed(),
             Call::Claim => async move {
-                Answer::Claim(bounded(bound, async { storage.claim(&turn).await }).await)
+                let call = bounded(bound, async { storage.claim(&turn).await });
+                Answer::Claim(meters::timed("claim", call).await)
             }
             .boxed(),
         };
@@ -425,10 +445,12 @@ impl Running {
         let now = self.now();
         let leased = match answer {
             Answer::Route(Ok(routed)) => {
+                meters::routed(routed.leased.len(), routed.waiting, routed.unmatched);
                 self.turns.routed(routed.more, routed.waiting > 0, now);
                 Ok(routed.leased)
             }
             Answer::Claim(Ok(claimed)) => {
+                meters::claimed(claimed.leased.len());
                 let full = claimed.leased.len() >= usize::try_from(reserved).unwrap_or(usize::MAX);
                 self.turns.claimed(claimed.next_due, full, now);
                 // What an earlier life held is another's by now.
@@ -511,11 +533,18 @@ impl Running {
                 Sending { leased: leased.clone(), started: self.core.now(), begun: Instant::now() };
             let started = sending.started;
             self.sending.insert(leased.delivery.id, sending);
+            let trace = leased.event.trace();
+            let span = debug_span!(
+                "tidings.send",
+                delivery = %leased.delivery.id,
+                webhook = %leased.delivery.webhook,
+                trace = trace.as_ref().map(TraceContext::trace_id),
+            );
             let send = async move {
                 let attempt = sender.depart(&leased, started, departure).await;
                 Sent { leased, attempt }
             };
-            self.sends.spawn(send);
+            self.sends.spawn(send.instrument(span));
         }
     }
 
@@ -536,6 +565,7 @@ impl Running {
             number = attempt.number,
             outcome = ?attempt.outcome,
             latency_ms = attempt.latency.as_millis(),
+            trace = sent.leased.event.trace().as_ref().map(TraceContext::trace_id),
         );
         self.decide(sent.leased, attempt);
     }
@@ -552,6 +582,9 @@ impl Running {
         );
         // What was never sent is no attempt.
         let sent = attempt.outcome != Outcome::Unanswered(FailureKind::Busy);
+        if sent {
+            meters::attempted(&attempt);
+        }
         self.outcome(leased, sent.then_some(attempt), transition);
     }
 
@@ -571,7 +604,7 @@ impl Running {
                 let until = after(now, lease);
                 core.storage.heartbeat(&Heartbeat { dispatcher: id, now, until, abandoned }).await
             };
-            let answer = bounded(lease / 3, call).await;
+            let answer = meters::timed("heartbeat", bounded(lease / 3, call)).await;
             Beaten { begun: instant, wall, count, clock, answer }
         };
         self.beating = Some(beat.boxed());
@@ -582,6 +615,7 @@ impl Running {
         self.shared_clock = clock.or(self.shared_clock);
         match answer {
             Ok(alive) => {
+                meters::beaten(if alive == Alive::New { "new" } else { "known" });
                 self.life.renew(begun, wall, self.options.lease);
                 let now = self.now();
                 for (_, reserved) in self.abandoned.drain(..count) {
@@ -599,6 +633,7 @@ impl Running {
                 self.known = true;
             }
             Err(error) => {
+                meters::beaten("failed");
                 warn!(name: "tidings.storage.heartbeat_failed", %error);
                 let soon = (self.options.lease / 10).min(BEAT_AGAIN);
                 self.beat_at = Instant::now() + soon;
@@ -617,9 +652,20 @@ impl Running {
             expire_before: before(now, self.core.policy.expire_after()),
             prune_before: before(now, self.core.policy.retain()),
         };
+        let forgotten = Hour::of(before(now, self.core.policy.retain_statistics()));
         let storage = self.core.storage.clone();
         let bound = self.options.lease;
-        let step = async move { bounded(bound, async { storage.sweep(&sweep).await }).await };
+        let step = async move {
+            let call = bounded(bound, async {
+                let mut swept = storage.sweep(&sweep).await?;
+                if let Some(statistics) = storage.statistics() {
+                    let gone = statistics.forget(forgotten, SWEEP_ROWS).await?;
+                    swept.more |= gone >= SWEEP_ROWS;
+                }
+                Ok(swept)
+            });
+            meters::timed("sweep", call).await
+        };
         self.sweeping = Some(step.boxed());
     }
 
@@ -627,6 +673,7 @@ impl Running {
         let every = self.options.sweep_every.unwrap_or(Duration::from_secs(60));
         let more = match answer {
             Ok(swept) => {
+                meters::swept(&swept);
                 debug!(name: "tidings.swept", ?swept);
                 swept.more
             }
@@ -643,7 +690,10 @@ impl Running {
 
 /// A call that does not answer in time, or panics, may or may not have happened, as any call that
 /// fails.
-async fn bounded<T>(bound: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) async fn bounded<T>(
+    bound: Duration,
+    call: impl Future<Output = Result<T>>,
+) -> Result<T> {
     let call = AssertUnwindSafe(call).catch_unwind();
     match tokio::time::timeout(bound, call).await {
         Ok(Ok(answer)) => answer,

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 
+use super::meters;
 use super::request::{Failure, header_name, header_value};
 use crate::ground::failure::FailureKind;
 use crate::ground::id::WebhookId;
@@ -50,6 +51,7 @@ struct Lates {
 impl Lates {
     /// Nothing is asked, and nothing is sent. Said once for all that it happens to on end.
     fn crowded(&self, webhook: WebhookId, why: &str) -> Failure {
+        meters::hooked("crowded");
         if !self.crowded.swap(true, Ordering::Relaxed) {
             warn!(name: "tidings.hook.crowded", %webhook, why, "deliveries wait for hooks that hang");
         }
@@ -115,17 +117,20 @@ impl Asked {
             }
             Ok(Ok(Ok(Said::Failed(name, error)))) => {
                 // Only the log has its words: they are the host's, and customers see the attempt.
+                meters::hooked("failed");
                 warn!(name: "tidings.hook.failed", %delivery, hook = name, %error);
                 Err(failed(format!("the {name} hook failed")))
             }
             Ok(Ok(Err(_)) | Err(_)) => {
                 let name = step.name();
+                meters::hooked("panicked");
                 warn!(name: "tidings.hook.panicked", %delivery, hook = name);
                 Err(failed(format!("the {name} hook panicked")))
             }
             Err(_) => {
                 drop(waiting);
                 let name = step.name();
+                meters::hooked("late");
                 warn!(name: "tidings.hook.late", %delivery, hook = name, ?limit);
                 Err(failed(format!("the {name} hook did not return in time")))
             }

@@ -4,11 +4,12 @@
 //! stands still while the machine is suspended, the other one may be set back. A process that was
 //! stopped for longer than its lease so finds itself dead when it wakes.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::ground::id::DispatcherId;
 use crate::ground::time::{Timestamp, between};
 
 /// The last sign of life that the storage acknowledged.
@@ -36,7 +37,50 @@ impl Life {
         })
     }
 
+    /// How long ago the last sign of life was begun, by the clock that says that more time has passed.
+    pub(super) fn age(&self, instant: Instant, time: Timestamp) -> Option<Duration> {
+        let sign = (*self.sign())?;
+        let elapsed = instant.saturating_duration_since(sign.begun);
+        Some(elapsed.max(between(sign.time, time)))
+    }
+
     fn sign(&self) -> MutexGuard<'_, Option<Sign>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The dispatchers of a handle: those that run, and whether any ever ran.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse(Mutex<Beating>);
+
+#[derive(Debug, Default)]
+struct Beating {
+    lives: Vec<(DispatcherId, Weak<Life>)>,
+    any: bool,
+}
+
+impl Pulse {
+    /// A dispatcher runs from now on, for as long as its life is there.
+    pub(super) fn begins(&self, id: DispatcherId, life: &Arc<Life>) {
+        let mut beating = self.beating();
+        beating.lives.retain(|(_, life)| life.strong_count() > 0);
+        beating.lives.push((id, Arc::downgrade(life)));
+        beating.any = true;
+    }
+
+    /// It runs no more.
+    pub(super) fn ends(&self, id: DispatcherId) {
+        self.beating().lives.retain(|(other, _)| *other != id);
+    }
+
+    /// Those that run; `None` if none ever did.
+    pub(super) fn running(&self) -> Option<Vec<(DispatcherId, Arc<Life>)>> {
+        let beating = self.beating();
+        let lives = beating.lives.iter().filter_map(|(id, life)| Some((*id, life.upgrade()?)));
+        beating.any.then(|| lives.collect())
+    }
+
+    fn beating(&self) -> MutexGuard<'_, Beating> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use tokio::time::Instant;
 
+use super::meters;
 use crate::ground::id::WebhookId;
 use crate::ground::policy::{RAMP_START, RAMP_TIME, RAMPS_MAX};
 
@@ -62,11 +63,13 @@ impl Permits {
     /// A lease was given.
     pub(super) fn take(&mut self, webhook: WebhookId) {
         self.used += 1;
+        meters::in_flight(1.0);
         *self.busy.entry(webhook).or_default() += 1;
     }
 
     /// A lease has ended.
     pub(super) fn release(&mut self, webhook: WebhookId) {
+        meters::in_flight(if self.used > 0 { -1.0 } else { 0.0 });
         self.used = self.used.saturating_sub(1);
         if let Some(count) = self.busy.get_mut(&webhook) {
             *count -= 1;
@@ -107,6 +110,13 @@ impl Permits {
         if ramp.may >= self.each {
             self.ramps.remove(&webhook);
         }
+    }
+}
+
+impl Drop for Permits {
+    /// What a dispatcher had in flight when it ended is not in flight in this process.
+    fn drop(&mut self) {
+        meters::in_flight(-f64::from(self.used));
     }
 }
 

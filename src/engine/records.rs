@@ -1,6 +1,7 @@
 //! Reading what happened, and asking for it again: events, deliveries, attempts, redelivery, test
 //! events.
 
+use super::meters;
 use super::tidings::{Tidings, short_answer};
 use crate::ground::change::Change;
 use crate::ground::delivery::DeliveryView;
@@ -10,6 +11,7 @@ use crate::ground::event_type::TEST_EVENT_TYPE;
 use crate::ground::id::{Cause, DeliveryId, EventId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::{DeliveryQuery, EventQuery};
+use crate::ground::statistics::{StatisticsQuery, StatisticsReport};
 use crate::ground::time::format_time;
 use crate::ground::versions::Versions;
 use crate::ports::storage::{Appended, Enqueued, NewEvent, Owed};
@@ -55,6 +57,35 @@ impl Tidings {
         self.core.storage.deliveries(query, page).await
     }
 
+    /// What was counted of attempts and deliveries, by hour: numbers, success rate, latency. They are
+    /// kept as things happen, in the same transactions, so that they are exact whatever crashed, and
+    /// for as long as [`Policy::retain_statistics`](crate::Policy::retain_statistics) says.
+    ///
+    /// ```
+    /// # use tidings::{Result, StatisticsQuery, Tidings, Timestamp, WebhookId, time::before};
+    /// # use std::time::Duration;
+    /// # async fn shown(tidings: Tidings, webhook: WebhookId, now: Timestamp) -> Result<()> {
+    /// let last_day = StatisticsQuery::new(before(now, Duration::from_secs(86_400)), now)?;
+    /// let report = tidings.statistics(&last_day.webhook(webhook)).await?;
+    /// println!("{:?} of {}", report.total.success_rate(), report.total.attempts());
+    /// for hour in &report.hours {
+    ///     println!("{}: 95% took at most {:?}", hour.hour, hour.tally.latency(95.0));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Refused`](ErrorKind::Refused) when the storage keeps
+    /// [none](crate::storage::DeliveryQueue::statistics); otherwise when it fails.
+    pub async fn statistics(&self, query: &StatisticsQuery) -> Result<StatisticsReport> {
+        let Some(statistics) = self.core.storage.statistics() else {
+            return Err(Error::new(ErrorKind::Refused, "this storage keeps no statistics"));
+        };
+        let counts = statistics.counts(query).await?.into_iter();
+        Ok(StatisticsReport::of(counts.map(|one| (one.hour, one.measure, one.count))))
+    }
+
     /// Delivers an event to a webhook once more, as a new delivery with tries of its own; signed
     /// with the present secrets, with the same id and the same bytes.
     ///
@@ -73,7 +104,9 @@ impl Tidings {
         let now = self.core.shared_now().await?;
         let cause = Cause::new(now, &self.core.id_bytes()?);
         let owed = Owed { event: delivery.event, webhook: delivery.webhook, cause };
-        let enqueued = self.core.storage.enqueue(&[owed], now).await?;
+        let owed = [owed];
+        let enqueue = self.core.storage.enqueue(&owed, now);
+        let enqueued = meters::timed("enqueue", enqueue).await?;
         self.wake();
         match enqueued.first() {
             Some(Enqueued::Made(id) | Enqueued::Existed(id)) => Ok(*id),

@@ -42,6 +42,9 @@ use crate::ports::hooks::{Additions, Sending};
 use crate::ports::storage::Leased;
 use crate::ports::transport::{Request, Response, Transport, TransportError};
 
+/// Where a trace goes on (W3C Trace Context).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// Of a transport that does not end in time.
 const UNKEPT: &str = "the transport did not keep its deadline";
 /// Webhooks whose requests are kept prepared.
@@ -417,9 +420,23 @@ impl Sender {
             request.headers_mut().insert(AUTHORIZATION, token.header()?);
         }
         additions.write(request.headers_mut())?;
+        trace(&leased.event, request.headers_mut());
         let tls = prepared.webhook.tls().cloned();
         let request = Request::new(request, left, RESPONSE_BYTES_KEPT).with_tls(tls);
         Ok(self.transport.send(request).await?)
+    }
+}
+
+/// Adds the event's trace, unless somebody who may have a span for this attempt has set one.
+fn trace(event: &Event, headers: &mut HeaderMap) {
+    let Some(trace) = event.trace().filter(|_| !headers.contains_key(TRACEPARENT)) else { return };
+    // Both were checked when they came in.
+    if let Ok(value) = HeaderValue::from_str(trace.traceparent()) {
+        headers.insert(TRACEPARENT, value);
+        headers.remove(TRACESTATE);
+    }
+    if let Some(Ok(value)) = trace.tracestate().map(HeaderValue::from_str) {
+        headers.insert(TRACESTATE, value);
     }
 }
 

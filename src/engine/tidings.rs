@@ -13,6 +13,8 @@ use super::backlog::{Backlog, Gauge};
 use super::core::Core;
 use super::dispatcher::Dispatcher;
 use super::hooks::Asked;
+use super::life::Pulse;
+use super::meters;
 use super::options::DispatcherOptions;
 use super::vault::Vault;
 use crate::ground::account::Account;
@@ -193,6 +195,7 @@ impl Tidings {
                 catalogue: None,
                 versions: None,
                 vault: Vault::default(),
+                pulse: Pulse::default(),
                 bell: Notify::new(),
                 replays: AtomicU64::new(0),
             },
@@ -293,11 +296,13 @@ impl Tidings {
         let admission = self.core.admit(events.iter().map(Event::account)).await?;
         let new: Vec<NewEvent> =
             events.iter().map(|event| NewEvent { event: event.clone(), only: None }).collect();
-        let appended = self.core.storage.append(&new, self.core.now()).await?;
+        let append = self.core.storage.append(&new, self.core.now());
+        let appended = meters::timed("append", append).await?;
         if appended.len() != events.len() {
             return Err(short_answer());
         }
         if let Some(at) = appended.iter().position(|appended| *appended == Appended::Conflict) {
+            meters::conflicted();
             let message = format!(
                 "an event with id {} but other content is already published; nothing of this call is kept",
                 events[at].id()
@@ -305,6 +310,8 @@ impl Tidings {
             return Err(Error::new(ErrorKind::Conflict, message));
         }
         admission.used();
+        let new = appended.iter().filter(|appended| **appended == Appended::Stored).count();
+        meters::published(new, events.len() - new);
         self.wake();
         Ok(events
             .iter()

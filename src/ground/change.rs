@@ -14,6 +14,7 @@ use super::event_type::EventType;
 use super::id::EventId;
 use super::json;
 use super::time::{Timestamp, format_time};
+use super::trace::TraceContext;
 use crate::policy::{ORDER_KEY_BYTES_MAX, PAYLOAD_DEPTH_MAX};
 
 /// A change of a resource that is to become an event.
@@ -46,6 +47,7 @@ pub struct Change {
     api_version: Option<Box<str>>,
     extras: Vec<(String, Box<RawValue>)>,
     key: Option<Arc<str>>,
+    trace: Option<TraceContext>,
 }
 
 impl Change {
@@ -76,6 +78,7 @@ impl Change {
             api_version: None,
             extras: Vec::new(),
             key: None,
+            trace: None,
         }
     }
 
@@ -183,6 +186,14 @@ impl Change {
         Ok(self)
     }
 
+    /// Says which trace the change belongs to: `traceparent` (and `tracestate`) go with every attempt to
+    /// deliver the event, unless the webhook's own headers or the host's hooks set them. It is no part of
+    /// the payload, and does not tell one publish from another.
+    pub fn trace(mut self, trace: TraceContext) -> Self {
+        self.trace = Some(trace);
+        self
+    }
+
     /// Adds a further top-level key to the payload, after the crate's own; the same key again
     /// replaces its value.
     ///
@@ -286,6 +297,7 @@ impl Change {
             created,
             api_version: self.api_version,
             key: self.key,
+            trace: self.trace.map(|trace| trace.to_stored()),
         };
         Event::from_parts(parts, out, data)
     }

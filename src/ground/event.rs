@@ -13,6 +13,7 @@ use super::id::EventId;
 use super::json::{self, Member, unescape};
 use super::order::OrderKey;
 use super::time::{Timestamp, parse_time, to_millis};
+use super::trace::TraceContext;
 use super::versions::{self, Rendering};
 use super::webhook::API_VERSION_LATEST;
 use crate::policy::{API_VERSION_BYTES_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX};
@@ -79,6 +80,9 @@ pub struct StoredEvent {
     /// The payloads of older [`Versions`](crate::Versions), if there are any, in one text. To be kept
     /// byte for byte, like the payload.
     pub renderings: Option<Arc<str>>,
+    /// The [trace](crate::Change::trace) that the event belongs to, if there is one. It does not tell one
+    /// publish from another.
+    pub trace: Option<Arc<str>>,
 }
 
 impl Event {
@@ -154,6 +158,7 @@ impl Event {
             digest,
             key: None,
             renderings: None,
+            trace: None,
         });
         let _ = event.0.api_version.set(api_version.map(Into::into));
         Ok(event)
@@ -302,6 +307,16 @@ impl Event {
         self.0.columns.key.as_deref()
     }
 
+    /// The [trace](crate::Change::trace) that the event belongs to.
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.0.columns.trace.as_ref().and_then(TraceContext::from_stored)
+    }
+
+    /// The trace, as a storage keeps it: one column.
+    pub fn trace_text(&self) -> Option<&str> {
+        self.0.columns.trace.as_deref()
+    }
+
     /// What the event has in common with those that it must follow at a webhook that is
     /// [ordered](crate::Ordering::PerObject). It is read from the payload each time.
     pub fn order_key(&self) -> OrderKey {
@@ -347,6 +362,7 @@ pub(crate) struct Parts {
     pub(crate) created: Timestamp,
     pub(crate) api_version: Option<Box<str>>,
     pub(crate) key: Option<Arc<str>>,
+    pub(crate) trace: Option<Arc<str>>,
 }
 
 impl Event {
@@ -369,6 +385,7 @@ impl Event {
             digest,
             key: parts.key,
             renderings: None,
+            trace: parts.trace,
         });
         let _ = event.0.api_version.set(parts.api_version);
         Ok(event)

@@ -48,7 +48,9 @@ mod same;
 pub(crate) mod secret;
 pub(crate) mod secrets;
 pub(crate) mod signature;
+pub mod statistics;
 pub mod time;
+pub(crate) mod trace;
 pub(crate) mod vault;
 #[cfg(feature = "sealing")]
 pub(crate) mod vault_key;

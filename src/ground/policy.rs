@@ -39,6 +39,10 @@ pub const VERSIONS_OLDER_MAX: usize = 16;
 /// Bytes that an event's payloads for older versions may have together: they are read with the event,
 /// whoever gets it.
 pub const RENDERINGS_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a trace's state (W3C Trace Context asks for at least this much).
+pub const TRACE_STATE_BYTES_MAX: usize = 512;
+/// Members of a trace's state (W3C Trace Context).
+pub const TRACE_STATE_MEMBERS_MAX: usize = 32;
 /// Events in one publish.
 pub const PUBLISH_EVENTS_MAX: usize = 10_000;
 /// Bytes of payload in one publish, in all versions: in the host's transaction they travel as one value.
@@ -408,6 +412,10 @@ pub const REPLAY_GRAIN: Duration = Duration::from_millis(100);
 pub const REPLAY_STEP_REST: Duration = Duration::from_millis(20);
 /// See [`REPLAY_STEP_REST`].
 pub const REPLAY_LOOK: Duration = Duration::from_secs(5);
+/// How long a look at the health waits for the storage.
+pub const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
+/// Hours that one query of statistics may cover: a year.
+pub const STATISTICS_HOURS_MAX: u16 = 8_784;
 /// Rows that one step of a sweep touches.
 pub const SWEEP_ROWS: usize = 500;
 
@@ -481,13 +489,14 @@ pub struct Policy {
     disable_after: Duration,
     expire_after: Duration,
     retain: Duration,
+    retain_statistics: Duration,
 }
 
 impl Default for Policy {
     /// Live: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h (10 tries over about 75 h, as
     /// Standard Webhooks advises). Test mode: 5 min, 2 h (3 tries). A deadline of 15 s for each
-    /// attempt. Warned of after a day of nothing but failure, and disabled after 5 days. Waiting deliveries expire, and events
-    /// may be pruned, 30 days after the publish.
+    /// attempt. Warned of after a day of nothing but failure, and disabled after 5 days. Waiting deliveries
+    /// expire, and events may be pruned, 30 days after the publish. Statistics are kept for 90 days.
     fn default() -> Self {
         let live = [
             Duration::from_secs(5),
@@ -513,6 +522,7 @@ impl Default for Policy {
             disable_after: 5 * DAY,
             expire_after: 30 * DAY,
             retain: 30 * DAY,
+            retain_statistics: 90 * DAY,
         }
     }
 }
@@ -581,6 +591,11 @@ impl Policy {
     /// How long after its publish an event whose deliveries have all ended is kept.
     pub fn retain(&self) -> Duration {
         self.retain
+    }
+
+    /// How long the counts of an hour are kept.
+    pub fn retain_statistics(&self) -> Duration {
+        self.retain_statistics
     }
 
     /// Sets the schedule of retries in `mode`.
@@ -655,6 +670,13 @@ impl Policy {
     #[must_use]
     pub fn with_retain(mut self, time: Duration) -> Self {
         self.retain = time;
+        self
+    }
+
+    /// Sets how long the counts of an hour are kept.
+    #[must_use]
+    pub fn with_retain_statistics(mut self, time: Duration) -> Self {
+        self.retain_statistics = time;
         self
     }
 }

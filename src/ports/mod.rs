@@ -10,5 +10,6 @@ pub(crate) mod observer;
 pub(crate) mod replay;
 mod rules;
 pub(crate) mod sql;
+pub(crate) mod statistics;
 pub(crate) mod storage;
 pub(crate) mod transport;

@@ -100,6 +100,7 @@ use crate::ground::webhook::Webhook;
 #[cfg(doc)]
 use crate::ground::{advance::Seen, lane::Lane};
 use crate::ports::replay::Replay;
+use crate::ports::statistics::Statistics;
 
 /// Where webhooks are kept.
 #[async_trait]
@@ -243,6 +244,17 @@ pub trait DeliveryQueue: Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Since when there has been something to do that is not done: the earliest publish of an event
+    /// that is not yet routed to its end, or moment at which a lane of an enabled webhook was ready
+    /// ([`Lane::ready_at`](crate::Lane::ready_at)), whoever holds it. `None` when there is nothing due
+    /// at `now`. For watchers: it may look at a part, where there is much to do, and it must be cheap.
+    ///
+    /// A store that does not tell answers `None`.
+    async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        let _ = now;
+        Ok(None)
+    }
+
     /// How dispatchers elsewhere are woken; without it they poll.
     fn wakeup(&self) -> Option<&dyn Wakeup> {
         None
@@ -250,6 +262,11 @@ pub trait DeliveryQueue: Debug + Send + Sync + 'static {
 
     /// Who replays past events here; without it there are no replays.
     fn replay(&self) -> Option<&dyn Replay> {
+        None
+    }
+
+    /// The statistics that are kept here; `None` where there are none.
+    fn statistics(&self) -> Option<&dyn Statistics> {
         None
     }
 

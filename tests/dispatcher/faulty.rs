@@ -31,6 +31,7 @@ pub enum Call {
     Heartbeat,
     Deliveries,
     Sweep,
+    OldestDue,
 }
 
 /// What happens to a call.
@@ -205,6 +206,10 @@ impl DeliveryQueue for Faulty {
 
     async fn backlog(&self, account: Option<&Account>, most: usize) -> Result<usize> {
         self.inner.backlog(account, most).await
+    }
+
+    async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.call(Call::OldestDue, self.inner.oldest_due(now)).await
     }
 
     fn exclusive(&self) -> bool {

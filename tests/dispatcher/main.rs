@@ -14,6 +14,7 @@ mod condition;
 mod delivery;
 mod faults;
 mod handle;
+mod health;
 mod limits;
 mod oauth;
 mod reports;
@@ -21,4 +22,5 @@ mod retention;
 mod shutdown;
 #[path = "../support/trace.rs"]
 mod trace;
+mod traceparent;
 mod wire;

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use tidings::statistics::{Hour, Measure, StatisticsReport, counted};
+use tidings::storage::Counted;
 use tidings::{
     Attempt, Cause, Delivery, DeliveryId, DeliveryView, EventId, FailureKind, Outcome, State,
     StateKind, Webhook, WebhookId,
@@ -16,6 +18,8 @@ use super::model::Model;
 pub struct Listed {
     pub deliveries: Vec<DeliveryView>,
     pub webhooks: Vec<Webhook>,
+    /// What was counted, if the store counts.
+    pub counts: Option<Vec<Counted>>,
 }
 
 impl Model {
@@ -73,6 +77,7 @@ impl Model {
             );
         }
         self.check_requests(&stored);
+        check_counts(listed);
         self.check_webhooks(listed);
     }
 
@@ -148,6 +153,21 @@ impl Model {
             self.webhooks().map(|hook| (hook.id(), hook)).collect();
         assert_eq!(stored, expected, "the webhooks in the end");
     }
+}
+
+/// What was counted is what is on record, whatever crashed.
+fn check_counts(listed: &Listed) {
+    let Some(counts) = &listed.counts else { return };
+    let mut counted_again: BTreeMap<(Hour, Measure), u64> = BTreeMap::new();
+    for view in &listed.deliveries {
+        let attempts = view.attempts.iter().flat_map(|attempt| counted(Some(attempt), None));
+        for place in attempts.chain(counted(None, Some(&view.delivery.state))) {
+            *counted_again.entry(place).or_default() += 1;
+        }
+    }
+    let report = StatisticsReport::of(counts.iter().map(|one| (one.hour, one.measure, one.count)));
+    let again = counted_again.into_iter().map(|((hour, measure), count)| (hour, measure, count));
+    assert_eq!(report, StatisticsReport::of(again), "the statistics equal a recount");
 }
 
 /// Whether a receiver may have seen this attempt.

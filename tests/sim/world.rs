@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
-use tidings::storage::Storage;
+use tidings::statistics::Hour;
+use tidings::storage::{Counted, Statistics, Storage};
 use tidings::{
-    Clock, DeliveryQuery, DispatcherOptions, Entropy, PageRequest, ReplayQuery, Result, Tidings,
-    Timestamp, WebhookQuery,
+    Clock, DeliveryQuery, DeliveryView, DispatcherOptions, Entropy, PageRequest, ReplayQuery,
+    Result, StatisticsQuery, Tidings, Timestamp, WebhookQuery,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -383,5 +384,23 @@ async fn list(shared: &Shared) -> Listed {
     }
     let page = PageRequest::first(100).unwrap();
     let webhooks = store.webhooks(&WebhookQuery::default(), &page).await;
-    Listed { deliveries, webhooks: webhooks.unwrap().items }
+    let counts = match store.statistics() {
+        Some(statistics) => Some(counts(statistics, &deliveries).await),
+        None => None,
+    };
+    Listed { deliveries, webhooks: webhooks.unwrap().items, counts }
+}
+
+/// All that was counted, a year at a time.
+async fn counts(statistics: &dyn Statistics, views: &[DeliveryView]) -> Vec<Counted> {
+    let mut found = Vec::new();
+    let Some(first) = views.iter().map(|view| view.delivery.published).min() else { return found };
+    let year = 365 * DAY;
+    // Clocks of nodes are apart by less than a day.
+    let first = Hour::of(first - DAY).start();
+    for from in [first, first + year] {
+        let query = StatisticsQuery::new(from, from + year).unwrap();
+        found.extend(statistics.counts(&query).await.unwrap());
+    }
+    found
 }

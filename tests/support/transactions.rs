@@ -12,7 +12,9 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tidings::outbox::BoxError;
 use tidings::storage::Appended::{self, Duplicate, Stored};
-use tidings::{Account, Change, Event, EventId, Mode, Timestamp, VersionedData, Versions};
+use tidings::{
+    Account, Change, Event, EventId, Mode, Timestamp, TraceContext, VersionedData, Versions,
+};
 
 /// A connection of a host, and its driver.
 #[async_trait]
@@ -43,7 +45,7 @@ pub(crate) const SQLITE: Database = Database {
         (SELECT count(*) FROM tidings_mark) AS answer WHERE ?1 = ''",
     events: "SELECT lower(hex(e.id)) || ' ' || e.account || ' ' || e.mode || ' ' || e.type || ' ' || \
         e.created || ' ' || lower(hex(e.digest)) || ' ' || e.payload || ' ' || \
-        coalesce(e.renderings, '-') AS answer \
+        coalesce(e.renderings, '-') || ' ' || coalesce(e.trace, '-') AS answer \
         FROM tidings_event e JOIN tidings_mark m ON m.account = e.account AND m.seq = e.seq \
         WHERE abs(e.published - unixepoch() * 1000) < 600000 AND ?1 = '' ORDER BY e.seq",
 };
@@ -54,7 +56,8 @@ pub(crate) const POSTGRES: Database = Database {
     counts: "SELECT concat_ws(' ', (SELECT count(*) FROM shop), (SELECT count(*) FROM tidings.event), \
         (SELECT count(*) FROM tidings.mark)) AS answer WHERE $1 = ''",
     events: "SELECT concat_ws(' ', replace(e.id::text, '-', ''), e.account, e.mode::int, e.type, \
-        e.created, encode(e.digest, 'hex'), e.payload, coalesce(e.renderings, '-')) AS answer \
+        e.created, encode(e.digest, 'hex'), e.payload, coalesce(e.renderings, '-'), \
+        coalesce(e.trace, '-')) AS answer \
         FROM tidings.event e JOIN tidings.mark m ON m.account = e.account AND m.seq = e.seq \
         WHERE abs(e.published - extract(epoch FROM now()) * 1000) < 600000 AND $1 = '' ORDER BY e.seq",
 };
@@ -295,7 +298,12 @@ async fn publish(host: &mut dyn Host, random: &mut Random, model: &mut Model, ta
 pub(crate) fn event(number: u64, content: u8) -> Event {
     let object = json!({ "id": number.to_string(), "total": 29.90, "content": content });
     let created = Timestamp::from_timestamp_millis(1_700_000_000_123).unwrap();
-    Change::of("order.paid", &object).unwrap().into_event(id(number), created).unwrap()
+    let mut change = Change::of("order.paid", &object).unwrap();
+    if number.is_multiple_of(2) {
+        let trace = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{:016x}-01", number + 1);
+        change = change.trace(TraceContext::parse(&trace).unwrap().with_state("a=1,b=2").unwrap());
+    }
+    change.into_event(id(number), created).unwrap()
 }
 
 fn id(number: u64) -> EventId {
@@ -309,14 +317,15 @@ fn line(event: &Event) -> String {
     let digest: String =
         event.digest().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     format!(
-        "{} {} {} {} {} {digest} {} {}",
+        "{} {} {} {} {} {digest} {} {} {}",
         event.id().uuid().simple(),
         event.account(),
         u8::from(event.mode().is_live()),
         event.event_type(),
         event.created().timestamp_millis(),
         event.payload(),
-        event.renderings().unwrap_or("-")
+        event.renderings().unwrap_or("-"),
+        event.trace_text().unwrap_or("-")
     )
 }
 

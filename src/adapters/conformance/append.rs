@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::fixtures::*;
 use crate::ground::change::Change;
+use crate::ground::trace::TraceContext;
 use crate::ground::versions::{VersionedData, Versions};
 
 async fn append(store: &dyn Storage, events: &[NewEvent], now: Timestamp) -> Vec<Appended> {
@@ -289,6 +290,44 @@ pub(super) async fn renderings_are_kept_byte_for_byte(store: &dyn Storage) {
     append(store, &[only(&test, webhook.id())], at(6)).await;
     let alone = worker.claim_one(at(6)).await.event;
     assert!(alone == test, "it reaches one webhook alone with other bytes than were published");
+}
+
+/// Keeps the trace of an event, leases and lists it, and publishes the event again with another one.
+pub(super) async fn a_trace_is_kept_with_its_event(store: &dyn Storage) {
+    let trace = |span: u64| {
+        let text = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{span:016x}-01");
+        TraceContext::parse(&text).expect("a trace")
+    };
+    let traced = |number, trace: Option<TraceContext>| {
+        let object = serde_json::json!({ "id": "1" });
+        let change = Change::of("order.paid", &object).expect("a change");
+        let change = trace.into_iter().fold(change, Change::trace);
+        change.into_event(event_id(number), start()).expect("an event")
+    };
+    let stated = trace(1).with_state("rojo=00f067aa0ba902b7,congo=t61").expect("a state");
+    let events = [traced(1, None), traced(2, Some(trace(2))), traced(3, Some(stated))];
+    let webhook = registered(store, 1, &["order.*"]).await;
+    let worker = Worker::start(store, 1, start()).await;
+    publish(store, &events, start()).await;
+    let mut leased = worker.route(at(1)).await.leased;
+    leased.sort_by_key(|leased| leased.event.id());
+    let mut listed = all_events(store, &EventQuery::default()).await;
+    listed.sort_by_key(Event::id);
+    let found = leased.iter().map(|leased| &leased.event).chain(&listed);
+    for (event, found) in events.iter().cycle().zip(found) {
+        assert_eq!(found.trace(), event.trace(), "the trace is kept as it was given");
+        assert!(found == event, "{:?} has another column", event.id());
+    }
+    let again = store.append(&[new(&traced(2, Some(trace(9))))], at(2)).await.expect("append");
+    assert_eq!(again, [Appended::Duplicate], "a trace does not tell one publish from another");
+    settle_all(store, &leased, at(3)).await;
+    let owed = Owed { event: event_id(2), webhook: webhook.id(), cause: cause(1) };
+    store.enqueue(&[owed], at(4)).await.expect("enqueue");
+    let first = worker.claim_one(at(4)).await.event.trace();
+    assert_eq!(first, Some(trace(2)), "the first trace stays, and goes with a redelivery");
+    let test = traced(5, Some(trace(5)));
+    store.append(&[only(&test, webhook.id())], at(5)).await.expect("append");
+    assert!(worker.claim_one(at(5)).await.event == test, "it reaches one webhook alone");
 }
 
 /// Keeps an event whose account, type, id and time are unusual.

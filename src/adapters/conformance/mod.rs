@@ -43,6 +43,7 @@ mod route;
 pub mod scale;
 mod settle;
 mod spans;
+mod statistics;
 mod sweep;
 mod webhooks;
 mod worker;
@@ -223,6 +224,7 @@ list! {
         one_callers_error_is_his_alone,
         payloads_are_kept_byte_for_byte,
         renderings_are_kept_byte_for_byte,
+        a_trace_is_kept_with_its_event,
         every_column_of_an_event_survives,
         a_delivery_knows_when_its_event_was_published,
         an_event_for_one_webhook_reaches_it_alone,
@@ -431,6 +433,19 @@ list! {
         a_job_minds_its_webhook,
         one_event_goes_to_whom_it_is_meant_for,
         what_ended_long_ago_is_forgotten,
+    }
+    /// What is counted equals a recount of the record. A store without statistics passes.
+    statistics {
+        what_has_not_happened_is_not_counted,
+        attempts_and_ends_are_counted_in_their_hours,
+        a_repetition_is_counted_once,
+        a_late_attempt_is_counted_once,
+        whatever_ends_a_delivery_is_counted,
+        counts_are_found_by_what_is_asked,
+        counts_outlive_what_they_tell_of,
+        old_hours_are_forgotten_step_by_step,
+        counts_are_those_of_the_record,
+        concurrent_settlements_are_each_counted,
     }
     /// Calls that meet, and calls whose callers go away.
     races {

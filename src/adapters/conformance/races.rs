@@ -161,6 +161,7 @@ pub(super) async fn several_dispatchers_share_the_work(store: &dyn Storage) {
     }
     assert_eq!(sent.len(), 200, "everything is delivered");
     assert!(sent.values().all(|count| *count == 1), "nothing is delivered twice: {sent:?}");
+    super::statistics::equals_the_record(store).await;
 }
 
 /// Lets a late settlement meet the claim that reaps its dispatcher: one of the two wins.
@@ -192,6 +193,7 @@ pub(super) async fn a_settle_and_a_reap_do_not_both_win(store: &dyn Storage) {
         let tries = claimed.leased.len() + 1;
         assert_eq!(found.attempts.len(), tries, "every attempt is recorded");
     }
+    super::statistics::equals_the_record(store).await;
 }
 
 /// Lets good and bad calls of every kind run at once: each gets its own answer.
@@ -245,6 +247,7 @@ pub(super) async fn calls_of_every_kind_meet_without_harm(store: &dyn Storage) {
     let done = vec![StateKind::Delivered];
     let query = DeliveryQuery { states: done, ..DeliveryQuery::default() };
     assert_eq!(deliveries_of(store, &query).await.len(), 60);
+    super::statistics::equals_the_record(store).await;
 }
 
 /// Drops publishes after some polls and repeats them.
@@ -310,6 +313,7 @@ pub(super) async fn a_dropped_call_strands_nothing(store: &dyn Storage) {
     }
     let routed = all.iter().filter(|view| view.delivery.cause == Cause::ROUTED).count();
     assert_eq!(routed, 30, "each event has reached the webhook once");
+    super::statistics::equals_the_record(store).await;
 }
 
 /// Drops inserts, edits and deletes after some polls and repeats them.

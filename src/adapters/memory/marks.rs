@@ -47,6 +47,11 @@ impl Marks {
         self.queues.get(account)?.front().copied()
     }
 
+    /// The numbers of the first marks of all accounts.
+    pub(super) fn firsts(&self) -> impl Iterator<Item = u64> + '_ {
+        self.queues.values().filter_map(|queue| queue.front()).map(|mark| mark.number)
+    }
+
     /// The first mark of `account` is routed to the end.
     pub(super) fn done(&mut self, account: &Account) {
         let Some(queue) = self.queues.get_mut(account) else {

@@ -7,6 +7,7 @@
 //!
 //! [`state`] has the tables and keeps their indexes; the other files hold one group of calls each.
 
+mod counts;
 mod events;
 mod listing;
 mod marks;
@@ -34,9 +35,11 @@ use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 use crate::ground::replay::ReplayJob;
 use crate::ground::replay_request::ReplayQuery;
+use crate::ground::statistics::{Hour, StatisticsQuery};
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ground::webhook::Webhook;
 use crate::ports::replay::{Replay, ReplayStepped};
+use crate::ports::statistics::{Counted, Statistics};
 use crate::ports::storage::{
     Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
     NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, TableSize, Turn, WebhookStore,
@@ -146,6 +149,14 @@ impl DeliveryQueue for MemoryStorage {
         Ok(self.state().sizes())
     }
 
+    async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        Ok(self.state().oldest_due(now))
+    }
+
+    fn statistics(&self) -> Option<&dyn Statistics> {
+        Some(self)
+    }
+
     fn exclusive(&self) -> bool {
         true
     }
@@ -171,6 +182,17 @@ impl Replay for MemoryStorage {
 
     async fn step(&self, now: Timestamp) -> Result<ReplayStepped> {
         Ok(self.state().step_replay(to_millis(now)))
+    }
+}
+
+#[async_trait]
+impl Statistics for MemoryStorage {
+    async fn counts(&self, query: &StatisticsQuery) -> Result<Vec<Counted>> {
+        Ok(self.state().counts.find(query))
+    }
+
+    async fn forget(&self, hour: Hour, limit: usize) -> Result<usize> {
+        Ok(self.state().counts.forget(hour, limit))
     }
 }
 

@@ -144,6 +144,18 @@ impl State {
         ready.collect()
     }
 
+    /// The earliest publish that is not routed, or moment at which a lane was ready.
+    pub(super) fn oldest_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let free = [self.ready.first(), self.free.first()].into_iter().flatten().map(|(at, _)| *at);
+        let held = self.held.values().flatten().filter_map(|id| {
+            let hook = self.hooks.get(id)?;
+            hook.enabled().and(hook.lane.ready_at())
+        });
+        let marked = self.marks.firsts().filter_map(|number| self.events.get(&number));
+        let marked = marked.map(|kept| kept.published);
+        free.chain(held).chain(marked).filter(|at| *at <= now).min()
+    }
+
     /// The first delivery in a lane that stands behind no other of its key. Those before it are
     /// taken out of the lane.
     fn first(&mut self, webhook: WebhookId) -> Option<DeliveryId> {

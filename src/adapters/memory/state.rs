@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::counts::Counts;
 use super::marks::Marks;
 use super::spans::Spans;
 use crate::ground::delivery::{Attempt, Delivery, State as Phase};
@@ -44,6 +45,7 @@ pub(super) struct State {
     pub(super) replays: BTreeMap<ReplayId, ReplayJob>,
     /// Waiting deliveries that were asked for, by cause.
     pub(super) asked: BTreeSet<(Cause, DeliveryId)>,
+    pub(super) counts: Counts,
 }
 
 /// A webhook with its lane.

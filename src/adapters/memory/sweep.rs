@@ -1,6 +1,7 @@
 //! Housekeeping, a bounded step at a time.
 
 use super::state::State;
+use crate::ground::delivery::Delivery;
 use crate::ground::id::DeliveryId;
 use crate::ground::time::Timestamp;
 use crate::ports::storage::{Sweep, Swept};
@@ -28,7 +29,7 @@ impl State {
             .map(|(_, id)| *id)
             .collect();
         for id in &old {
-            self.change(*id, |delivery| delivery.expire(now));
+            self.end(*id, |delivery| delivery.expire(now));
         }
         old.len()
     }
@@ -42,9 +43,18 @@ impl State {
             .take(sweep.limit)
             .collect();
         for id in &waiting {
-            self.change(*id, |delivery| delivery.cancel(now));
+            self.end(*id, |delivery| delivery.cancel(now));
         }
         waiting.len()
+    }
+
+    /// Ends a delivery without an attempt.
+    fn end(&mut self, id: DeliveryId, end: impl FnOnce(&mut Delivery)) {
+        self.change(id, end);
+        if let Some(row) = self.deliveries.get(&id) {
+            let of = (row.event.account(), row.event.mode());
+            self.counts.add(row.delivery.webhook, of, None, Some(&row.delivery.state));
+        }
     }
 
     fn prune(&mut self, sweep: &Sweep) -> usize {

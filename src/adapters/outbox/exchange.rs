@@ -19,11 +19,11 @@ const SQLITE_KNOWN: &str = "UPDATE tidings_event SET digest = digest \
 /// The view gives each event its mark. The time is the database's; in milliseconds, which the day's
 /// fraction can tell apart.
 const SQLITE_INSERT: &str = "INSERT INTO tidings_publish \
-    (id, account, mode, type, created, published, digest, payload, order_key, renderings) \
+    (id, account, mode, type, created, published, digest, payload, order_key, renderings, trace) \
     SELECT unhex(value ->> 'id'), value ->> 'account', value ->> 'mode', value ->> 'type', \
         value ->> 'created', CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER), \
         unhex(value ->> 'digest'), value ->> 'payload', value ->> 'key', \
-        value ->> 'renderings' \
+        value ->> 'renderings', value ->> 'trace' \
     FROM json_each(?1) ORDER BY key";
 
 /// An event as the statements read it.
@@ -40,6 +40,8 @@ struct Row<'a> {
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     renderings: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<&'a str>,
 }
 
 impl<'a> Row<'a> {
@@ -54,6 +56,7 @@ impl<'a> Row<'a> {
             payload: event.payload(),
             key: event.key(),
             renderings: event.renderings(),
+            trace: event.trace_text(),
         }
     }
 }

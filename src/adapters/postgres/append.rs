@@ -20,11 +20,11 @@ use crate::ports::storage::{Appended, Enqueued, NewEvent, Owed};
 // The transaction has its number before its events have theirs: see the spans.
 const INSERT: Query = Query::new(
     "WITH new AS (INSERT INTO {s}.event (id, account, mode, type, created, published, digest, payload, \
-     order_key, renderings) \
+     order_key, renderings, trace) \
      SELECT n.id, n.account, n.mode, n.type, n.created, $6, n.digest, n.payload, n.order_key, \
-     n.renderings \
-     FROM pg_current_xact_id() AS x, unnest($1, $2, $3, $4, $5, $7, $8, $10, $11) \
-     AS n(id, account, mode, type, created, digest, payload, order_key, renderings) \
+     n.renderings, n.trace \
+     FROM pg_current_xact_id() AS x, unnest($1, $2, $3, $4, $5, $7, $8, $10, $11, $12) \
+     AS n(id, account, mode, type, created, digest, payload, order_key, renderings, trace) \
      ON CONFLICT (id) DO NOTHING RETURNING id, account, seq), \
      marks AS (INSERT INTO {s}.mark (account, seq) SELECT account, seq FROM new \
      WHERE id <> ALL ($9)) \
@@ -39,6 +39,7 @@ const INSERT: Query = Query::new(
         Type::BYTEA_ARRAY,
         Type::TEXT_ARRAY,
         Type::UUID_ARRAY,
+        Type::TEXT_ARRAY,
         Type::TEXT_ARRAY,
         Type::TEXT_ARRAY,
     ],
@@ -191,6 +192,7 @@ pub(super) async fn insert(
     let digest: Vec<&[u8]> = digest.iter().map(|digest| digest.as_bytes().as_slice()).collect();
     let key: Vec<Option<&str>> = column.clone().map(|event| event.key()).collect();
     let renderings: Vec<Option<&str>> = column.clone().map(|event| event.renderings()).collect();
+    let trace: Vec<Option<&str>> = column.clone().map(|event| event.trace_text()).collect();
     let payload: Vec<&str> = column.map(|event| event.payload()).collect();
     let unmarked = events.iter().filter(|new| new.only.is_some());
     let unmarked: Vec<Uuid> = unmarked.map(|new| new.event.id().uuid()).collect();
@@ -210,6 +212,7 @@ pub(super) async fn insert(
                 &unmarked,
                 &key,
                 &renderings,
+                &trace,
             ],
         )
         .await?;

@@ -91,8 +91,7 @@ pub(super) async fn reap(tx: &Tx<'_>, dead: &[(Uuid, Timestamp)], now: Timestamp
     for (id, ended) in dead {
         let free = |lane: &mut Lane, _| lane.bereave(*ended);
         let back = give_back(tx, *id, None, now, |delivery| delivery.reap(now), free).await?;
-        tracing::info!(dispatcher = %DispatcherId::from_uuid(*id), deliveries = back,
-            "tidings.postgres.reaped");
+        tracing::info!(name: "tidings.postgres.reaped", dispatcher = %DispatcherId::from_uuid(*id), deliveries = back);
     }
     let ids: Vec<Uuid> = dead.iter().map(|(id, _)| *id).collect();
     forget(tx, &ids).await

@@ -99,7 +99,7 @@ where
             Ok(()) => {}
             Err(fault) => {
                 let error = fault.into_error();
-                tracing::warn!(%error, retry_in = ?rest, "tidings.postgres.listen_failed");
+                tracing::warn!(name: "tidings.postgres.listen_failed", %error, retry_in = ?rest);
             }
         }
         tokio::time::sleep(rest).await;

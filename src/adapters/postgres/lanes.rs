@@ -238,7 +238,7 @@ pub(super) async fn webhooks<'s>(
             }
             Err(error) => {
                 let webhook = missing.get(&key).map(|(id, _)| *id);
-                tracing::error!(?webhook, %error, "tidings.postgres.webhook_unreadable");
+                tracing::error!(name: "tidings.postgres.webhook_unreadable", ?webhook, %error);
             }
         }
     }

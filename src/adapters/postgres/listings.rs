@@ -22,6 +22,7 @@ use crate::ground::id::DeliveryId;
 use crate::ground::page::{Page, PageRequest, Place};
 use crate::ground::policy::POSTGRES_LISTING_ROWS;
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
+use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
 
 /// A value of a listing's statement.
@@ -321,4 +322,30 @@ pub(super) async fn deliveries(
         view.attempts = all;
     }
     Ok(page)
+}
+
+// The first mark of each account, of a thousand accounts at most, each by one look into an index; the
+// lanes that anybody may claim from, those that can be taken, and those that are held.
+const OLDEST_DUE: Query = Query::new(
+    "WITH RECURSIVE first(account, seq) AS ( \
+         (SELECT account, seq FROM {s}.mark ORDER BY account, seq LIMIT 1) \
+         UNION ALL SELECT n.account, n.seq FROM first f CROSS JOIN LATERAL ( \
+             SELECT m.account, m.seq FROM {s}.mark m WHERE m.account > f.account \
+             ORDER BY m.account, m.seq LIMIT 1) n), \
+     some AS MATERIALIZED (SELECT seq FROM first LIMIT 1000) \
+     SELECT min(at) FROM ( \
+         SELECT (SELECT e.published FROM {s}.event e WHERE e.seq = some.seq) AS at FROM some \
+         UNION ALL (SELECT ready FROM {s}.webhook WHERE ready IS NOT NULL ORDER BY ready LIMIT 1) \
+         UNION ALL (SELECT free FROM {s}.webhook WHERE free IS NOT NULL ORDER BY free LIMIT 1) \
+         UNION ALL SELECT min(greatest(next_due, paused_until)) FROM {s}.webhook \
+             WHERE holder IS NOT NULL AND enabled AND ended IS NULL AND next_due IS NOT NULL) x \
+     WHERE at <= $1",
+    &[Type::INT8],
+);
+
+/// Since when there has been something to do.
+pub(super) async fn oldest_due(inner: &Inner, now: Timestamp) -> Step<Option<Timestamp>> {
+    let rows = inner.database.once(&OLDEST_DUE, &[&rows::millis(now)]).await?;
+    let at: Option<i64> = rows.first().map_or(Ok(None), |row| row.try_get(0))?;
+    Ok(at.map(rows::time))
 }

@@ -27,6 +27,7 @@ mod rows;
 mod schema;
 mod settle;
 mod spans;
+mod statistics;
 mod sweep;
 mod tx;
 mod webhooks;
@@ -58,9 +59,11 @@ use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 use crate::ground::replay::ReplayJob;
 use crate::ground::replay_request::ReplayQuery;
+use crate::ground::statistics::{Hour, StatisticsQuery};
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ground::webhook::Webhook;
 use crate::ports::replay::{Replay, ReplayStepped};
+use crate::ports::statistics::{Counted, Statistics};
 use crate::ports::storage::{
     Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
     NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, TableSize, Turn, Wakeup,
@@ -297,6 +300,14 @@ impl DeliveryQueue for PostgresStorage {
         true
     }
 
+    async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        listings::oldest_due(&self.0, now).await.map_err(Fault::into_error)
+    }
+
+    fn statistics(&self) -> Option<&dyn Statistics> {
+        Some(self)
+    }
+
     fn wakeup(&self) -> Option<&dyn Wakeup> {
         Some(self)
     }
@@ -323,6 +334,17 @@ impl Replay for PostgresStorage {
 
     async fn step(&self, now: Timestamp) -> Result<ReplayStepped> {
         retried(|| replay::step(&self.0, to_millis(now))).await.map_err(Fault::into_error)
+    }
+}
+
+#[async_trait]
+impl Statistics for PostgresStorage {
+    async fn counts(&self, query: &StatisticsQuery) -> Result<Vec<Counted>> {
+        statistics::counts(&self.0, query).await.map_err(Fault::into_error)
+    }
+
+    async fn forget(&self, hour: Hour, limit: usize) -> Result<usize> {
+        retried(|| statistics::forget(&self.0, hour, limit)).await.map_err(Fault::into_error)
     }
 }
 

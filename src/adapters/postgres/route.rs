@@ -146,7 +146,7 @@ async fn work(
     }
     let mut full = found.full();
     full.extend(strict.last().map(|mark| (mark.account.as_str(), mark.seq)));
-    let ((), (), (), more) = try_join4(
+    let (_, (), (), more) = try_join4(
         inserts.flush(tx),
         marks::remove(tx, &done),
         async {

@@ -41,13 +41,14 @@ fn int(count: u32) -> i32 {
 /// The columns that [`event`] reads, of the table or alias `e`.
 macro_rules! event_columns {
     () => {
-        "e.id, e.account, e.mode, e.type, e.created, e.digest, e.payload, e.order_key, e.renderings"
+        "e.id, e.account, e.mode, e.type, e.created, e.digest, e.payload, e.order_key, e.renderings, \
+         e.trace"
     };
 }
 pub(super) use event_columns;
 
 /// How many there are.
-pub(super) const EVENT_COLUMNS: usize = 9;
+pub(super) const EVENT_COLUMNS: usize = 10;
 
 /// Reads an event whose columns begin at `at`.
 pub(super) fn event(row: &Row, at: usize) -> Step<Event> {
@@ -63,6 +64,7 @@ pub(super) fn event(row: &Row, at: usize) -> Step<Event> {
         payload: Arc::from(row.try_get::<_, &str>(at + 6)?),
         key: row.try_get::<_, Option<&str>>(at + 7)?.map(Arc::from),
         renderings: row.try_get::<_, Option<&str>>(at + 8)?.map(Arc::from),
+        trace: row.try_get::<_, Option<&str>>(at + 9)?.map(Arc::from),
     }))
 }
 
@@ -335,8 +337,9 @@ impl Inserts {
         }
     }
 
-    /// Writes all of them.
-    pub(super) async fn flush(&self, tx: &Tx<'_>) -> Step<()> {
+    /// Writes all of them. Answers with the attempts that went to the table of attempts, which has each
+    /// number once.
+    pub(super) async fn flush(&self, tx: &Tx<'_>) -> Step<Vec<(DeliveryId, u32)>> {
         let waiting = self.waiting.insert(tx, &INSERT_WAITING, &self.waiting.at);
         let leased = self.leased.insert(tx, &INSERT_LEASED, &self.leased.ticket);
         let ended = async {
@@ -375,8 +378,9 @@ impl Inserts {
             )
             .await
         };
-        try_join4(waiting, leased, ended, self.attempts.insert(tx)).await?;
-        Ok(())
+        let ((), (), (), kept) =
+            try_join4(waiting, leased, ended, self.attempts.insert(tx)).await?;
+        Ok(kept)
     }
 }
 
@@ -388,7 +392,7 @@ const INSERT_ATTEMPTS: Query = Query::new(
      SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS n(delivery, number, started, \
      latency, status, retry_after, failure, response, truncated, error) \
      WHERE NOT EXISTS (SELECT FROM {s}.ended e WHERE e.id = n.delivery AND e.attempt = n.number \
-     AND e.started IS NOT NULL) ON CONFLICT DO NOTHING",
+     AND e.started IS NOT NULL) ON CONFLICT DO NOTHING RETURNING delivery, number",
     &[
         Type::UUID_ARRAY,
         Type::INT4_ARRAY,
@@ -443,28 +447,27 @@ impl Attempts {
         self.error.push(error.map(|error| error.replace('\0', "\u{fffd}")));
     }
 
-    async fn insert(&self, tx: &Tx<'_>) -> Step<()> {
+    async fn insert(&self, tx: &Tx<'_>) -> Step<Vec<(DeliveryId, u32)>> {
         let Self { delivery, number, started, latency, status, .. } = self;
         let Self { retry_after, failure, response, truncated, error, .. } = self;
         if delivery.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        tx.run(
-            &INSERT_ATTEMPTS,
-            &[
-                delivery,
-                number,
-                started,
-                latency,
-                status,
-                retry_after,
-                failure,
-                response,
-                truncated,
-                error,
-            ],
-        )
-        .await
+        let values: [Value<'_>; 10] = [
+            delivery,
+            number,
+            started,
+            latency,
+            status,
+            retry_after,
+            failure,
+            response,
+            truncated,
+            error,
+        ];
+        let kept = tx.rows(&INSERT_ATTEMPTS, &values).await?;
+        let read = |row: &Row| Ok((DeliveryId::from_uuid(row.try_get(0)?), self::number(row, 1)?));
+        kept.iter().map(read).collect()
     }
 }
 

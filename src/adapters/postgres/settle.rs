@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use futures_util::future::try_join3;
+use futures_util::future::{try_join, try_join3, try_join4};
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -16,11 +16,13 @@ use super::fault::{Fault, Step};
 use super::lanes::{self, Slot, Slots, slot_columns};
 use super::order;
 use super::rows::{DELIVERY_COLUMNS, Inserts, Kept, delivery_columns, leased_columns};
+use super::statistics;
 use super::tx::{Query, Tx};
 use super::webhooks;
 use crate::ground::delivery::{Delivery, Standing};
 use crate::ground::id::DeliveryId;
 use crate::ground::order::OrderKey;
+use crate::ground::statistics::Additions;
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::DisabledReason;
 use crate::ports::storage::{NewEvent, Settled, Settlement};
@@ -227,7 +229,7 @@ impl Applied {
         now: Timestamp,
     ) -> Step<()> {
         let (mut ids, mut attempts, mut holders) = (Vec::new(), Vec::new(), Vec::new());
-        let mut inserts = Inserts::default();
+        let (mut inserts, mut additions) = (Inserts::default(), Additions::default());
         for (at, place) in &self.ended {
             let Some(Settlement { fence, attempt, .. }) = settlements.get(*at) else { continue };
             ids.push(fence.delivery.uuid());
@@ -235,6 +237,8 @@ impl Applied {
             holders.push(fence.dispatcher.uuid());
             let of = (place.event, place.webhook, place.key);
             inserts.add(&place.delivery, of, attempt.as_ref());
+            // Nobody else has written an attempt with the number of a lease that holds.
+            additions.add(place.webhook, attempt.as_ref(), Some(&place.delivery.state));
         }
         for at in &self.late {
             let Some(Settlement { fence, attempt, .. }) = settlements.get(*at) else { continue };
@@ -254,6 +258,7 @@ impl Applied {
             }
             Ok(())
         };
+        let part = settlements.first().map_or(0, |first| statistics::part(first.fence.dispatcher));
         let ended = self.ended.iter().filter(|(_, place)| place.delivery.state.is_ended());
         let ended: BTreeSet<(i64, OrderKey)> =
             ended.filter_map(|(_, place)| place.key.map(|key| (place.webhook, key))).collect();
@@ -263,12 +268,41 @@ impl Applied {
                 disable.await?;
                 lanes::write(tx, &self.slots).await
             };
-            let (taken, (), ()) = try_join3(take, inserts.flush(tx), lanes).await?;
-            return whole(taken.len(), ids.len());
+            if self.late.is_empty() {
+                // The last one that is sent: whoever adds to the same numbers waits for the commit alone.
+                let add = statistics::add(tx, part, &additions);
+                let (taken, _, (), ()) = try_join4(take, inserts.flush(tx), lanes, add).await?;
+                return whole(taken.len(), ids.len());
+            }
+            let (taken, kept, ()) = try_join3(take, inserts.flush(tx), lanes).await?;
+            whole(taken.len(), ids.len())?;
+            self.count_late(settlements, places, kept, &mut additions);
+            return statistics::add(tx, part, &additions).await;
         }
-        let (taken, (), ()) = try_join3(take, inserts.flush(tx), disable).await?;
+        let (taken, kept, ()) = try_join3(take, inserts.flush(tx), disable).await?;
         whole(taken.len(), ids.len())?;
+        self.count_late(settlements, places, kept, &mut additions);
         order::follow(tx, &mut self.slots, &ended).await?;
-        lanes::write(tx, &self.slots).await
+        try_join(lanes::write(tx, &self.slots), statistics::add(tx, part, &additions)).await?;
+        Ok(())
+    }
+
+    /// What came too late counts where its attempt was `kept`, and not one with its number before.
+    fn count_late(
+        &self,
+        settlements: &[Settlement],
+        places: &HashMap<DeliveryId, Place>,
+        kept: Vec<(DeliveryId, u32)>,
+        additions: &mut Additions<i64>,
+    ) {
+        let mut kept: HashSet<(DeliveryId, u32)> = kept.into_iter().collect();
+        let late = self.late.iter().filter_map(|at| settlements.get(*at));
+        for Settlement { fence, attempt, .. } in late {
+            if let (Some(attempt), Some(place)) = (attempt, places.get(&fence.delivery))
+                && kept.remove(&(fence.delivery, attempt.number))
+            {
+                additions.add(place.webhook, Some(attempt), None);
+            }
+        }
     }
 }

@@ -12,11 +12,13 @@ use super::lanes;
 use super::order;
 use super::replay;
 use super::rows::{self, Inserts, Kept, count, waiting_columns};
+use super::statistics::{self, SWEEPS};
 use super::tx::{Query, Tx};
 use crate::adapters::sql::WIDE;
 use crate::ground::delivery::State;
 use crate::ground::id::{DeliveryId, EventId};
 use crate::ground::policy::POSTGRES_PRUNE_STRETCH;
+use crate::ground::statistics::Additions;
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ports::storage::{Sweep, Swept};
 
@@ -100,11 +102,12 @@ pub(super) async fn end(
     keys.dedup();
     let mut slots = lanes::lock(tx, &keys).await?;
     let mut inserts = Inserts::default();
-    let mut ended = BTreeSet::new();
+    let (mut ended, mut additions) = (BTreeSet::new(), Additions::default());
     let taken = tx.rows(&TAKE, &[&ids]).await?;
     for row in &taken {
         let kept = Kept::read(row, 0)?;
         ended.extend(kept.key.map(|key| (kept.webhook, key)));
+        additions.add(kept.webhook, None, Some(&state));
         let place = (kept.event, kept.webhook, kept.key);
         let mut delivery = kept.bare();
         delivery.state = state;
@@ -113,6 +116,7 @@ pub(super) async fn end(
     inserts.flush(tx).await?;
     order::follow(tx, &mut slots, &ended).await?;
     lanes::write(tx, &slots).await?;
+    statistics::add(tx, SWEEPS, &additions).await?;
     Ok(taken.len())
 }
 
@@ -302,6 +306,7 @@ const TOMBSTONES: Query = Query::new(
      AND NOT EXISTS (SELECT FROM {s}.waiting d WHERE d.webhook = key) \
      AND NOT EXISTS (SELECT FROM {s}.leased d WHERE d.webhook = key) \
      AND NOT EXISTS (SELECT FROM {s}.ended d WHERE d.webhook = key) \
+     AND NOT EXISTS (SELECT FROM {s}.statistic s WHERE s.webhook = key) \
      AND NOT EXISTS (SELECT FROM {s}.span s WHERE s.webhook = key), \
      retired IS NULL FROM {s}.webhook w \
      WHERE ended IS NOT NULL AND (ended, key) > ($1, $2) ORDER BY ended, key LIMIT $3",

@@ -228,7 +228,7 @@ pub(super) async fn retried<T, F: Future<Output = Step<T>>>(attempt: impl Fn() -
     loop {
         match attempt().await {
             Err(fault) if fault.is_transient() && tries < POSTGRES_TRIES => {
-                tracing::debug!(tries, ?fault, "tidings.postgres.again");
+                tracing::debug!(name: "tidings.postgres.again", tries, ?fault);
                 tries += 1;
             }
             result => return result,

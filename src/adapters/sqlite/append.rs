@@ -23,8 +23,8 @@ pub(super) fn guard(events: &[NewEvent]) -> Guard {
 }
 
 const INSERT: &str = "INSERT INTO tidings_event \
-    (id, account, mode, type, created, published, digest, payload, order_key, renderings) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO NOTHING";
+    (id, account, mode, type, created, published, digest, payload, order_key, renderings, trace) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (id) DO NOTHING";
 const MARK: &str = "INSERT INTO tidings_mark (account, seq) VALUES (?1, ?2)";
 
 /// Keeps events, all or none.
@@ -109,6 +109,7 @@ fn put(insert: &mut CachedStatement<'_>, event: &Event, now: Timestamp) -> Step<
         event.payload(),
         event.key(),
         event.renderings(),
+        event.trace_text(),
     ])?;
     Ok(made > 0)
 }

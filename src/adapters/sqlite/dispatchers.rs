@@ -42,7 +42,7 @@ pub(super) fn reap(conn: &Connection, slots: &mut Slots<'_>, now: Timestamp) -> 
             slots.get(key)?.lane.bereave(rows::time(ended));
         }
         let deliveries = back.len();
-        tracing::info!(dispatcher = %id, deliveries, "tidings.sqlite.reaped");
+        tracing::info!(name: "tidings.sqlite.reaped", dispatcher = %id, deliveries);
         forget(conn, id)?;
     }
     Ok(())

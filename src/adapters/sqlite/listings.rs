@@ -14,6 +14,7 @@ use crate::ground::filter::Filter;
 use crate::ground::id::DeliveryId;
 use crate::ground::page::{Page, PageRequest, Place};
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
+use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
 
 impl Bound for Value {
@@ -222,4 +223,26 @@ pub(super) fn deliveries(
         }
     }
     Ok(page)
+}
+
+/// The first mark of each account, of a thousand accounts at most, each by one look into an index; the
+/// lanes that anybody may claim from, those that can be taken, and those that are held.
+const OLDEST_DUE: &str = "WITH RECURSIVE account(name) AS ( \
+        SELECT min(account) FROM tidings_mark \
+        UNION ALL SELECT (SELECT min(account) FROM tidings_mark WHERE account > name) FROM account \
+        WHERE name IS NOT NULL LIMIT 1000) \
+    SELECT min(at) FROM ( \
+        SELECT (SELECT e.published FROM tidings_event e WHERE e.seq = \
+            (SELECT min(m.seq) FROM tidings_mark m WHERE m.account = name)) AS at FROM account \
+        UNION ALL SELECT min(ready) FROM tidings_webhook WHERE ready IS NOT NULL \
+        UNION ALL SELECT min(free) FROM tidings_webhook WHERE free IS NOT NULL \
+        UNION ALL SELECT min(max(next_due, coalesce(paused_until, next_due))) FROM tidings_webhook \
+            WHERE holder IS NOT NULL AND enabled AND ended IS NULL) \
+    WHERE at <= ?1";
+
+/// Since when there has been something to do.
+pub(super) fn oldest_due(conn: &Connection, now: Timestamp) -> Step<Option<Timestamp>> {
+    let mut statement = conn.prepare_cached(OLDEST_DUE)?;
+    let at: Option<i64> = statement.query_row([rows::millis(now)], |row| row.get(0))?;
+    Ok(at.map(rows::time))
 }

@@ -26,6 +26,7 @@ mod schema;
 mod settle;
 mod slots;
 mod spans;
+mod statistics;
 mod sweep;
 mod webhooks;
 mod writer;
@@ -54,9 +55,11 @@ use crate::ground::policy::SQLITE_QUEUE;
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 use crate::ground::replay::ReplayJob;
 use crate::ground::replay_request::ReplayQuery;
+use crate::ground::statistics::{Hour, StatisticsQuery};
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ground::webhook::Webhook;
 use crate::ports::replay::{Replay, ReplayStepped};
+use crate::ports::statistics::{Counted, Statistics};
 use crate::ports::storage::{
     Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
     NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, TableSize, Turn, WebhookStore,
@@ -329,6 +332,14 @@ impl DeliveryQueue for SqliteStorage {
         self.read(retention::sizes).await
     }
 
+    async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.read(move |conn| listings::oldest_due(conn, now)).await
+    }
+
+    fn statistics(&self) -> Option<&dyn Statistics> {
+        Some(self)
+    }
+
     fn exclusive(&self) -> bool {
         true
     }
@@ -356,5 +367,17 @@ impl Replay for SqliteStorage {
 
     async fn step(&self, now: Timestamp) -> Result<ReplayStepped> {
         self.write(move |db| replay::step(db, to_millis(now))).await
+    }
+}
+
+#[async_trait]
+impl Statistics for SqliteStorage {
+    async fn counts(&self, query: &StatisticsQuery) -> Result<Vec<Counted>> {
+        let query = query.clone();
+        self.read(move |conn| statistics::counts(conn, &query)).await
+    }
+
+    async fn forget(&self, hour: Hour, limit: usize) -> Result<usize> {
+        self.write(move |db| statistics::forget(db, hour, limit)).await
     }
 }

@@ -35,7 +35,8 @@ fn count(row: &Row<'_>, column: usize) -> Step<u32> {
 /// The columns that [`event`] reads, of the table or alias `e`.
 macro_rules! event_columns {
     () => {
-        "e.id, e.account, e.mode, e.type, e.created, e.digest, e.payload, e.order_key, e.renderings"
+        "e.id, e.account, e.mode, e.type, e.created, e.digest, e.payload, e.order_key, e.renderings, \
+         e.trace"
     };
 }
 pub(super) use event_columns;
@@ -52,6 +53,7 @@ pub(super) fn event(row: &Row<'_>, at: usize) -> Step<Event> {
         payload: Arc::from(text(row, at + 6)?),
         key: row.get::<_, Option<String>>(at + 7)?.map(Arc::from),
         renderings: row.get::<_, Option<String>>(at + 8)?.map(Arc::from),
+        trace: row.get::<_, Option<String>>(at + 9)?.map(Arc::from),
     }))
 }
 
@@ -221,12 +223,13 @@ pub(super) const INSERT_ATTEMPT: &str = "INSERT INTO tidings_attempt \
     (delivery, number, started, latency, status, retry_after, failure, response, truncated, error) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING";
 
-/// Keeps an attempt with [`INSERT_ATTEMPT`], unless one with its number is kept already.
+/// Keeps an attempt with [`INSERT_ATTEMPT`], unless one with its number is kept already. Says whether
+/// there was none.
 pub(super) fn record(
     statement: &mut CachedStatement<'_>,
     delivery: DeliveryId,
     attempt: &Attempt,
-) -> Step<()> {
+) -> Step<bool> {
     let (status, retry_after, failure) = match attempt.outcome {
         Outcome::Answered { status, retry_after } => {
             (Some(i64::from(status)), retry_after.map(nanos), None)
@@ -234,7 +237,7 @@ pub(super) fn record(
         Outcome::Unanswered(kind) => (None, None, Some(kind.as_str())),
         Outcome::Interrupted => (None, None, Some(INTERRUPTED)),
     };
-    statement.execute(params![
+    let made = statement.execute(params![
         delivery.uuid().as_bytes().as_slice(),
         i64::from(attempt.number),
         millis(attempt.started),
@@ -246,7 +249,7 @@ pub(super) fn record(
         i64::from(attempt.truncated),
         attempt.error.as_deref(),
     ])?;
-    Ok(())
+    Ok(made > 0)
 }
 
 pub(super) const SELECT_ATTEMPTS: &str = "SELECT number, started, latency, status, retry_after, \

@@ -7,11 +7,13 @@ use super::fault::Step;
 use super::order;
 use super::rows::{self, INSERT_ATTEMPT, Kept, UPDATE_DELIVERY, delivery_columns};
 use super::slots::Slots;
+use super::statistics;
 use super::webhooks;
 use super::writer::Db;
 use crate::ground::delivery::{Delivery, Standing};
 use crate::ground::id::DeliveryId;
 use crate::ground::order::OrderKey;
+use crate::ground::statistics::Additions;
 use crate::ground::time::Timestamp;
 use crate::ports::storage::{Settled, Settlement};
 
@@ -33,10 +35,12 @@ pub(super) fn settle(
         ))?,
         update: conn.prepare_cached(UPDATE_DELIVERY)?,
         record: conn.prepare_cached(INSERT_ATTEMPT)?,
+        additions: Additions::default(),
     };
     let answers = settlements.iter().map(|settlement| settler.one(settlement));
     let answers = answers.collect::<Step<_>>()?;
     settler.slots.flush()?;
+    statistics::add(conn, &settler.additions)?;
     Ok(answers)
 }
 
@@ -47,6 +51,7 @@ struct Settler<'db> {
     select: CachedStatement<'db>,
     update: CachedStatement<'db>,
     record: CachedStatement<'db>,
+    additions: Additions<i64>,
 }
 
 impl Settler<'_> {
@@ -55,14 +60,18 @@ impl Settler<'_> {
             return Ok(Settled::Gone);
         };
         let standing = delivery.standing(&settlement.fence);
+        let mut recorded = None;
         if standing != Standing::Repeated
             && let Some(attempt) = &settlement.attempt
+            && rows::record(&mut self.record, delivery.id, attempt)?
         {
-            rows::record(&mut self.record, delivery.id, attempt)?;
+            recorded = Some(attempt);
         }
         let slot = self.slots.get(key)?;
         let enabled = (!slot.deleted).then_some(slot.enabled);
         let (settled, reason) = settlement.apply(&mut delivery, &mut slot.lane, enabled, self.now);
+        let changed = Some(&delivery.state).filter(|_| standing == Standing::Holds);
+        self.additions.add(key, recorded, changed);
         if standing == Standing::Holds {
             rows::update(&mut self.update, &delivery)?;
             if let Some(order_key) = order_key.filter(|_| delivery.state.is_ended()) {

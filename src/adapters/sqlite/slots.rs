@@ -97,7 +97,7 @@ impl<'db> Slots<'db> {
                 let webhook = match load(self.conn, key) {
                     Ok(webhook) => Arc::new(webhook),
                     Err(Fault::Said(error)) => {
-                        tracing::error!(webhook = %id, %error, "tidings.sqlite.webhook_unreadable");
+                        tracing::error!(name: "tidings.sqlite.webhook_unreadable", webhook = %id, %error);
                         return Ok(None);
                     }
                     Err(fault) => return Err(fault),

@@ -9,11 +9,13 @@ use super::order;
 use super::replay;
 use super::rows::{self, Kept, UPDATE_DELIVERY, delivery_columns};
 use super::slots::Slots;
+use super::statistics;
 use super::writer::{Db, Memory};
 use crate::adapters::sql::WIDE;
 use crate::ground::delivery::State;
 use crate::ground::id::{DeliveryId, EventId};
 use crate::ground::policy::SQLITE_PRUNE_STRETCH;
+use crate::ground::statistics::Additions;
 use crate::ground::time::{Timestamp, to_millis};
 use crate::ports::storage::{Sweep, Swept};
 
@@ -105,8 +107,10 @@ fn end(
     let count = found.len();
     let mut update = conn.prepare_cached(UPDATE_DELIVERY)?;
     let mut ended = BTreeSet::new();
+    let mut additions = Additions::default();
     for kept in found {
         ended.extend(kept.key.map(|key| (kept.webhook, key)));
+        additions.add(kept.webhook, None, Some(&state));
         let mut delivery = kept.bare();
         delivery.state = state;
         rows::update(&mut update, &delivery)?;
@@ -114,6 +118,7 @@ fn end(
     for (webhook, key) in ended {
         order::follow(conn, slots, webhook, key)?;
     }
+    statistics::add(conn, &additions)?;
     Ok(count)
 }
 
@@ -243,6 +248,7 @@ fn spans(conn: &Connection, limit: i64) -> Step<usize> {
 /// in turn.
 fn tombstones(conn: &Connection, memory: &mut Memory, limit: i64) -> Step<()> {
     let sql = "SELECT ended, key, NOT EXISTS (SELECT 1 FROM tidings_delivery WHERE webhook = key) \
+               AND NOT EXISTS (SELECT 1 FROM tidings_statistic WHERE webhook = key) \
                AND NOT EXISTS (SELECT 1 FROM tidings_mark m WHERE m.account = w.account \
                AND m.seq <= w.ended) FROM tidings_webhook w \
                WHERE ended IS NOT NULL AND (ended, key) > (?1, ?2) ORDER BY ended, key LIMIT ?3";

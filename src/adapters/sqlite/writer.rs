@@ -298,7 +298,7 @@ impl Writer {
                 Message::Stop(done) => self.stopped = Some(done),
             }
         }
-        tracing::warn!(commands = ran.len(), error = broken.message, "tidings.sqlite.group_failed");
+        tracing::warn!(name: "tidings.sqlite.group_failed", commands = ran.len(), error = broken.message);
         for command in ran {
             command.answer(Some(broken));
         }

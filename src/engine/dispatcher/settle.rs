@@ -9,6 +9,7 @@ use tracing::{debug, error, info, warn};
 
 use super::{Outgoing, Running, Written, bounded};
 use crate::engine::core::Core;
+use crate::engine::meters;
 use crate::ground::advance::{Health, LaneChange, Next, Transition};
 use crate::ground::delivery::{Attempt, Fence};
 use crate::ground::lane::Turned;
@@ -128,6 +129,7 @@ impl Running {
                 info!(name: "tidings.webhook.recovered", webhook = %id, %since);
             }
             Turned::Disabled { reason } => {
+                meters::disabled(reason);
                 warn!(name: "tidings.webhook.disabled", webhook = %id, ?reason);
             }
         }
@@ -145,6 +147,7 @@ impl Running {
         let Outgoing { leased, settlement } = outgoing;
         match answer {
             Settled::Applied { turned } => {
+                meters::settled(&settlement.transition);
                 if let Some(turned) = turned {
                     self.turned(&leased.webhook, turned);
                 }
@@ -162,6 +165,7 @@ impl Running {
                 }
             }
             Settled::Lost => {
+                meters::lost();
                 warn!(name: "tidings.lease.lost", delivery = %leased.delivery.id);
             }
             Settled::Gone => {
@@ -180,6 +184,7 @@ pub(super) async fn settle(
 ) -> Written {
     let settlements: Vec<Settlement> =
         batch.iter().map(|outgoing| outgoing.settlement.clone()).collect();
-    let answer = bounded(bound, async { core.storage.settle(&settlements, now).await }).await;
+    let call = bounded(bound, async { core.storage.settle(&settlements, now).await });
+    let answer = meters::timed("settle", call).await;
     (batch, answer)
 }

@@ -1,9 +1,10 @@
 //! Any text as what a storage kept: the record of a webhook, and the columns of an event. Rows may be
 //! damaged, or written by somebody else.
 
-use tidings::{Account, Event, Secrets, Timestamp, Webhook};
+use tidings::{Account, Event, Secrets, Timestamp, TraceContext, Webhook};
 
-/// Reads a webhook, and an event that has the text as its payload and as its renderings.
+/// Reads a webhook, and an event that has the text as its payload, its renderings and its
+/// trace.
 pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match Webhook::from_stored(text) {
@@ -24,9 +25,15 @@ pub(crate) fn run(data: &[u8]) {
     stored.payload = text.into();
     stored.key = Some(text.into());
     stored.renderings = Some(text.into());
+    stored.trace = Some(text.into());
     let event = Event::from_stored(stored);
     assert_eq!(event.payload(), text);
     let _ = (event.api_version(), event.order_key(), event.object(), event.previous_attributes());
+    if let Some(trace) = event.trace() {
+        let parent = TraceContext::parse(trace.traceparent()).unwrap();
+        let whole = trace.tracestate().map_or(Ok(parent.clone()), |state| parent.with_state(state));
+        assert!(whole.is_ok() && text.starts_with(trace.traceparent()), "{trace:?}");
+    }
     for version in [None, Some("latest"), Some("2024-01-01"), Some("")] {
         let sent = event.rendered(version);
         assert!(sent == text || text.contains(sent), "what is sent was not stored");
