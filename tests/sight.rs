@@ -90,6 +90,11 @@ async fn counts_equal_a_recount(storage: Arc<dyn Storage>) {
         let created = tidings.create(registration.account(account.clone())).await.unwrap();
         webhooks.push((created.webhook.id(), account));
     }
+    // Nobody routes it yet, and nobody will want it.
+    let unwanted = Change::of("stock.counted", &json!({ "id": "1" })).unwrap();
+    tidings.publish(&tidings.event(unwanted).unwrap()).await.unwrap();
+    let report = tidings.health().await;
+    assert!(report.is_ready() && report.oldest_due.is_some(), "{report:?}");
     let count = Arc::new(AtomicU64::new(0));
     let transport = Arc::new(transport_fn(move |_: Request| {
         let number = count.fetch_add(1, Ordering::Relaxed);

@@ -268,3 +268,43 @@ pub(super) async fn enabling_an_empty_lane_needs_no_probe(store: &dyn Storage) {
     assert_eq!(routed.leased.len(), 1, "enabling ends the pause of an empty lane");
     assert_eq!(routed.leased[0].failing_since, None, "and its stretch of failure");
 }
+
+/// Leaves an event unrouted, a delivery waiting, leased, paused and disabled, and one in a lane that is
+/// free and then held. A store that does not tell passes.
+pub(super) async fn the_oldest_due_is_found_where_it_is_told(store: &dyn Storage) {
+    let oldest = async |now| store.oldest_due(now).await.expect("oldest_due");
+    assert_eq!(oldest(at(100)).await, None, "there is nothing to do");
+    let worker = Worker::start(store, 1, start()).await;
+    let webhook = registered(store, 1, &["order.*"]).await;
+    orders(store, [1], at(10)).await;
+    if oldest(at(20)).await.is_none() {
+        return;
+    }
+    assert_eq!(oldest(at(20)).await, Some(at(10)), "an event is not routed since its publish");
+    assert_eq!(oldest(at(9)).await, None, "it is not yet published");
+    worker.route_waiting(at(20)).await;
+    assert_eq!(oldest(at(30)).await, Some(at(20)), "a delivery waits since it was routed");
+    let leased = worker.claim_one(at(30)).await;
+    assert_eq!(oldest(at(31)).await, None, "it is being sent");
+    settle(store, paused(&leased, at(600), at(32)), at(32)).await;
+    assert_eq!(oldest(at(599)).await, None, "its lane is paused");
+    assert_eq!(oldest(at(601)).await, Some(at(600)), "the pause is over");
+    disabled(store, webhook.id(), at(602)).await;
+    assert_eq!(oldest(at(700)).await, None, "its webhook is disabled");
+    if !store.exclusive() {
+        return;
+    }
+    let limited = |it: Registration| it.with(Edit::new().concurrency(Some(1)));
+    put(store, &hook_of(2, &["a.b"], limited), at(700)).await;
+    publish(store, &[event(2, "a.b")], at(800)).await;
+    worker.route_waiting(at(800)).await;
+    assert_eq!(oldest(at(801)).await, Some(at(800)), "its lane is free to be taken");
+    let turn = Turn { holds: 1, ..worker.turn(at(802)) };
+    let claimed = worker.claim_in(&turn).await;
+    assert_eq!(
+        (claimed.held.len(), claimed.leased.len()),
+        (1, 0),
+        "taken, and not yet leased from"
+    );
+    assert_eq!(oldest(at(803)).await, Some(at(800)), "its lane is held");
+}

@@ -290,6 +290,7 @@ list! {
         only_a_living_dispatcher_claims,
         a_disabled_webhooks_deliveries_wait,
         enabling_an_empty_lane_needs_no_probe,
+        the_oldest_due_is_found_where_it_is_told,
     }
     /// Pauses and probes.
     lanes {

@@ -332,9 +332,9 @@ const OLDEST_DUE: Query = Query::new(
          UNION ALL SELECT n.account, n.seq FROM first f CROSS JOIN LATERAL ( \
              SELECT m.account, m.seq FROM {s}.mark m WHERE m.account > f.account \
              ORDER BY m.account, m.seq LIMIT 1) n), \
-     some AS MATERIALIZED (SELECT seq FROM first LIMIT 1000) \
+     few AS MATERIALIZED (SELECT seq FROM first LIMIT 1000) \
      SELECT min(at) FROM ( \
-         SELECT (SELECT e.published FROM {s}.event e WHERE e.seq = some.seq) AS at FROM some \
+         SELECT (SELECT e.published FROM {s}.event e WHERE e.seq = few.seq) AS at FROM few \
          UNION ALL (SELECT ready FROM {s}.webhook WHERE ready IS NOT NULL ORDER BY ready LIMIT 1) \
          UNION ALL (SELECT free FROM {s}.webhook WHERE free IS NOT NULL ORDER BY free LIMIT 1) \
          UNION ALL SELECT min(greatest(next_due, paused_until)) FROM {s}.webhook \
