@@ -342,8 +342,7 @@ impl ReplayJob {
         let grains = Duration::from_secs(1).as_millis() / REPLAY_GRAIN.as_millis();
         let left = usize::try_from(u128::from(self.rate) / grains).unwrap_or(usize::MAX);
         let left = left
-            .max(1)
-            .min(REPLAY_STEP_DELIVERIES)
+            .clamp(1, REPLAY_STEP_DELIVERIES)
             .min(REPLAY_DUE_MAX - room.due)
             .min(REPLAY_WAITING_MAX - room.waiting);
         let until = match self.scope {
