@@ -405,7 +405,8 @@ pub const REPLAY_WAITING_MAX: usize = 10_000;
 pub const REPLAY_REST: Duration = Duration::from_millis(250);
 /// How long it rests while its webhook is disabled, and while very many of its deliveries wait.
 pub const REPLAY_REST_LONG: Duration = Duration::from_secs(30);
-/// The time between the due times of a step's deliveries, if there is any: each is a claim call.
+/// What one step of a replay makes is at most what its rate allows in this time. A few at a time leave the
+/// lane empty in between, and live events are sent without waiting in it.
 pub const REPLAY_GRAIN: Duration = Duration::from_millis(100);
 /// How long a step of a replay leaves room for other work, and how often a dispatcher looks for replays
 /// that others started (not more often than it polls).

@@ -304,7 +304,18 @@ impl Stepper<'_> {
             Ok(cursor) => cursor,
             Err(_) => i64::MAX,
         };
-        let passed = self.passed(job, cursor).await?;
+        let mut passed = self.passed(job, cursor).await?;
+        let mut ends = passed.len() < REPLAY_STEP_EVENTS;
+        if job.asks_record() {
+            // Not more look-ups than a step with room for a few deliveries needs.
+            let few = pass.left().saturating_mul(2).max(64);
+            let covered = |(_, event): &(usize, &Passed)| event.event_type.is_some();
+            let cut = passed.iter().enumerate().filter(covered).nth(few).map(|(at, _)| at);
+            if let Some(at) = cut {
+                passed.truncate(at);
+                ends = false;
+            }
+        }
         let mut had =
             if job.asks_record() { self.had(slot.key, &passed).await? } else { HashMap::new() };
         let mut wanted = Vec::new();
@@ -330,7 +341,7 @@ impl Stepper<'_> {
             }
         }
         self.make(job, &wanted).await?;
-        job.stepped(pass, passed.len() < REPLAY_STEP_EVENTS);
+        job.stepped(pass, ends);
         Ok(wanted.len())
     }
 
