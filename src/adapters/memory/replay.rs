@@ -181,7 +181,7 @@ impl State {
         let cause = job.id.cause();
         let waiting: Vec<DeliveryId> = self.asked_of(cause).take(REPLAY_STEP_EVENTS).collect();
         for id in &waiting {
-            self.change(*id, |delivery| delivery.cancel(now));
+            self.end(*id, |delivery| delivery.cancel(now));
         }
         let more = self.asked_of(cause).next().is_some();
         let leases = self.dispatchers.values().flat_map(|dispatcher| &dispatcher.leases);

@@ -49,7 +49,7 @@ impl State {
     }
 
     /// Ends a delivery without an attempt.
-    fn end(&mut self, id: DeliveryId, end: impl FnOnce(&mut Delivery)) {
+    pub(super) fn end(&mut self, id: DeliveryId, end: impl FnOnce(&mut Delivery)) {
         self.change(id, end);
         if let Some(row) = self.deliveries.get(&id) {
             let of = (row.event.account(), row.event.mode());

@@ -6,13 +6,13 @@ use uuid::Uuid;
 
 use super::fault::Step;
 use super::listings;
-use super::order;
-use super::rows::{self, INSERT_DELIVERY, Kept, UPDATE_DELIVERY, delivery_columns};
+use super::rows::{self, INSERT_DELIVERY, Kept, delivery_columns};
 use super::slots::Slots;
+use super::sweep;
 use super::writer::Db;
 use crate::adapters::listing::Listing;
 use crate::ground::account::Mode;
-use crate::ground::delivery::{Delivery, StateKind};
+use crate::ground::delivery::{Delivery, State, StateKind};
 use crate::ground::event_type::EventType;
 use crate::ground::id::{Cause, DeliveryId, EventId, ReplayId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
@@ -365,26 +365,9 @@ impl Stepper<'_> {
              AND d.state <> 1 LIMIT ?2"
         );
         let cause = job.id.uuid();
-        let mut found = Vec::new();
-        {
-            let mut select = self.conn.prepare_cached(sql)?;
-            let values = params![cause.as_bytes().as_slice(), bound(REPLAY_STEP_EVENTS)];
-            let mut waiting = select.query(values)?;
-            while let Some(row) = waiting.next()? {
-                found.push(Kept::read(row, 0)?);
-            }
-        }
-        let count = found.len();
-        let mut update = self.conn.prepare_cached(UPDATE_DELIVERY)?;
-        for kept in found {
-            let order = kept.key.map(|key| (kept.webhook, key));
-            let mut delivery = kept.bare();
-            delivery.cancel(self.now);
-            rows::update(&mut update, &delivery)?;
-            if let Some((webhook, key)) = order {
-                order::follow(self.conn, &mut self.slots, webhook, key)?;
-            }
-        }
+        let values = params![cause.as_bytes().as_slice(), bound(REPLAY_STEP_EVENTS)];
+        let state = State::Cancelled { at: self.now };
+        let count = sweep::end(self.conn, &mut self.slots, sql, values, state)?;
         let sql = "SELECT state FROM tidings_delivery \
                    WHERE cause = ?1 AND cause IS NOT NULL AND state <= 1 LIMIT 1";
         let left: Option<i64> = self

@@ -91,7 +91,7 @@ fn cancel(conn: &Connection, slots: &mut Slots<'_>, now: Timestamp, limit: i64) 
 }
 
 /// Ends the waiting deliveries that a query finds.
-fn end(
+pub(super) fn end(
     conn: &Connection,
     slots: &mut Slots<'_>,
     sql: &'static str,
