@@ -195,12 +195,14 @@ async fn fifty_shutdowns(place: &str) {
     assert_eq!(seen.counts(), (seen.owed(), 0), "each once");
 }
 
+/// Runs [`fifty_shutdowns`] over a file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_shutdowns_under_load_repeat_nothing() {
     let folder = tempfile::tempdir().unwrap();
     fifty_shutdowns(folder.path().join("tidings.db").to_str().unwrap()).await;
 }
 
+/// Runs [`fifty_shutdowns`] over a server.
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: tests/run"]
@@ -242,12 +244,14 @@ fn dropped_runtimes(place: &str) {
     assert!(more <= 200 * IN_FLIGHT as usize, "{more} were repeated");
 }
 
+/// Runs [`dropped_runtimes`] over a file.
 #[test]
 fn a_dropped_runtime_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     dropped_runtimes(folder.path().join("tidings.db").to_str().unwrap());
 }
 
+/// Runs [`dropped_runtimes`] over a server.
 #[cfg(feature = "postgres")]
 #[test]
 #[ignore = "needs PostgreSQL: tests/run"]
@@ -432,12 +436,14 @@ async fn dropped_futures(place: &str) {
     assert!(left.iter().all(Event::is_expunged));
 }
 
+/// Runs [`dropped_futures`] over a file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn futures_can_be_dropped_at_each_await() {
     let folder = tempfile::tempdir().unwrap();
     dropped_futures(folder.path().join("tidings.db").to_str().unwrap()).await;
 }
 
+/// Runs [`dropped_futures`] over a server.
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: tests/run"]

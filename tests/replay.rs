@@ -1,5 +1,6 @@
 //! Replays from end to end: a host that asks, dispatchers that run, and receivers that count. Each claim
 //! is tried over every storage.
+#![cfg(feature = "sqlite")]
 
 #[cfg(feature = "postgres")]
 #[path = "support/cluster.rs"]

@@ -295,6 +295,7 @@ fn every_rule_has_its_row() {
         .with_schedule_of(&[5 * SECOND, 2 * HOUR - 5 * SECOND]),
         Row {
             failing: Some(2 * HOUR - SECOND),
+            health: Health::Warn { observed: before(now(), 2 * HOUR - SECOND), at: now() },
             policy: exact().with_disable_after(HOUR),
             ..row("never before the schedule's length (design 5)", answered(500))
         }

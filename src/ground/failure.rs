@@ -82,7 +82,7 @@ impl FailureKind {
 
     /// The kind with the name that a storage kept. One that a newer version of this crate wrote, beside this
     /// one, is read as [`Local`](Self::Local), so that the record it is in can be read.
-    #[cfg(feature = "engine")]
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn kept(name: &str) -> Self {
         Self::parse(name).unwrap_or(Self::Local)
     }
