@@ -656,15 +656,16 @@ impl Running {
         let storage = self.core.storage.clone();
         let bound = self.options.lease;
         let step = async move {
-            let call = bounded(bound, async {
-                let mut swept = storage.sweep(&sweep).await?;
-                if let Some(statistics) = storage.statistics() {
-                    let gone = statistics.forget(forgotten, SWEEP_ROWS).await?;
-                    swept.more |= gone >= SWEEP_ROWS;
+            let call = bounded(bound, async { storage.sweep(&sweep).await });
+            let mut swept = meters::timed("sweep", call).await?;
+            if let Some(statistics) = storage.statistics() {
+                // What was swept was swept, whatever becomes of this.
+                match bounded(bound, statistics.forget(forgotten, SWEEP_ROWS)).await {
+                    Ok(gone) => swept.more |= gone >= SWEEP_ROWS,
+                    Err(error) => warn!(name: "tidings.storage.sweep_failed", %error),
                 }
-                Ok(swept)
-            });
-            meters::timed("sweep", call).await
+            }
+            Ok(swept)
         };
         self.sweeping = Some(step.boxed());
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::tidings::Tidings;
 use crate::ground::error::{Error, ErrorKind, Result};
-use crate::ground::id::{EventId, ReplayId, WebhookId};
+use crate::ground::id::{Cause, EventId, ReplayId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::replay::ReplayJob;
 use crate::ground::replay_request::{ReplayQuery, ReplayRequest};
@@ -20,7 +20,8 @@ impl Tidings {
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) when the webhook is disabled: nothing would be sent (seed row W25),
-    /// or when no time lies between the bounds; [`NotFound`](ErrorKind::NotFound);
+    /// when no time lies between the bounds, or for the nil id; [`NotFound`](ErrorKind::NotFound);
+    /// [`Conflict`](ErrorKind::Conflict) when an id of your own is that of another replay;
     /// [`Refused`](ErrorKind::Refused) over a storage that has no [`Replay`].
     ///
     /// # Cancellation
@@ -31,10 +32,19 @@ impl Tidings {
         let webhook = self.webhook(request.webhook()).await?;
         let now = self.core.shared_now().await?;
         let id = match request.id_given() {
+            // The id that means that routing made a delivery.
+            Some(id) if id.cause() == Cause::ROUTED => {
+                return Err(Error::invalid("id", "is the nil UUID: use another one"));
+            }
             Some(id) => id,
             None => ReplayId::new(now, &self.core.id_bytes()?),
         };
-        let job = store.start(&request.into_job(id, &webhook, now)?).await?;
+        let asked = request.into_job(id, &webhook, now)?;
+        let job = store.start(&asked).await?;
+        if !job.is_like(&asked) {
+            let message = format!("the replay {id} is another one: give this one an id of its own");
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
         self.ring_replays();
         Ok(job)
     }
@@ -88,7 +98,7 @@ impl Tidings {
 
     /// Cancels a replay: it makes no more deliveries, and those that were not sent yet are cancelled in
     /// the steps that follow, also where all were made. What is being sent comes to its end. Cancelling again
-    /// changes nothing.
+    /// looks once more for what is left.
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound); otherwise as [`replays`](Self::replays).

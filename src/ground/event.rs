@@ -257,7 +257,12 @@ impl Event {
     /// The event as it is kept once its payload [was expunged](Self::is_expunged).
     #[must_use]
     pub fn expunged(&self) -> Self {
-        Self::from_stored(StoredEvent { payload: "".into(), renderings: None, ..self.to_stored() })
+        Self::from_stored(StoredEvent {
+            payload: "".into(),
+            renderings: None,
+            trace: None,
+            ..self.to_stored()
+        })
     }
 
     /// The event with these renderings.

@@ -400,7 +400,7 @@ pub const REPLAY_STEP_DELIVERIES: usize = 256;
 pub const REPLAY_DUE_MAX: usize = 256;
 /// Deliveries of a replay that wait, due or not, from which on it rests: those that failed, and are to be
 /// tried again.
-pub const REPLAY_WAITING_MAX: usize = 10_000;
+pub const REPLAY_WAITING_MAX: usize = 1_000;
 /// How long a replay rests while there is no room.
 pub const REPLAY_REST: Duration = Duration::from_millis(250);
 /// How long it rests while its webhook is disabled, and while very many of its deliveries wait.

@@ -132,7 +132,14 @@ pub struct ReplayJob {
     pub due: Option<Timestamp>,
     /// The place up to which it has looked; what it means is the store's.
     cursor: Uuid,
+    /// Where nobody said until when: the number of the last event that was published when it was started.
+    /// By number, since clocks disagree; [`OPEN`] until the store has [said it](Self::starts).
+    #[serde(default)]
+    through: Option<u64>,
 }
+
+/// The end of a job that is not started yet.
+const OPEN: u64 = u64::MAX;
 
 /// What a store finds of a job's webhook before a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,7 +256,33 @@ impl ReplayJob {
             created: now,
             due: Some(now),
             cursor: Uuid::nil(),
+            through: None,
         }
+    }
+
+    /// It ends with what is published when it is started, whatever clocks say.
+    pub(super) fn open(self) -> Self {
+        Self { through: Some(OPEN), ..self }
+    }
+
+    /// A store starts it; `last` is the number of the last event that was published.
+    pub fn starts(&mut self, last: u64) {
+        self.through = self.through.map(|through| through.min(last));
+    }
+
+    /// Whether what was published under this number, or later, came after it was started.
+    pub fn is_behind(&self, number: u64) -> bool {
+        self.through.is_some_and(|through| number > through)
+    }
+
+    /// Whether the other one is to do the same.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let asks = |job: &Self| match job.scope {
+            ReplayScope::Range { kind, from, .. } => Some((kind, from)),
+            ReplayScope::Event { .. } => None,
+        };
+        let of = |job: &Self| (job.account.clone(), job.mode, job.webhook(), asks(job));
+        of(self) == of(other)
     }
 
     /// The one webhook that it is for.
@@ -268,7 +301,9 @@ impl ReplayJob {
     /// Whether an event lies in its range: it is of the account, of the mode, and of the time.
     pub fn covers(&self, account: &str, mode: Mode, published: Timestamp) -> bool {
         let in_time = match self.scope {
-            ReplayScope::Range { from, until, .. } => from <= published && published < until,
+            ReplayScope::Range { from, until, .. } => {
+                from <= published && (self.through.is_some() || published < until)
+            }
             ReplayScope::Event { .. } => true,
         };
         in_time && mode == self.mode && account == self.account.as_str()
@@ -346,7 +381,7 @@ impl ReplayJob {
             .min(REPLAY_DUE_MAX - room.due)
             .min(REPLAY_WAITING_MAX - room.waiting);
         let until = match self.scope {
-            ReplayScope::Range { until, .. } => Some(until),
+            ReplayScope::Range { until, .. } => Some(until).filter(|_| self.through.is_none()),
             ReplayScope::Event { .. } => None,
         };
         Some(ReplayPass {
@@ -384,8 +419,13 @@ impl ReplayJob {
     /// Cancels it, also when it has made all its deliveries; its next steps withdraw those that were not
     /// sent yet.
     pub fn cancel(&mut self, now: Timestamp) {
-        if matches!(self.state, ReplayState::Running | ReplayState::Done { .. }) {
-            (self.state, self.due) = (ReplayState::Cancelled { at: now }, Some(now));
+        match self.state {
+            ReplayState::Running | ReplayState::Done { .. } => {
+                (self.state, self.due) = (ReplayState::Cancelled { at: now }, Some(now));
+            }
+            // What is left after all is looked for once more.
+            ReplayState::Cancelled { .. } => self.due = Some(now),
+            ReplayState::Gone { .. } => {}
         }
     }
 
@@ -591,7 +631,11 @@ mod tests {
             (ReplayState::Running, cancelled, Some(at(900))),
             (ReplayState::Done { at: at(5) }, cancelled, Some(at(900))),
             (ReplayState::Gone { at: at(5) }, ReplayState::Gone { at: at(5) }, None),
-            (ReplayState::Cancelled { at: at(5) }, ReplayState::Cancelled { at: at(5) }, None),
+            (
+                ReplayState::Cancelled { at: at(5) },
+                ReplayState::Cancelled { at: at(5) },
+                Some(at(900)),
+            ),
         ] {
             let mut job = ReplayJob { state, due: None, ..job(ReplayKind::All, 1) };
             job.cancel(at(900));

@@ -110,7 +110,8 @@ impl ReplayRequest {
         let scope =
             ReplayScope::Range { webhook: self.webhook, kind: self.kind, from: self.from, until };
         let (account, mode) = (webhook.account().clone(), webhook.mode());
-        Ok(ReplayJob::new(id, account, mode, scope, self.rate, now))
+        let job = ReplayJob::new(id, account, mode, scope, self.rate, now);
+        Ok(if self.until.is_none() { job.open() } else { job })
     }
 }
 

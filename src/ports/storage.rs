@@ -155,8 +155,8 @@ pub trait EventStore: Debug + Send + Sync + 'static {
     /// webhook and cause) is left alone. All or nothing only where an error is returned.
     async fn enqueue(&self, owed: &[Owed], now: Timestamp) -> Result<Vec<Enqueued>>;
 
-    /// One bounded step of a privacy request: the payloads (and renderings) of at most `limit` events
-    /// are overwritten by nothing, and so are the bodies that receivers have answered with, a hundred
+    /// One bounded step of a privacy request: the payloads (with renderings and trace) of at most `limit`
+    /// events are overwritten by nothing, and so are the bodies that receivers have answered with, a hundred
     /// times as many at most. All else stays: the event's id, type, times and digest, its deliveries, and
     /// that they were sent.
     ///

@@ -1,7 +1,8 @@
 //! Live traffic beside a replay: how much of its rate it keeps.
 //!
-//! Publishers publish as fast as what they have published before arrives; receivers answer at once, in the
-//! process. So whatever the replay takes from storage and processor is missing from the live rate.
+//! A publisher publishes as fast as what it has published before arrives, or half as fast as that was;
+//! receivers answer at once, in the process. In the first case whatever the replay takes from storage and
+//! processor is missing from the live rate, and the slowest of the webhooks sets the pace of all.
 #![allow(dead_code)] // Each user of this file needs another part of it.
 
 use std::sync::Arc;
@@ -21,10 +22,19 @@ const BATCH: usize = 20;
 /// Live deliveries that may be on their way.
 const AHEAD: usize = 2_000;
 
+/// How much is published beside a replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Live {
+    /// As much as arrives.
+    AllThatArrives,
+    /// Half as much as arrived alone, steadily.
+    Half,
+}
+
 /// What was measured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Report {
-    /// Live deliveries per second without a replay.
+    /// Live deliveries per second without a replay; where half of it is published, this half.
     pub(crate) alone: f64,
     /// And beside one.
     pub(crate) beside: f64,
@@ -55,6 +65,7 @@ pub(crate) async fn measure(
     past: usize,
     rate: u32,
     time: Duration,
+    beside: Live,
 ) -> Report {
     let tidings = Tidings::builder_shared(storage).build();
     // Before anybody is registered: these are missed.
@@ -85,13 +96,20 @@ pub(crate) async fn measure(
         let webhook = tidings.create(registration.enabled(true)).await.expect("a webhook").webhook;
         first.get_or_insert(webhook.id());
     }
-    let live = tokio::spawn(publish(tidings.clone(), arrived.clone()));
+    let pace = Arc::new(AtomicUsize::new(0));
+    let live = tokio::spawn(publish(tidings.clone(), arrived.clone(), pace.clone()));
     let count = || arrived.live.load(Ordering::Relaxed);
     // Marks of the past are routed first, and connections and caches fill.
     tokio::time::sleep(time / 2).await;
     let (began, before) = (Instant::now(), count());
     tokio::time::sleep(time).await;
-    let alone = per_second(count() - before, began);
+    let mut alone = per_second(count() - before, began);
+    if beside == Live::Half {
+        alone /= 2.0;
+        pace.store(alone as usize, Ordering::Relaxed);
+        // What is on its way arrives.
+        tokio::time::sleep(time / 4).await;
+    }
 
     let request = ReplayRequest::missed(first.expect("a webhook")).rate(rate).expect("a rate");
     let (began, before) = (Instant::now(), count());
@@ -117,13 +135,21 @@ fn event(tidings: &Tidings, event_type: &str) -> Event {
     tidings.event(change.expect("a change")).expect("an event")
 }
 
-async fn publish(tidings: Tidings, arrived: Arc<Arrived>) {
-    let mut published = 0;
+/// Publishes at `pace` deliveries per second, once there is one.
+async fn publish(tidings: Tidings, arrived: Arc<Arrived>, pace: Arc<AtomicUsize>) {
+    let (mut published, mut next) = (0, tokio::time::Instant::now());
     loop {
         let more = arrived.more.notified();
-        if published >= arrived.live.load(Ordering::Relaxed) + AHEAD {
+        let pace = pace.load(Ordering::Relaxed);
+        if pace > 0 {
+            let each = Duration::from_secs_f64((BATCH * WEBHOOKS) as f64 / pace as f64);
+            next = (next + each).max(tokio::time::Instant::now() - Duration::from_secs(1));
+            tokio::time::sleep_until(next).await;
+        } else if published >= arrived.live.load(Ordering::Relaxed) + AHEAD {
             more.await;
             continue;
+        } else {
+            next = tokio::time::Instant::now();
         }
         let events: Vec<Event> = (0..BATCH).map(|_| event(&tidings, "live.event")).collect();
         tidings.publish_all(&events).await.expect("a publish");

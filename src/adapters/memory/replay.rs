@@ -15,7 +15,13 @@ use crate::ports::replay::ReplayStepped;
 
 impl State {
     pub(super) fn start_replay(&mut self, job: &ReplayJob) -> ReplayJob {
-        self.replays.entry(job.id).or_insert_with(|| job.clone()).clone()
+        let last = self.last;
+        let start = || {
+            let mut job = job.clone();
+            job.starts(last);
+            job
+        };
+        self.replays.entry(job.id).or_insert_with(start).clone()
     }
 
     pub(super) fn replays(&self, query: &ReplayQuery, request: &PageRequest) -> Page<ReplayJob> {
@@ -98,6 +104,9 @@ impl State {
         let (mut seen, mut wanted) = (0, Vec::new());
         let after = (Bound::Excluded(cursor), Bound::Unbounded);
         for (number, kept) in self.events.range(after).take(REPLAY_STEP_EVENTS) {
+            if job.is_behind(*number) {
+                break;
+            }
             seen += 1;
             let event = &kept.event;
             let covers = job.covers(event.account().as_str(), event.mode(), kept.published);

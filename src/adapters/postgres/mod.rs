@@ -333,7 +333,12 @@ impl Replay for PostgresStorage {
     }
 
     async fn step(&self, now: Timestamp) -> Result<ReplayStepped> {
-        retried(|| replay::step(&self.0, to_millis(now))).await.map_err(Fault::into_error)
+        let stepped = retried(|| replay::step(&self.0, to_millis(now))).await;
+        if stepped.is_err() {
+            // The step's own error says more than one of this.
+            let _ = replay::postpone(&self.0, to_millis(now)).await;
+        }
+        stepped.map_err(Fault::into_error)
     }
 }
 

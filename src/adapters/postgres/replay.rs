@@ -24,11 +24,12 @@ use crate::ground::event_type::EventType;
 use crate::ground::id::{Cause, DeliveryId, EventId, ReplayId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::policy::{
-    POSTGRES_PRUNE_STRETCH, REPLAY_DUE_MAX, REPLAY_STEP_EVENTS, REPLAY_WAITING_MAX,
+    POSTGRES_PRUNE_STRETCH, REPLAY_DUE_MAX, REPLAY_REST_LONG, REPLAY_STEP_EVENTS,
+    REPLAY_WAITING_MAX,
 };
 use crate::ground::replay::{ReplayJob, ReplayRoom, ReplayScope, ReplayState};
 use crate::ground::replay_request::ReplayQuery;
-use crate::ground::time::Timestamp;
+use crate::ground::time::{Timestamp, after};
 use crate::ports::replay::ReplayStepped;
 
 const START: Query = Query::new(
@@ -36,6 +37,14 @@ const START: Query = Query::new(
      VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
     &[Type::UUID, Type::TEXT, Type::BOOL, Type::UUID, Type::INT8, Type::INT8, Type::TEXT],
 );
+const LAST: Query = Query::new("SELECT coalesce(max(seq), 0) FROM {s}.event", &[]);
+const POSTPONE: Query = Query::new(
+    "UPDATE {s}.replay SET due = $2 WHERE id = (SELECT id FROM {s}.replay \
+     WHERE due <= $1 ORDER BY due, id LIMIT 1 FOR UPDATE SKIP LOCKED)",
+    &[Type::INT8, Type::INT8],
+);
+const THERE: Query =
+    Query::new("SELECT id FROM {s}.delivery WHERE id = ANY ($1)", &[Type::UUID_ARRAY]);
 const FIND: Query =
     Query::new("SELECT record FROM {s}.replay WHERE id = $1 FOR UPDATE", &[Type::UUID]);
 const DUE: Query = Query::new(
@@ -59,7 +68,11 @@ pub(super) async fn start(inner: &Inner, job: &ReplayJob) -> Step<ReplayJob> {
     let tx = inner.database.begin().await?;
     let result = async {
         let (id, webhook) = (job.id.uuid(), job.webhook().map(WebhookId::uuid));
-        let (due, ended) = times(job);
+        let rows = tx.rows(&LAST, &[]).await?;
+        let last: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+        let mut job = job.clone();
+        job.starts(last.cast_unsigned());
+        let (due, ended) = times(&job);
         let (account, live) = (job.account.as_str(), job.mode.is_live());
         let record = job.to_stored()?;
         tx.run(&START, &[&id, &account, &live, &webhook, &due, &ended, &record]).await?;
@@ -85,7 +98,8 @@ pub(super) async fn jobs(
         listing.narrow("r.webhook = ?", [Value::Id(webhook.uuid())]);
     }
     let read = |row: &Row| {
-        let job = ReplayJob::from_stored(row.try_get(1)?)?;
+        // One that is damaged, or that a newer version wrote, does not hide the others.
+        let Ok(job) = ReplayJob::from_stored(row.try_get(1)?) else { return Ok(None) };
         Ok(query.matches(&job).then(|| (job.id.uuid().as_u128(), job)))
     };
     listings::page(&listing, inner, request, listings::id_cursor, read).await
@@ -130,6 +144,12 @@ async fn find(tx: &Tx<'_>, id: ReplayId) -> Step<Option<ReplayJob>> {
 async fn write(tx: &Tx<'_>, job: &ReplayJob) -> Step<()> {
     let (due, ended) = times(job);
     tx.run(&WRITE, &[&job.id.uuid(), &due, &ended, &job.to_stored()?]).await
+}
+
+/// Puts off the job that is due first, whose step failed, so that it does not stand before the others.
+pub(super) async fn postpone(inner: &Inner, now: Timestamp) -> Step<()> {
+    let later = rows::millis(after(now, REPLAY_REST_LONG));
+    inner.database.once(&POSTPONE, &[&rows::millis(now), &later]).await.map(drop)
 }
 
 /// One step of the job that is due first and that nobody else is at.
@@ -235,8 +255,11 @@ const MINE: Query = Query::new(
     "SELECT id, webhook FROM {s}.waiting WHERE cause = $1 ORDER BY cause LIMIT $2",
     &[Type::UUID, Type::INT8],
 );
-const SENT: Query =
-    Query::new("SELECT 1 FROM {s}.leased WHERE cause = $1 ORDER BY cause LIMIT 1", &[Type::UUID]);
+const LEFT: Query = Query::new(
+    "SELECT (SELECT 1 FROM {s}.waiting WHERE cause = $1 ORDER BY cause LIMIT 1) IS NOT NULL, \
+     (SELECT 1 FROM {s}.leased WHERE cause = $1 ORDER BY cause LIMIT 1) IS NOT NULL",
+    &[Type::UUID],
+);
 
 /// An event that a step passes.
 struct Passed {
@@ -305,6 +328,8 @@ impl Stepper<'_> {
             Err(_) => i64::MAX,
         };
         let mut passed = self.passed(job, cursor).await?;
+        // What came after the start: it ends there.
+        passed.retain(|event| !job.is_behind(event.seq.cast_unsigned()));
         let mut ends = passed.len() < REPLAY_STEP_EVENTS;
         if job.asks_record() {
             // Not more look-ups than a step with room for a few deliveries needs.
@@ -465,12 +490,23 @@ impl Stepper<'_> {
         let seqs: Vec<i64> = wanted.iter().map(|wanted| wanted.seq).collect();
         let kept = self.tx.rows(&KEEP, &[&seqs]).await?;
         let kept: HashSet<i64> = kept.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let owed = |wanted: &Wanted| {
+            Delivery::owed(wanted.event, wanted.webhook, job.id.cause(), self.now, wanted.due)
+        };
+        let ids: Vec<Uuid> = wanted.iter().map(|wanted| owed(wanted).id.uuid()).collect();
+        // In a statement after those that locked.
+        let there = self.tx.rows(&THERE, &[&ids]).await?;
+        let there: HashSet<Uuid> =
+            there.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
         let mut inserts = Inserts::default();
         for Wanted { seq, event, key, webhook, due } in wanted {
             // What was deleted or pruned meanwhile is owed nothing.
             let slot = slots.get_mut(key).filter(|slot| !slot.deleted && kept.contains(seq));
             let Some(slot) = slot else { continue };
             let delivery = Delivery::owed(*event, *webhook, job.id.cause(), self.now, *due);
+            if there.contains(&delivery.id.uuid()) {
+                continue;
+            }
             slot.lane.join(&delivery);
             inserts.add(&delivery, (*seq, *key, None), None);
         }
@@ -483,9 +519,13 @@ impl Stepper<'_> {
         let (cause, limit) = (job.id.uuid(), count(REPLAY_STEP_EVENTS));
         let state = State::Cancelled { at: self.now };
         let ended = sweep::end(self.tx, &MINE, &[&cause, &limit], state).await?;
-        let left = self.tx.rows(&MINE, &[&cause, &1_i64]).await?;
-        let sent = self.tx.rows(&SENT, &[&cause]).await?;
-        job.withdrew(ended, !left.is_empty(), !sent.is_empty(), self.now);
+        // Both at one moment: a lease that ends in between would be in neither.
+        let left = self.tx.rows(&LEFT, &[&cause]).await?;
+        let (waits, sent) = match left.first() {
+            Some(row) => (row.try_get(0)?, row.try_get(1)?),
+            None => (false, false),
+        };
+        job.withdrew(ended, waits, sent, self.now);
         Ok(())
     }
 }

@@ -28,7 +28,7 @@ const OF_ANOTHER: Query = Query::new(
     &[Type::TEXT, Type::INT8, Type::INT8, Type::INT8],
 );
 const EMPTY: Query = Query::new(
-    "UPDATE {s}.event SET payload = '', renderings = NULL WHERE seq = $1 AND payload <> '' \
+    "UPDATE {s}.event SET payload = '', renderings = NULL, trace = NULL WHERE seq = $1 AND payload <> '' \
      RETURNING seq",
     &[Type::INT8],
 );

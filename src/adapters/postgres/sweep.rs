@@ -80,7 +80,8 @@ const TAKE: Query = Query::new(
     &[Type::UUID_ARRAY],
 );
 const DELETED: Query = Query::new(
-    "SELECT key FROM {s}.webhook WHERE ended IS NOT NULL AND next_due IS NOT NULL LIMIT $1",
+    "SELECT key FROM {s}.webhook WHERE ended IS NOT NULL AND next_due IS NOT NULL \
+     ORDER BY key LIMIT $1",
     &[Type::INT8],
 );
 

@@ -115,8 +115,11 @@ impl Database {
 
     /// Runs one statement, in a transaction of its own.
     pub(super) async fn once(&self, query: &Query, values: &[Value<'_>]) -> Step<Vec<Row>> {
-        let client = self.pool.get().await?;
-        self.run(&client, query, values).await
+        let mut loan = Loan(Some(self.pool.get().await?));
+        let Some(client) = &loan.0 else { return Ok(Vec::new()) };
+        let answer = self.run(client, query, values).await;
+        drop(loan.0.take());
+        answer
     }
 
     /// As [`once`](Self::once), for a text that was put together.
@@ -126,15 +129,30 @@ impl Database {
         types: &[Type],
         values: &[Value<'_>],
     ) -> Step<Vec<Row>> {
-        let client = self.pool.get().await?;
+        let mut loan = Loan(Some(self.pool.get().await?));
+        let Some(client) = &loan.0 else { return Ok(Vec::new()) };
         let text = sql.replace("{s}", &self.schema);
-        self.run_text(&client, &text, types, values).await
+        let answer = self.run_text(client, &text, types, values).await;
+        drop(loan.0.take());
+        answer
     }
 
     /// A transaction. It begins with its first statement.
     pub(super) async fn begin(&self) -> Step<Tx<'_>> {
         let client = self.pool.get().await?;
         Ok(Tx { database: self, client: Some(client), begun: AtomicBool::new(false) })
+    }
+}
+
+/// A connection while its statement runs. Whoever does not wait for the answer must not give it back: the
+/// next one would wait behind what the server is still at.
+struct Loan(Option<Object>);
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            drop(Object::take(client));
+        }
     }
 }
 

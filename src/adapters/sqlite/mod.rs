@@ -366,7 +366,12 @@ impl Replay for SqliteStorage {
     }
 
     async fn step(&self, now: Timestamp) -> Result<ReplayStepped> {
-        self.write(move |db| replay::step(db, to_millis(now))).await
+        let stepped = self.write(move |db| replay::step(db, to_millis(now))).await;
+        if stepped.is_err() {
+            // The step's own error says more than one of this.
+            let _ = self.write(move |db| replay::postpone(db, to_millis(now))).await;
+        }
+        stepped
     }
 }
 

@@ -23,6 +23,10 @@ pub(super) fn job<T: Send + 'static>(
     reply: oneshot::Sender<Result<T>>,
 ) -> Message {
     Message::Run(Box::new(move |conn| {
+        // Nobody waits for it any more.
+        if reply.is_closed() {
+            return;
+        }
         let result = snapshot(conn, work);
         let _ = reply.send(result.map_err(super::fault::Fault::into_error));
     }))

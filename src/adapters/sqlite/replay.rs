@@ -17,11 +17,11 @@ use crate::ground::event_type::EventType;
 use crate::ground::id::{Cause, DeliveryId, EventId, ReplayId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::policy::{
-    REPLAY_DUE_MAX, REPLAY_STEP_EVENTS, REPLAY_WAITING_MAX, SQLITE_PRUNE_STRETCH,
+    REPLAY_DUE_MAX, REPLAY_REST_LONG, REPLAY_STEP_EVENTS, REPLAY_WAITING_MAX, SQLITE_PRUNE_STRETCH,
 };
 use crate::ground::replay::{ReplayJob, ReplayRoom, ReplayScope, ReplayState};
 use crate::ground::replay_request::ReplayQuery;
-use crate::ground::time::Timestamp;
+use crate::ground::time::{Timestamp, after};
 use crate::ports::replay::ReplayStepped;
 
 /// Keeps a job, unless there is one with its id.
@@ -30,6 +30,10 @@ pub(super) fn start(db: &mut Db, job: &ReplayJob) -> Step<ReplayJob> {
     if let Some(kept) = find(conn, job.id)? {
         return Ok(kept);
     }
+    let mut job = job.clone();
+    let last = "SELECT coalesce(max(seq), 0) FROM tidings_event";
+    let last: i64 = conn.prepare_cached(last)?.query_row([], |row| row.get(0))?;
+    job.starts(last.cast_unsigned());
     let sql = "INSERT INTO tidings_replay (id, account, mode, webhook, due, ended, record) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let webhook = job.webhook().map(WebhookId::uuid);
@@ -42,7 +46,7 @@ pub(super) fn start(db: &mut Db, job: &ReplayJob) -> Step<ReplayJob> {
         job.state.ended().map(rows::millis),
         job.to_stored()?,
     ])?;
-    Ok(job.clone())
+    Ok(job)
 }
 
 /// Lists jobs, by falling id.
@@ -61,7 +65,8 @@ pub(super) fn jobs(
         listing.narrow("r.webhook = ?", [blob(webhook.uuid())]);
     }
     listings::page(&listing, conn, request, listings::id_cursor, |row| {
-        let job = ReplayJob::from_stored(rows::text(row, 0)?)?;
+        // One that is damaged, or that a newer version wrote, does not hide the others.
+        let Ok(job) = ReplayJob::from_stored(rows::text(row, 0)?) else { return Ok(None) };
         Ok(query.matches(&job).then(|| (job.id.uuid().as_u128(), job)))
     })
 }
@@ -74,6 +79,16 @@ pub(super) fn cancel(db: &mut Db, id: ReplayId, now: Timestamp) -> Step<Option<R
     job.cancel(now);
     write(&db.conn, &job)?;
     Ok(Some(job))
+}
+
+/// Puts off the job that is due first, whose step failed, so that it does not stand before the others.
+pub(super) fn postpone(db: &mut Db, now: Timestamp) -> Step<()> {
+    let sql = "UPDATE tidings_replay SET due = ?2 WHERE id = (SELECT id FROM tidings_replay \
+               WHERE due IS NOT NULL AND due <= ?1 ORDER BY due LIMIT 1)";
+    let later = after(now, REPLAY_REST_LONG);
+    let values = [rows::millis(now), rows::millis(later)];
+    db.conn.prepare_cached(sql)?.execute(values)?;
+    Ok(())
 }
 
 /// Forgets jobs that ended before this time and have nothing left to do.
@@ -208,7 +223,9 @@ impl Stepper<'_> {
             Ok(cursor) => cursor,
             Err(_) => i64::MAX,
         };
-        let passed = self.passed(job, cursor)?;
+        let mut passed = self.passed(job, cursor)?;
+        // What came after the start: it ends there.
+        passed.retain(|event| !job.is_behind(event.seq.cast_unsigned()));
         let mut wanted = Vec::new();
         for event in &passed {
             let place = u128::try_from(event.seq).unwrap_or_default();
@@ -399,7 +416,10 @@ fn read(row: &Row<'_>, job: &ReplayJob) -> Step<Passed> {
 fn seek(conn: &Connection, from: Timestamp) -> Step<i64> {
     let from = rows::millis(from);
     let (mut low, mut high): (i64, i64) = conn
-        .prepare_cached("SELECT coalesce(min(seq), 0), coalesce(max(seq), 0) FROM tidings_event")?
+        .prepare_cached(
+            "SELECT coalesce((SELECT min(seq) FROM tidings_event), 0), \
+             coalesce((SELECT max(seq) FROM tidings_event), 0)",
+        )?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let sql = "SELECT seq, published FROM tidings_event WHERE seq >= ?1 ORDER BY seq LIMIT 1";
     let mut probe = conn.prepare_cached(sql)?;

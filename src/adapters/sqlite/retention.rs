@@ -77,7 +77,7 @@ fn place(conn: &Connection, expunge: &Expunge) -> Step<ExpungePlace> {
 
 /// Empties an event. Says whether it was there to be emptied.
 fn empty(conn: &Connection, seq: i64) -> Step<bool> {
-    let sql = "UPDATE tidings_event SET payload = '', renderings = NULL \
+    let sql = "UPDATE tidings_event SET payload = '', renderings = NULL, trace = NULL \
                WHERE seq = ?1 AND payload <> ''";
     Ok(conn.prepare_cached(sql)?.execute([seq])? > 0)
 }

@@ -9,6 +9,7 @@ use tracing::warn;
 
 use super::settle::settle;
 use super::{Outgoing, Running, bounded, seen};
+use crate::engine::meters;
 use crate::ground::advance::Transition;
 use crate::ground::delivery::{Attempt, Outcome};
 use crate::ground::policy::SETTLE_BATCH;
@@ -54,6 +55,7 @@ impl Running {
             let latency = sending.begun.elapsed();
             let mut attempt = Attempt::new(number, sending.started, latency, Outcome::Interrupted);
             attempt.error = Some("the sender was shut down during the attempt".into());
+            meters::attempted(&attempt);
             let back = Transition::given_back(&leased.delivery, seen(&leased), self.now());
             self.outcome(leased, Some(attempt), back);
         }

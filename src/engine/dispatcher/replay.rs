@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use super::{Running, bounded};
 use crate::ground::error::Result;
-use crate::ground::policy::{REPLAY_LOOK, REPLAY_STEP_REST};
+use crate::ground::policy::{REPLAY_LOOK, REPLAY_REST, REPLAY_STEP_REST};
 use crate::ground::time::between;
 use crate::ports::replay::ReplayStepped;
 
@@ -61,7 +61,9 @@ impl Running {
                     self.turns.waiting_at(now);
                 }
                 let due = stepped.next_due.map(|due| instant + between(now, due));
-                let due = due.map(|due| due.max(instant + REPLAY_STEP_REST));
+                // What is due and was not done is in the hands of another.
+                let rest = if stepped.job.is_some() { REPLAY_STEP_REST } else { REPLAY_REST };
+                let due = due.map(|due| due.max(instant + rest));
                 Some(due.map_or(look, |due| due.min(look)))
             }
             Err(error) => {

@@ -157,7 +157,7 @@ impl End {
 /// ends of deliveries, or attempts that ended their deliveries so.
 ///
 /// For a store it is a number: [`to_bits`](Self::to_bits). Its bits never change their meaning: from the
-/// low end 7 for the latency, 4 for the class and 2 more for the end, where the last two count from 1
+/// low end 7 for the latency, 4 for the class and 3 more for the end, where the last two count from 1
 /// and 0 is for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Measure(i16);
