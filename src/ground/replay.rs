@@ -276,6 +276,7 @@ impl ReplayJob {
     }
 
     /// Whether the other one is to do the same.
+    #[cfg(feature = "engine")]
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         let asks = |job: &Self| match job.scope {
             ReplayScope::Range { kind, from, .. } => Some((kind, from)),
