@@ -275,7 +275,9 @@ pub use ground::policy::{self, Policy, Schedule};
 pub use ground::public_key::PublicKey;
 pub use ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 pub use ground::rate_limit::RateLimit;
-pub use ground::replay::{ReplayJob, ReplayKind, ReplayPass, ReplayRoom, ReplayScope, ReplayState};
+pub use ground::replay::{
+    ReplayEvent, ReplayJob, ReplayKind, ReplayPass, ReplayRoom, ReplayScope, ReplayState,
+};
 pub use ground::replay_request::{ReplayQuery, ReplayRequest};
 pub use ground::resource::{self, Resource};
 pub use ground::retry_after::retry_after;

@@ -7,7 +7,7 @@
 //! ([`ReplayId::cause`](crate::ReplayId::cause)), no event goes to a webhook twice for one job.
 //!
 //! Stores find and write; what to do they ask here: [`ReplayJob::begin`], [`ReplayJob::covers`],
-//! [`ReplayJob::wants`], [`ReplayPass`], [`ReplayJob::stepped`].
+//! [`ReplayPass`], [`ReplayJob::stepped`].
 
 use std::time::Duration;
 
@@ -177,53 +177,91 @@ pub struct ReplayPass {
     /// Whether all that was passed was published after that.
     late: bool,
     waits: bool,
+    /// It came to what was published after the job was started.
+    behind: bool,
+}
+
+/// An event that a step of a range comes to.
+#[derive(Debug, Clone, Copy)]
+#[allow(clippy::exhaustive_structs)]
+pub struct ReplayEvent<'a> {
+    /// Its number of publish.
+    pub number: u64,
+    /// When it was published.
+    pub published: Timestamp,
+    /// Its type, if the job [covers](ReplayJob::covers) it.
+    pub covered: Option<&'a EventType>,
+    /// Whether it is still to be routed.
+    pub marked: bool,
 }
 
 impl ReplayPass {
-    /// It has looked at the event with this number, or at the webhook with this id, of which it may
-    /// want something.
-    pub fn look(&mut self, place: u128) {
-        self.skip(place);
+    /// It comes to the next event, by rising number; the answer says when a delivery of it to the job's
+    /// `webhook` is due, if one is wanted.
+    ///
+    /// An event that may yet get by routing what the job would make of it, and one that was published
+    /// after the job was started, end the step before them. `had` is asked for the deliveries of the event
+    /// to the webhook, by cause and state, where [`asks_record`](ReplayJob::asks_record).
+    ///
+    /// # Errors
+    /// Those of `had`.
+    pub fn event<E>(
+        &mut self,
+        job: &ReplayJob,
+        webhook: &Webhook,
+        event: ReplayEvent<'_>,
+        had: impl FnOnce() -> Result<Vec<(Cause, StateKind)>, E>,
+    ) -> Result<Option<Timestamp>, E> {
+        if self.is_over() {
+            return Ok(None);
+        }
+        self.behind = job.is_behind(event.number);
+        self.waits = event.marked && event.covered.is_some() && !self.behind;
+        if self.is_over() {
+            return Ok(None);
+        }
+        let mut due = None;
+        if let Some(event_type) = event.covered {
+            let had = if job.asks_record() { had()? } else { Vec::new() };
+            due = job.wants(webhook, event_type, &had).then(|| self.deliver());
+            self.looked += 1;
+        }
+        self.cursor = Some(event.number.into());
+        self.reached = Some(event.published);
+        self.late &= self.until.is_some_and(|until| event.published >= until);
+        Ok(due)
+    }
+
+    /// It comes to the next webhook, by rising id, with the event of the job; the answer says when a
+    /// delivery to it is due, if one is wanted. `None` is a webhook that cannot be read: it gets none.
+    pub fn webhook(
+        &mut self,
+        job: &ReplayJob,
+        id: WebhookId,
+        webhook: Option<&Webhook>,
+        event_type: &EventType,
+    ) -> Option<Timestamp> {
+        self.cursor = Some(id.uuid().as_u128());
         self.looked += 1;
-    }
-
-    /// It has passed what lies at this place, and wants nothing of it.
-    pub fn skip(&mut self, place: u128) {
-        self.cursor = Some(place);
-    }
-
-    /// What it has just passed was published then.
-    pub fn reach(&mut self, published: Timestamp) {
-        self.reached = Some(published);
-        self.late &= self.until.is_some_and(|until| published >= until);
+        let wanted = webhook.is_some_and(|webhook| job.wants(webhook, event_type, &[]));
+        wanted.then(|| self.deliver())
     }
 
     /// It makes one delivery more, which is due at the answer.
-    pub fn deliver(&mut self) -> Timestamp {
+    fn deliver(&mut self) -> Timestamp {
         self.left = self.left.saturating_sub(1);
         self.made = self.made.saturating_add(1);
         self.now
     }
 
-    /// The next event is still to be routed: it may yet get what the job would make of it, so the step
-    /// ends before it.
-    pub fn wait(&mut self) {
-        self.waits = true;
-    }
-
-    /// Whether the step has to end here: it has made what it may, or [waits](Self::wait).
+    /// Whether the step has to end here: it has made what it may, or must not pass what it came to.
     pub fn is_over(&self) -> bool {
-        self.left == 0 || self.waits
+        self.left == 0 || self.waits || self.behind
     }
 
     /// How many more it may make.
     pub fn left(&self) -> usize {
         self.left
-    }
-
-    /// Deliveries that it has made so far.
-    pub fn made(&self) -> u32 {
-        self.made
     }
 }
 
@@ -271,7 +309,7 @@ impl ReplayJob {
     }
 
     /// Whether what was published under this number, or later, came after it was started.
-    pub fn is_behind(&self, number: u64) -> bool {
+    fn is_behind(&self, number: u64) -> bool {
         self.through.is_some_and(|through| number > through)
     }
 
@@ -310,7 +348,7 @@ impl ReplayJob {
         in_time && mode == self.mode && account == self.account.as_str()
     }
 
-    /// Whether [`wants`](Self::wants) asks what deliveries there were.
+    /// Whether [`ReplayPass::event`] asks what deliveries there were.
     pub const fn asks_record(&self) -> bool {
         matches!(
             self.scope,
@@ -324,7 +362,7 @@ impl ReplayJob {
     ///
     /// Test events ([`TEST_EVENT_TYPE`]) were for one webhook alone: no range has them. A delivery that
     /// was taken back with its replay counts as if it had never been made.
-    pub fn wants(
+    fn wants(
         &self,
         webhook: &Webhook,
         event_type: &EventType,
@@ -395,13 +433,15 @@ impl ReplayJob {
             until,
             late: until.is_some(),
             waits: false,
+            behind: false,
         })
     }
 
-    /// Ends a step. `ends`: there was nothing more to look at behind what it was shown. A step over a stretch of events that were
-    /// all published too late ends the job as well.
+    /// Ends a step. `ends`: there was nothing more to look at behind what it was shown. A step over a
+    /// stretch of events that were all published too late ends the job as well, as does one that came to
+    /// what was published after the start.
     pub fn stepped(&mut self, pass: ReplayPass, ends: bool) {
-        let ReplayPass { now, looked, made, late, waits, .. } = pass;
+        let ReplayPass { now, looked, made, late, waits, behind, .. } = pass;
         self.looked = self.looked.saturating_add(looked);
         self.made = self.made.saturating_add(made.into());
         self.reached = pass.reached.or(self.reached);
@@ -409,7 +449,8 @@ impl ReplayJob {
             self.cursor = Uuid::from_u128(place);
         }
         let single = matches!(self.scope, ReplayScope::Event { webhook: Some(_), .. });
-        if single || !pass.is_over() && (ends || late && pass.cursor.is_some()) {
+        let passed_all = ends || late && pass.cursor.is_some();
+        if single || behind || !pass.is_over() && passed_all {
             (self.state, self.due) = (ReplayState::Done { at: now }, None);
             return;
         }
@@ -587,19 +628,20 @@ mod tests {
     fn a_step_moves_the_job_on() {
         let running = ReplayState::Running;
         let done = ReplayState::Done { at: at(1_000) };
+        let (webhook, order) = (webhook(), event_type("order.paid"));
         let stepped = |make: u32, reached: u64, waits: bool, ends: bool| {
             let mut job = job(ReplayKind::All, 100);
             let mut pass = job.begin(Some(ReplayRoom::FREE), at(1_000)).unwrap();
-            pass.skip(3);
-            pass.reach(at(reached));
-            let dues: Vec<_> = (0..make)
-                .map(|number| {
-                    pass.look((4 + number).into());
-                    pass.deliver()
-                })
-                .collect();
+            let mut meet = |number: u32, covered, marked| {
+                let (number, published) = (number.into(), at(reached));
+                let event = ReplayEvent { number, published, covered, marked };
+                pass.event(&job, &webhook, event, || Ok::<_, Error>(Vec::new())).unwrap()
+            };
+            assert_eq!(meet(3, None, true), None, "it is not in the range");
+            let dues: Vec<_> = (0..make).map(|made| meet(4 + made, Some(&order), false)).collect();
             if waits {
-                pass.wait();
+                assert_eq!(meet(4 + make, Some(&order), true), None, "it is still to be routed");
+                assert_eq!(meet(5 + make, Some(&order), false), None, "it is behind that one");
             }
             job.stepped(pass, ends);
             (job, dues)
@@ -620,7 +662,33 @@ mod tests {
             let cursor = u128::from(3 + make);
             assert_eq!((job.made, job.looked, job.cursor()), (make.into(), make.into(), cursor));
             assert_eq!(job.reached, Some(at(reached)));
-            assert!(dues.iter().all(|due| *due == at(1_000)), "{why}");
+            assert!(dues.iter().all(|due| *due == Some(at(1_000))), "{why}");
+        }
+    }
+
+    /// Shows a job without an end events before and after its start, of late and early clocks (table).
+    #[test]
+    fn a_job_without_an_end_ends_with_what_was_published_before_it_started() {
+        let (webhook, order) = (webhook(), event_type("order.paid"));
+        for (number, published, marked, made, state) in [
+            (8, 150, false, 1, ReplayState::Running),
+            (9, 9_000, false, 1, ReplayState::Running),
+            (10, 150, false, 0, ReplayState::Done { at: at(1_000) }),
+            (10, 150, true, 0, ReplayState::Done { at: at(1_000) }),
+        ] {
+            let request = ReplayRequest::new(webhook.id(), ReplayKind::All).from(at(100));
+            let mut job = request.into_job(id(), &webhook, at(500)).unwrap();
+            job.starts(9);
+            let mut pass = job.begin(Some(ReplayRoom::FREE), at(1_000)).unwrap();
+            assert!(job.covers("default", Mode::Live, at(published)), "no clock ends it");
+            let event =
+                ReplayEvent { number, published: at(published), covered: Some(&order), marked };
+            let due = pass.event(&job, &webhook, event, || Ok::<_, Error>(Vec::new())).unwrap();
+            assert_eq!(due, (made == 1).then(|| at(1_000)), "{number} {published}");
+            job.stepped(pass, false);
+            assert_eq!((job.state, job.made), (state, made), "{number} {published}");
+            let cursor = if made == 1 { number.into() } else { 0 };
+            assert_eq!((job.looked, job.cursor()), (made, cursor), "{number} {published}");
         }
     }
 

@@ -22,7 +22,9 @@ use crate::ground::time::Timestamp;
 /// Where replays are kept and done.
 #[async_trait]
 pub trait Replay: Debug + Send + Sync {
-    /// Keeps a job, unless there is one with its id; answers with the one that is kept.
+    /// Keeps a job, unless there is one with its id; answers with the one that is kept. Before it is kept,
+    /// it is told the number of the last event that was published ([`ReplayJob::starts`]): one of which
+    /// nobody said until when ends there.
     async fn start(&self, job: &ReplayJob) -> Result<ReplayJob>;
 
     /// Lists jobs, newest first: by falling id.
@@ -38,18 +40,17 @@ pub trait Replay: Debug + Send + Sync {
     ///   [its cause](ReplayId::cause)) are cancelled, and the job is told ([`ReplayJob::withdrew`]).
     /// * A job for one webhook [begins](ReplayJob::begin) with the [`ReplayRoom`] of that webhook, or ends
     ///   without it; one for all webhooks begins with [`ReplayRoom::FREE`].
-    /// * Of a range: at most [`REPLAY_STEP_EVENTS`] events after the [cursor](ReplayJob::cursor) are
-    ///   passed, by rising number. An event that the job [covers](ReplayJob::covers) is
-    ///   [looked at](ReplayPass::look), any other is [skipped](ReplayPass::skip); of both the step is told
-    ///   the [time](ReplayPass::reach). A covered event that is still to be routed ends the step before it
-    ///   ([`ReplayPass::wait`]). For one that is [wanted](ReplayJob::wants) a delivery is made with the
-    ///   job's cause, published now, due as [`ReplayPass::deliver`] says. A store may begin further on
-    ///   where it knows that what lies before was published too early.
+    /// * Of a range: at most [`REPLAY_STEP_EVENTS`] events after the [cursor](ReplayJob::cursor), by rising
+    ///   number, are [shown](ReplayPass::event) to the pass, until it [is over](ReplayPass::is_over). For
+    ///   each that it answers with a time a delivery is made with the job's cause, published now, due then.
+    ///   A store may begin further on where it knows that what lies before was published too early.
     /// * Of an event: the same with the webhooks of its account and mode that are enabled, by rising id,
-    ///   or with the one webhook. An event that is no longer there ends the job.
+    ///   or with the one webhook ([`ReplayPass::webhook`]). An event that is no longer there ends the job.
     ///
-    /// Then the job is [told](ReplayJob::stepped).
+    /// Then the job is [told](ReplayJob::stepped). A job whose step failed is put off by
+    /// [`REPLAY_REST_LONG`], so that it does not stand before the others.
     ///
+    /// [`REPLAY_REST_LONG`]: crate::policy::REPLAY_REST_LONG
     /// [`REPLAY_STEP_EVENTS`]: crate::policy::REPLAY_STEP_EVENTS
     async fn step(&self, now: Timestamp) -> Result<ReplayStepped>;
 }

@@ -1,5 +1,6 @@
 //! Replays: jobs, and their steps.
 
+use std::convert::Infallible;
 use std::ops::Bound;
 
 use super::listing;
@@ -8,7 +9,7 @@ use crate::ground::delivery::Delivery;
 use crate::ground::id::{Cause, DeliveryId, EventId, ReplayId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::policy::{REPLAY_DUE_MAX, REPLAY_STEP_EVENTS, REPLAY_WAITING_MAX};
-use crate::ground::replay::{ReplayJob, ReplayRoom, ReplayScope, ReplayState};
+use crate::ground::replay::{ReplayEvent, ReplayJob, ReplayRoom, ReplayScope, ReplayState};
 use crate::ground::replay_request::ReplayQuery;
 use crate::ground::time::Timestamp;
 use crate::ports::replay::ReplayStepped;
@@ -104,29 +105,18 @@ impl State {
         let (mut seen, mut wanted) = (0, Vec::new());
         let after = (Bound::Excluded(cursor), Bound::Unbounded);
         for (number, kept) in self.events.range(after).take(REPLAY_STEP_EVENTS) {
-            if job.is_behind(*number) {
-                break;
-            }
             seen += 1;
-            let event = &kept.event;
-            let covers = job.covers(event.account().as_str(), event.mode(), kept.published);
-            if covers && kept.marked {
-                pass.wait();
-                break;
-            }
-            if covers {
-                pass.look((*number).into());
-            } else {
-                pass.skip((*number).into());
-            }
-            pass.reach(kept.published);
-            let rows = kept.deliveries.iter().filter_map(|id| self.deliveries.get(id));
-            let had = rows.filter(|row| row.delivery.webhook == to);
-            let had: Vec<_> =
-                had.map(|row| (row.delivery.cause, row.delivery.state.kind())).collect();
-            if covers && job.wants(&webhook, event.event_type(), &had) {
-                wanted.push((*number, event.id(), pass.deliver()));
-            }
+            let (event, number, published) = (&kept.event, *number, kept.published);
+            let covers = job.covers(event.account().as_str(), event.mode(), published);
+            let covered = covers.then(|| event.event_type());
+            let met = ReplayEvent { number, published, covered, marked: kept.marked };
+            let had = || {
+                let rows = kept.deliveries.iter().filter_map(|id| self.deliveries.get(id));
+                let had = rows.map(|row| &row.delivery).filter(|delivery| delivery.webhook == to);
+                Ok::<_, Infallible>(had.map(|had| (had.cause, had.state.kind())).collect())
+            };
+            let Ok(due) = pass.event(job, &webhook, met, had);
+            wanted.extend(due.map(|due| (number, event.id(), due)));
             if pass.is_over() {
                 break;
             }
@@ -169,10 +159,8 @@ impl State {
         let (mut seen, mut wanted) = (0, Vec::new());
         for (id, webhook) in of.take(REPLAY_STEP_EVENTS) {
             seen += 1;
-            pass.look(id.uuid().as_u128());
-            if job.wants(webhook, &event_type, &[]) {
-                wanted.push((id, pass.deliver()));
-            }
+            let due = pass.webhook(job, id, Some(webhook), &event_type);
+            wanted.extend(due.map(|due| (id, due)));
             if pass.is_over() {
                 break;
             }

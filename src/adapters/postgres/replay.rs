@@ -27,7 +27,7 @@ use crate::ground::policy::{
     POSTGRES_PRUNE_STRETCH, REPLAY_DUE_MAX, REPLAY_REST_LONG, REPLAY_STEP_EVENTS,
     REPLAY_WAITING_MAX,
 };
-use crate::ground::replay::{ReplayJob, ReplayRoom, ReplayScope, ReplayState};
+use crate::ground::replay::{ReplayEvent, ReplayJob, ReplayRoom, ReplayScope, ReplayState};
 use crate::ground::replay_request::ReplayQuery;
 use crate::ground::time::{Timestamp, after};
 use crate::ports::replay::ReplayStepped;
@@ -271,6 +271,17 @@ struct Passed {
     marked: bool,
 }
 
+impl Passed {
+    fn met(&self) -> ReplayEvent<'_> {
+        ReplayEvent {
+            number: self.seq.cast_unsigned(),
+            published: self.published,
+            covered: self.event_type.as_ref(),
+            marked: self.marked,
+        }
+    }
+}
+
 /// A delivery to make: the numbers and ids of its event and webhook, and when it is due.
 struct Wanted {
     seq: i64,
@@ -328,8 +339,6 @@ impl Stepper<'_> {
             Err(_) => i64::MAX,
         };
         let mut passed = self.passed(job, cursor).await?;
-        // What came after the start: it ends there.
-        passed.retain(|event| !job.is_behind(event.seq.cast_unsigned()));
         let mut ends = passed.len() < REPLAY_STEP_EVENTS;
         if job.asks_record() {
             // Not more look-ups than a step with room for a few deliveries needs.
@@ -345,22 +354,10 @@ impl Stepper<'_> {
             if job.asks_record() { self.had(slot.key, &passed).await? } else { HashMap::new() };
         let mut wanted = Vec::new();
         for event in &passed {
-            let place = u128::try_from(event.seq).unwrap_or_default();
-            if let Some(event_type) = &event.event_type {
-                if event.marked {
-                    pass.wait();
-                    break;
-                }
-                pass.look(place);
-                let had = had.remove(&event.seq).unwrap_or_default();
-                if job.wants(&webhook, event_type, &had) {
-                    let (seq, event, due) = (event.seq, event.id, pass.deliver());
-                    wanted.push(Wanted { seq, event, key: slot.key, webhook: to, due });
-                }
-            } else {
-                pass.skip(place);
-            }
-            pass.reach(event.published);
+            let had = || Ok::<_, Fault>(had.remove(&event.seq).unwrap_or_default());
+            let due = pass.event(job, &webhook, event.met(), had)?;
+            let of = |due| Wanted { seq: event.seq, event: event.id, key: slot.key, webhook: to, due };
+            wanted.extend(due.map(of));
             if pass.is_over() {
                 break;
             }
@@ -455,12 +452,10 @@ impl Stepper<'_> {
         let webhooks = lanes::webhooks(self.tx, &self.inner.webhooks, slots.iter()).await?;
         let mut wanted = Vec::new();
         for slot in &slots {
-            pass.look(slot.id.uuid().as_u128());
-            let webhook = webhooks.get(&slot.key);
-            if webhook.is_some_and(|webhook| job.wants(webhook, &event_type, &[])) {
-                let (key, webhook, due) = (slot.key, slot.id, pass.deliver());
-                wanted.push(Wanted { seq, event, key, webhook, due });
-            }
+            let webhook = webhooks.get(&slot.key).map(|webhook| &**webhook);
+            let due = pass.webhook(job, slot.id, webhook, &event_type);
+            let of = |due| Wanted { seq, event, key: slot.key, webhook: slot.id, due };
+            wanted.extend(due.map(of));
             if pass.is_over() {
                 break;
             }

@@ -19,7 +19,7 @@ use crate::ground::page::{Page, PageRequest};
 use crate::ground::policy::{
     REPLAY_DUE_MAX, REPLAY_REST_LONG, REPLAY_STEP_EVENTS, REPLAY_WAITING_MAX, SQLITE_PRUNE_STRETCH,
 };
-use crate::ground::replay::{ReplayJob, ReplayRoom, ReplayScope, ReplayState};
+use crate::ground::replay::{ReplayEvent, ReplayJob, ReplayRoom, ReplayScope, ReplayState};
 use crate::ground::replay_request::ReplayQuery;
 use crate::ground::time::{Timestamp, after};
 use crate::ports::replay::ReplayStepped;
@@ -168,6 +168,17 @@ struct Passed {
     marked: bool,
 }
 
+impl Passed {
+    fn met(&self) -> ReplayEvent<'_> {
+        ReplayEvent {
+            number: self.seq.cast_unsigned(),
+            published: self.published,
+            covered: self.event_type.as_ref(),
+            marked: self.marked,
+        }
+    }
+}
+
 struct Stepper<'db> {
     conn: &'db Connection,
     now: Timestamp,
@@ -223,26 +234,11 @@ impl Stepper<'_> {
             Ok(cursor) => cursor,
             Err(_) => i64::MAX,
         };
-        let mut passed = self.passed(job, cursor)?;
-        // What came after the start: it ends there.
-        passed.retain(|event| !job.is_behind(event.seq.cast_unsigned()));
+        let passed = self.passed(job, cursor)?;
         let mut wanted = Vec::new();
         for event in &passed {
-            let place = u128::try_from(event.seq).unwrap_or_default();
-            if let Some(event_type) = &event.event_type {
-                if event.marked {
-                    pass.wait();
-                    break;
-                }
-                let had = if job.asks_record() { self.had(key, event)? } else { Vec::new() };
-                pass.look(place);
-                if job.wants(&webhook, event_type, &had) {
-                    wanted.push((event.seq, event.id, key, to, pass.deliver()));
-                }
-            } else {
-                pass.skip(place);
-            }
-            pass.reach(event.published);
+            let due = pass.event(job, &webhook, event.met(), || self.had(key, event))?;
+            wanted.extend(due.map(|due| (event.seq, event.id, key, to, due)));
             if pass.is_over() {
                 break;
             }
@@ -323,11 +319,9 @@ impl Stepper<'_> {
         };
         let mut wanted = Vec::new();
         for (key, id) in &webhooks {
-            pass.look(id.uuid().as_u128());
             let webhook = self.slots.webhook(*key)?;
-            if webhook.is_some_and(|webhook| job.wants(&webhook, &event_type, &[])) {
-                wanted.push((seq, event, *key, *id, pass.deliver()));
-            }
+            let due = pass.webhook(job, *id, webhook.as_deref(), &event_type);
+            wanted.extend(due.map(|due| (seq, event, *key, *id, due)));
             if pass.is_over() {
                 break;
             }
