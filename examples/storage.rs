@@ -137,7 +137,7 @@ impl EventStore for OwnStorage {
 
     async fn expunge(&self, expunge: &Expunge) -> Result<Expunged> {
         let Tables { events, rows, published, .. } = &mut *self.lock();
-        let place = expunge.place.unwrap_or(ExpungePlace { after: 0, through: *published });
+        let place = expunge.begins(*published);
         let is_meant = |number: u64, event: &Event| match &expunge.what {
             Expunging::Event(id) => event.id() == *id,
             Expunging::Account(account) => {
@@ -155,8 +155,7 @@ impl EventStore for OwnStorage {
                     expunged.answers += usize::from(!std::mem::take(response).is_empty());
                 }
             }
-            let more = looked == expunge.limit && matches!(expunge.what, Expunging::Account(_));
-            expunged.next = more.then_some(ExpungePlace { after: *number, ..place });
+            expunged.next = expunge.ends(place, looked, *number);
         }
         Ok(expunged)
     }

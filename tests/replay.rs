@@ -35,6 +35,7 @@ macro_rules! each_claim {
         each_claim! { @ $attributes $open, missed_failed_and_all_arrive_once }
         each_claim! { @ $attributes $open, an_event_goes_to_one_or_to_all }
         each_claim! { @ $attributes $open, two_dispatchers_and_two_starts_make_one_replay }
+        each_claim! { @ $attributes $open, what_cannot_be_replayed_is_refused }
         each_claim! { @ $attributes $open, a_replay_outlives_its_dispatchers }
         each_claim! { @ $attributes $open, a_cancelled_replay_sends_no_more }
         each_claim! { @ $attributes $open, a_replay_says_nothing_of_health }

@@ -17,8 +17,8 @@ use tidings::storage::{
 use tidings::time::{after, parse_time};
 use tidings::{
     Account, Attempt, Cause, Confirmation, DeliveryQuery, DispatcherId, Edit, ErrorKind, Event,
-    EventQuery, Fence, Outcome, PageRequest, Policy, Registration, Secret, Seen, State, Timestamp,
-    Webhook, WebhookId, WebhookQuery, advance,
+    EventQuery, Fence, Outcome, PageRequest, Policy, Registration, ReplayId, ReplayQuery,
+    ReplayRequest, Secret, Seen, State, Timestamp, Webhook, WebhookId, WebhookQuery, advance,
 };
 
 #[cfg(feature = "conformance")]
@@ -531,4 +531,31 @@ async fn what_was_pruned_makes_room() {
     let events = kept.iter().find(|size| size.name == "tidings_event").unwrap();
     assert_eq!(events.rows, 0);
     assert!(kept.iter().all(|size| size.bytes.is_none_or(|bytes| bytes > 0)), "{kept:?}");
+}
+
+/// Damages the record of the replay that is due first: the other one is listed, done and cancelled.
+#[tokio::test]
+async fn a_damaged_replay_stands_before_no_other() {
+    let file = File::new();
+    let store = file.open().await;
+    alive(&store, 1).await;
+    let webhook = webhook(&store, 1).await;
+    store.append(&[event(1)], now()).await.unwrap();
+    store.route(&turn(1, 1, 0)).await.unwrap();
+    let replay = store.replay().unwrap();
+    let ids = [1, 2].map(|number| ReplayId::from_uuid(uuid(0xf, number)));
+    for (id, seconds) in ids.into_iter().zip([10, 20]) {
+        let job = ReplayRequest::all(webhook.id()).into_job(id, &webhook, later(seconds)).unwrap();
+        replay.start(&job).await.unwrap();
+    }
+    let id = ids[0].uuid();
+    let sql = "UPDATE tidings_replay SET record = '{' WHERE id = ?1";
+    assert_eq!(file.connect().execute(sql, [id.as_bytes().as_slice()]).unwrap(), 1);
+
+    assert!(replay.step(later(30)).await.is_err(), "it says so");
+    let stepped = replay.step(later(30)).await.unwrap();
+    assert_eq!((stepped.job.map(|job| job.id), stepped.made), (Some(ids[1]), 1));
+    let listed = replay.jobs(&ReplayQuery::default(), &PageRequest::default()).await.unwrap();
+    assert_eq!(listed.items.iter().map(|job| job.id).collect::<Vec<_>>(), [ids[1]]);
+    assert!(replay.cancel(ids[1], later(31)).await.unwrap().is_some());
 }

@@ -49,7 +49,6 @@ use crate::ground::failure::FailureKind;
 use crate::ground::id::{DeliveryId, DispatcherId, WebhookId};
 use crate::ground::policy::{PROBE_WAIT, ROUTE_DELIVERIES, ROUTE_MARKS, SWEEP_ROWS};
 use crate::ground::statistics::Hour;
-
 use crate::ground::time::{Timestamp, after, before, to_millis};
 use crate::ground::trace::TraceContext;
 use crate::ports::replay::ReplayStepped;
@@ -533,12 +532,11 @@ impl Running {
                 Sending { leased: leased.clone(), started: self.core.now(), begun: Instant::now() };
             let started = sending.started;
             self.sending.insert(leased.delivery.id, sending);
-            let trace = leased.event.trace();
             let span = debug_span!(
                 "tidings.send",
                 delivery = %leased.delivery.id,
                 webhook = %leased.delivery.webhook,
-                trace = trace.as_ref().map(TraceContext::trace_id),
+                trace = leased.event.trace().as_ref().map(TraceContext::trace_id),
             );
             let send = async move {
                 let attempt = sender.depart(&leased, started, departure).await;

@@ -97,10 +97,7 @@ impl Tidings {
     /// If the future is dropped the new delivery may or may not exist; asking again makes another.
     pub async fn redeliver(&self, id: DeliveryId) -> Result<DeliveryId> {
         let DeliveryView { delivery, event, .. } = self.delivery(id).await?;
-        if event.is_expunged() {
-            let message = format!("the payload of event {} was expunged", event.id());
-            return Err(Error::new(ErrorKind::NotFound, message));
-        }
+        event.kept_whole()?;
         let now = self.core.shared_now().await?;
         let cause = Cause::new(now, &self.core.id_bytes()?);
         let owed = Owed { event: delivery.event, webhook: delivery.webhook, cause };

@@ -62,6 +62,7 @@ impl Tidings {
     ) -> Result<ReplayJob> {
         let store = self.replays_kept()?;
         let event = self.stored_event(event).await?;
+        event.kept_whole()?;
         let webhook = match webhook {
             Some(id) => Some(self.webhook(id).await?),
             None => None,

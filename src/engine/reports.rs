@@ -4,10 +4,10 @@
 use tracing::warn;
 
 use super::core::Core;
+use crate::ground::account::Account;
 use crate::ground::advance::Transition;
 use crate::ground::delivery::Attempt;
-use crate::ground::error::Result;
-use crate::ground::report::{Facts, ReportKind, reportable};
+use crate::ground::report::{Facts, ReportKind};
 use crate::ground::versions::Versions;
 use crate::ports::storage::{Leased, Report};
 
@@ -19,9 +19,7 @@ impl Core {
         attempt: Option<&Attempt>,
         transition: &Transition,
     ) -> Vec<Report> {
-        if self.reports.is_none() {
-            return Vec::new();
-        }
+        let Some(account) = &self.reports else { return Vec::new() };
         let facts = Facts {
             delivery: &leased.delivery,
             event: &leased.event,
@@ -30,26 +28,19 @@ impl Core {
             attempt,
             transition,
         };
-        let kinds = reportable(&leased.event, leased.failing_since, transition);
-        kinds.filter_map(|kind| self.report(kind, &facts)).collect()
+        facts.kinds().filter_map(|kind| self.report(account, kind, &facts)).collect()
     }
 
     /// A report that cannot be built must not hold up what it tells of.
-    fn report(&self, kind: ReportKind, facts: &Facts<'_>) -> Option<Report> {
-        match self.try_report(kind, facts) {
-            Ok(report) => report,
+    fn report(&self, account: &Account, kind: ReportKind, facts: &Facts<'_>) -> Option<Report> {
+        let change = facts.change(kind).map(|change| change.account(account.clone()));
+        match change.and_then(|change| self.event(change, Versions::render_own)) {
+            Ok(event) => Some(Report { kind, event }),
             Err(error) => {
                 let webhook = facts.webhook.id();
                 warn!(name: "tidings.report.failed", ?kind, %webhook, %error);
                 None
             }
         }
-    }
-
-    fn try_report(&self, kind: ReportKind, facts: &Facts<'_>) -> Result<Option<Report>> {
-        let Some(account) = &self.reports else { return Ok(None) };
-        let change = facts.change(kind)?.account(account.clone());
-        let event = self.event(change, Versions::render_own)?;
-        Ok(Some(Report { kind, event }))
     }
 }

@@ -212,6 +212,16 @@ impl Event {
         self.payload().is_empty()
     }
 
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) when it [was expunged](Self::is_expunged).
+    pub(crate) fn kept_whole(&self) -> Result<()> {
+        if self.is_expunged() {
+            let message = format!("the payload of event {} was expunged", self.id());
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
+        Ok(())
+    }
+
     /// The payload, shared rather than copied.
     pub fn payload_arc(&self) -> Arc<str> {
         Arc::clone(&self.0.columns.payload)
@@ -344,10 +354,7 @@ impl Event {
     }
 
     fn in_data(&self, key: &str) -> Result<Option<&RawValue>> {
-        if self.is_expunged() {
-            let message = format!("the payload of event {} was expunged", self.id());
-            return Err(Error::new(ErrorKind::NotFound, message));
-        }
+        self.kept_whole()?;
         let top = json::members(self.payload()).ok_or_else(|| damaged("is not JSON"))?;
         let data = json::find(&top, "data").and_then(json::members);
         let data = data.ok_or_else(|| damaged("has no data"))?;

@@ -362,12 +362,7 @@ impl ReplayJob {
     ///
     /// Test events ([`TEST_EVENT_TYPE`]) were for one webhook alone: no range has them. A delivery that
     /// was taken back with its replay counts as if it had never been made.
-    fn wants(
-        &self,
-        webhook: &Webhook,
-        event_type: &EventType,
-        had: &[(Cause, StateKind)],
-    ) -> bool {
+    fn wants(&self, webhook: &Webhook, event_type: &EventType, had: &[(Cause, StateKind)]) -> bool {
         let asks = webhook.types().matches(event_type) && event_type.as_str() != TEST_EVENT_TYPE;
         let counts =
             |had: &&(Cause, StateKind)| had.1 != StateKind::Cancelled || had.0 == Cause::ROUTED;

@@ -49,34 +49,15 @@ impl ReportKind {
 
     /// Whether the filter is for reports, or some of them.
     pub(crate) fn is_matched(filter: &Filter) -> bool {
-        let types = Self::ALL.iter().filter_map(|kind| EventType::parse(kind.event_type()).ok());
-        types.into_iter().any(|event_type| filter.matches(&event_type))
+        let mut types =
+            Self::ALL.iter().filter_map(|kind| EventType::parse(kind.event_type()).ok());
+        types.any(|event_type| filter.matches(&event_type))
     }
 
     /// Whether events of this type are reports.
     pub fn is_type(event_type: &EventType) -> bool {
         Self::ALL.iter().any(|kind| kind.event_type() == event_type.as_str())
     }
-}
-
-/// What there may be to report when a try of a delivery comes to this; the store knows what comes true.
-///
-/// That the delivery of a report is exhausted is not reported: what there may be to report of it comes once
-/// in a stretch of failure, so no report leads to another without end.
-pub(crate) fn reportable(
-    event: &Event,
-    since: Option<Timestamp>,
-    transition: &Transition,
-) -> impl Iterator<Item = ReportKind> {
-    let own = ReportKind::is_type(event.event_type());
-    let turn = match transition.health {
-        Health::Warn { .. } => Some(ReportKind::Failing),
-        Health::Recovered => since.map(|_| ReportKind::Recovered),
-        Health::Disable { .. } | Health::Gone { .. } => Some(ReportKind::Disabled),
-        _ => None,
-    };
-    let end = (transition.next == Next::Exhausted && !own).then_some(ReportKind::Exhausted);
-    turn.into_iter().chain(end)
 }
 
 /// What a report says: the `data.object` of its event.
@@ -123,6 +104,22 @@ pub(crate) struct Facts<'a> {
 }
 
 impl Facts<'_> {
+    /// What there may be to report; the store knows what comes true.
+    ///
+    /// That the delivery of a report is exhausted is not reported: what there may be to report of it comes
+    /// once in a stretch of failure, so no report leads to another without end.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = ReportKind> + use<> {
+        let own = ReportKind::is_type(self.event.event_type());
+        let turn = match self.transition.health {
+            Health::Warn { .. } => Some(ReportKind::Failing),
+            Health::Recovered => self.since.map(|_| ReportKind::Recovered),
+            Health::Disable { .. } | Health::Gone { .. } => Some(ReportKind::Disabled),
+            _ => None,
+        };
+        let end = self.transition.next == Next::Exhausted && !own;
+        turn.into_iter().chain(end.then_some(ReportKind::Exhausted))
+    }
+
     /// The change that a report of this kind is the event of. It has the webhook's mode.
     ///
     /// # Errors

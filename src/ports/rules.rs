@@ -12,11 +12,13 @@ use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::event::Event;
 use crate::ground::id::{EventId, WebhookId};
 use crate::ground::lane::{Lane, Turned};
+use crate::ground::policy::EXPUNGE_WIDE;
 use crate::ground::report::ReportKind;
 use crate::ground::time::{Timestamp, after};
 use crate::ground::webhook::{DisabledReason, Webhook};
 use crate::ports::storage::{
-    Appended, Heartbeat, Leased, NewEvent, Routed, Settled, Settlement, Sweep, Swept, Turn,
+    Appended, Expunge, ExpungePlace, Expunging, Heartbeat, Leased, NewEvent, Routed, Settled,
+    Settlement, Sweep, Swept, Turn,
 };
 
 impl Appended {
@@ -60,6 +62,26 @@ impl Appended {
             new.clear();
         }
         Ok((answers, new))
+    }
+}
+
+impl Expunge {
+    /// Where the step goes on. `last` is the number of the last event that was published: a request is
+    /// about what there was when its first step began.
+    pub fn begins(&self, last: u64) -> ExpungePlace {
+        self.place.unwrap_or(ExpungePlace { after: 0, through: last })
+    }
+
+    /// Bodies of answers that the step takes away, at most.
+    pub const fn bodies(&self) -> usize {
+        self.limit.saturating_mul(EXPUNGE_WIDE)
+    }
+
+    /// Where the next step goes on, after one that found so many events and is through with all, the last
+    /// of them under this number.
+    pub fn ends(&self, place: ExpungePlace, found: usize, last: u64) -> Option<ExpungePlace> {
+        let more = found == self.limit && matches!(self.what, Expunging::Account(_));
+        more.then_some(ExpungePlace { after: last, ..place })
     }
 }
 

@@ -156,8 +156,9 @@ pub trait EventStore: Debug + Send + Sync + 'static {
     async fn enqueue(&self, owed: &[Owed], now: Timestamp) -> Result<Vec<Enqueued>>;
 
     /// One bounded step of a privacy request: the payloads (with renderings and trace) of at most `limit`
-    /// events are overwritten by nothing, and so are the bodies that receivers have answered with, a hundred
-    /// times as many at most. All else stays: the event's id, type, times and digest, its deliveries, and
+    /// events are overwritten by nothing, and so are the bodies that receivers have answered with. A store
+    /// to which these are work of their own takes at most [`Expunge::bodies`] of them, and goes on before the
+    /// event of which some are left. All else stays: the event's id, type, times and digest, its deliveries, and
     /// that they were sent.
     ///
     /// What is still to be routed or waits is not touched; who leases it finds

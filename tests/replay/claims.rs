@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use tidings::storage::Storage;
 use tidings::{
-    Confirmation, DisabledReason, ErrorKind, Event, EventId, Overlap, ReplayId, ReplayRequest,
-    ReplayState, StateKind, Status, SystemClock, Timestamp, Verifier, WebhookId,
+    Confirmation, DisabledReason, ErrorKind, Event, EventId, Overlap, PageRequest, ReplayId,
+    ReplayQuery, ReplayRequest, ReplayState, StateKind, Status, SystemClock, Timestamp, Verifier,
+    WebhookId,
 };
 
 use crate::replaying::{Live, measure};
@@ -124,6 +125,28 @@ pub(crate) async fn two_dispatchers_and_two_starts_make_one_replay(storage: Arc<
     for run in runs {
         run.crash().await;
     }
+}
+
+/// Starts another replay under a taken id, one under the nil id, and one of an event that was expunged.
+pub(crate) async fn what_cannot_be_replayed_is_refused(storage: Arc<dyn Storage>) {
+    let stage = Stage::new(storage);
+    let webhook = stage.webhook(1).await.id();
+    let event = stage.publish(1).await.remove(0);
+    let id = ReplayId::new(now(), &[7; 10]);
+    stage.tidings.replay(all_at_once(webhook).id(id)).await.expect("a replay");
+    let another = ReplayRequest::failed(webhook).id(id);
+    let error = stage.tidings.replay(another).await.expect_err("the id is taken");
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    let nil = all_at_once(webhook).id(ReplayId::from_uuid(uuid::Uuid::nil()));
+    let error = stage.tidings.replay(nil).await.expect_err("the nil id");
+    assert_eq!((error.kind(), error.field()), (ErrorKind::Invalid, Some("id")), "{error}");
+    stage.tidings.expunge(event.id()).await.expect("expunge");
+    for to in [None, Some(webhook)] {
+        let error = stage.tidings.replay_event(event.id(), to).await.expect_err("nothing to send");
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    }
+    let jobs = stage.tidings.replays(&ReplayQuery::default(), &PageRequest::default()).await;
+    assert_eq!(jobs.expect("a listing").items.len(), 1, "nothing is half started");
 }
 
 /// Kills dispatchers in the middle of a replay, one after the other.

@@ -85,6 +85,6 @@ impl Marks {
 
     /// The least number that is still to be routed.
     pub(super) fn oldest(&self) -> Option<u64> {
-        self.queues.values().filter_map(|queue| queue.front()).map(|mark| mark.number).min()
+        self.firsts().min()
     }
 }

@@ -1,20 +1,22 @@
 //! What may be taken away, and how much there is.
 
+use std::ops::Bound;
+
 use super::state::State;
 use crate::ground::account::Account;
 use crate::ground::event::Event;
-use crate::ports::storage::{Expunge, ExpungePlace, Expunged, Expunging, TableSize};
+use crate::ports::storage::{Expunge, Expunged, Expunging, TableSize};
 
 impl State {
     pub(super) fn expunge(&mut self, expunge: &Expunge) -> Expunged {
-        let place = expunge.place.unwrap_or(ExpungePlace { after: 0, through: self.last });
+        let place = expunge.begins(self.last);
         let numbers: Vec<u64> = match &expunge.what {
             Expunging::Event(id) => self.numbers.get(id).copied().into_iter().collect(),
             Expunging::Account(account) => {
-                let of = self.events.range(place.after + 1..=place.through.max(place.after + 1));
-                let of = of.filter(|(number, kept)| {
-                    **number <= place.through && kept.event.account() == account
-                });
+                let later = (Bound::Excluded(place.after), Bound::Unbounded);
+                let meant = self.events.range(later);
+                let meant = meant.take_while(|(number, _)| **number <= place.through);
+                let of = meant.filter(|(_, kept)| kept.event.account() == account);
                 of.map(|(number, _)| *number).take(expunge.limit).collect()
             }
         };
@@ -22,9 +24,7 @@ impl State {
         for number in &numbers {
             self.expunge_one(*number, &mut done);
         }
-        let full = numbers.len() == expunge.limit && matches!(expunge.what, Expunging::Account(_));
-        let last = numbers.last().filter(|_| full);
-        done.next = last.map(|last| ExpungePlace { after: *last, ..place });
+        done.next = numbers.last().and_then(|last| expunge.ends(place, numbers.len(), *last));
         done
     }
 

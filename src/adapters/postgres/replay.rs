@@ -356,7 +356,8 @@ impl Stepper<'_> {
         for event in &passed {
             let had = || Ok::<_, Fault>(had.remove(&event.seq).unwrap_or_default());
             let due = pass.event(job, &webhook, event.met(), had)?;
-            let of = |due| Wanted { seq: event.seq, event: event.id, key: slot.key, webhook: to, due };
+            let of =
+                |due| Wanted { seq: event.seq, event: event.id, key: slot.key, webhook: to, due };
             wanted.extend(due.map(of));
             if pass.is_over() {
                 break;

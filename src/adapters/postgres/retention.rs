@@ -10,7 +10,6 @@ use super::rows::count;
 use super::tx::{Query, Tx};
 use crate::ground::account::Account;
 use crate::ground::id::{DeliveryId, EventId};
-use crate::ground::policy::EXPUNGE_WIDE;
 use crate::ports::storage::{Expunge, ExpungePlace, Expunged, Expunging, TableSize};
 
 const LAST: Query = Query::new("SELECT coalesce(max(seq), 0) FROM {s}.event", &[]);
@@ -59,14 +58,9 @@ pub(super) async fn expunge(inner: &Inner, expunge: &Expunge) -> Step<Expunged> 
 }
 
 async fn work(tx: &Tx<'_>, expunge: &Expunge) -> Step<Expunged> {
-    let place = match expunge.place {
-        Some(place) => place,
-        None => {
-            let rows = tx.rows(&LAST, &[]).await?;
-            let last: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
-            ExpungePlace { after: 0, through: last.cast_unsigned() }
-        }
-    };
+    let rows = tx.rows(&LAST, &[]).await?;
+    let last: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+    let place = expunge.begins(last.cast_unsigned());
     let found = match &expunge.what {
         Expunging::Event(id) => tx.rows(&EVENT, &[&id.uuid()]).await?,
         Expunging::Account(account) => {
@@ -80,7 +74,7 @@ async fn work(tx: &Tx<'_>, expunge: &Expunge) -> Step<Expunged> {
     let event = |row: &Row| Ok((row.try_get::<_, i64>(0)?, row.try_get::<_, Uuid>(1)?));
     let events = found.iter().map(event).collect::<Step<Vec<_>>>()?;
     let mut done = Expunged::default();
-    let budget = expunge.limit.saturating_mul(EXPUNGE_WIDE);
+    let budget = expunge.bodies();
     for (seq, id) in &events {
         done.events += tx.rows(&EMPTY, &[seq]).await?.len();
         let (low, high) = DeliveryId::range_of(EventId::from_uuid(*id));
@@ -95,9 +89,8 @@ async fn work(tx: &Tx<'_>, expunge: &Expunge) -> Step<Expunged> {
             return Ok(done);
         }
     }
-    let full = events.len() == expunge.limit && matches!(expunge.what, Expunging::Account(_));
-    let last = events.last().filter(|_| full);
-    done.next = last.map(|(seq, _)| ExpungePlace { after: seq.cast_unsigned(), ..place });
+    let last = events.last().map(|(seq, _)| seq.cast_unsigned());
+    done.next = last.and_then(|last| expunge.ends(place, events.len(), last));
     Ok(done)
 }
 

@@ -7,7 +7,6 @@ use super::rows;
 use super::writer::Db;
 use crate::ground::account::Account;
 use crate::ground::id::{DeliveryId, EventId};
-use crate::ground::policy::EXPUNGE_WIDE;
 use crate::ports::storage::{Expunge, ExpungePlace, Expunged, Expunging, TableSize};
 
 /// One step of expunging. What is overwritten is overwritten in the file, too.
@@ -28,7 +27,9 @@ fn step(conn: &Connection, expunge: &Expunge) -> Step<Expunged> {
          WHERE account = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4";
     const OF_ANOTHER: &str = "SELECT seq, id FROM tidings_event WHERE account = ?1 \
          AND account <> 'default' AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4";
-    let (mut events, place) = (Vec::<(i64, EventId)>::new(), place(conn, expunge)?);
+    const LAST: &str = "SELECT coalesce(max(seq), 0) FROM tidings_event";
+    let last: i64 = conn.prepare_cached(LAST)?.query_row([], |row| row.get(0))?;
+    let (mut events, place) = (Vec::<(i64, EventId)>::new(), expunge.begins(last.cast_unsigned()));
     match &expunge.what {
         Expunging::Event(id) => {
             let bytes = id.uuid();
@@ -50,7 +51,7 @@ fn step(conn: &Connection, expunge: &Expunge) -> Step<Expunged> {
         }
     }
     let mut done = Expunged::default();
-    let budget = expunge.limit.saturating_mul(EXPUNGE_WIDE);
+    let budget = expunge.bodies();
     for (seq, id) in &events {
         done.events += usize::from(empty(conn, *seq)?);
         done.answers += answers(conn, *seq, *id, budget - done.answers)?;
@@ -60,19 +61,9 @@ fn step(conn: &Connection, expunge: &Expunge) -> Step<Expunged> {
             return Ok(done);
         }
     }
-    let full = events.len() == expunge.limit && matches!(expunge.what, Expunging::Account(_));
-    let last = events.last().filter(|_| full);
-    done.next = last.map(|(seq, _)| ExpungePlace { after: seq.cast_unsigned(), ..place });
+    let last = events.last().map(|(seq, _)| seq.cast_unsigned());
+    done.next = last.and_then(|last| expunge.ends(place, events.len(), last));
     Ok(done)
-}
-
-fn place(conn: &Connection, expunge: &Expunge) -> Step<ExpungePlace> {
-    if let Some(place) = expunge.place {
-        return Ok(place);
-    }
-    let sql = "SELECT coalesce(max(seq), 0) FROM tidings_event";
-    let last: i64 = conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-    Ok(ExpungePlace { after: 0, through: last.cast_unsigned() })
 }
 
 /// Empties an event. Says whether it was there to be emptied.
