@@ -47,7 +47,9 @@ use crate::ground::delivery::{Attempt, Outcome};
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::failure::FailureKind;
 use crate::ground::id::{DeliveryId, DispatcherId, WebhookId};
-use crate::ground::policy::{PROBE_WAIT, ROUTE_DELIVERIES, ROUTE_MARKS, SWEEP_ROWS};
+use crate::ground::policy::{
+    PROBE_WAIT, ROUTE_DELIVERIES, ROUTE_MARKS, SWEEP_REST, SWEEP_REST_MIN, SWEEP_ROWS,
+};
 use crate::ground::statistics::Hour;
 use crate::ground::time::{Timestamp, after, before, to_millis};
 use crate::ground::trace::TraceContext;
@@ -206,6 +208,7 @@ struct Running {
     /// The storage's own clock, and when it was read.
     shared_clock: Option<(Timestamp, Instant)>,
     sweeping: Option<BoxFuture<'static, Result<Swept>>>,
+    /// When the next step of a sweep begins, or when the one under way did.
     sweep_at: Option<Instant>,
     replaying: Option<BoxFuture<'static, Result<ReplayStepped>>>,
     /// `None` over a storage without replays.
@@ -665,6 +668,7 @@ impl Running {
             }
             Ok(swept)
         };
+        self.sweep_at = Some(Instant::now());
         self.sweeping = Some(step.boxed());
     }
 
@@ -682,8 +686,10 @@ impl Running {
             }
         };
         // A long job is done in steps with room for other work between them.
-        let pause = if more { Duration::from_millis(20) } else { every };
-        self.sweep_at = Some(Instant::now() + pause);
+        let instant = Instant::now();
+        let took = self.sweep_at.map_or(Duration::ZERO, |began| instant - began);
+        let rest = (took * SWEEP_REST).max(SWEEP_REST_MIN).min(every);
+        self.sweep_at = Some(instant + if more { rest } else { every });
     }
 }
 

@@ -419,6 +419,11 @@ pub const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
 pub const STATISTICS_HOURS_MAX: u16 = 8_784;
 /// Rows that one step of a sweep touches.
 pub const SWEEP_ROWS: usize = 500;
+/// How long a sweep rests between two steps: so many times as long as the step took, and no less than
+/// [`SWEEP_REST_MIN`]. So it takes a fifth of what one caller gets, and leaves the rest to what is live.
+pub const SWEEP_REST: u32 = 4;
+/// See [`SWEEP_REST`].
+pub const SWEEP_REST_MIN: Duration = Duration::from_millis(20);
 
 /// The delays between the tries of a delivery. The first try comes at once, so there is one try
 /// more than there are delays.

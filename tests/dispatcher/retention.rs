@@ -1,7 +1,11 @@
 //! What is forgotten on request.
 
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use tidings::{Account, ErrorKind, FailureKind, Outcome, StateKind};
 
+use super::faulty::{Call, Fault};
 use super::kit::{Answer, FINE, Stage, quiet};
 
 /// Expunges events before and after they were sent, and what waits for a retry: nothing more is sent,
@@ -60,4 +64,32 @@ async fn an_account_is_forgotten_whole() {
     assert_eq!(stage.receivers.hits().len(), 251, "what came later is sent");
     let sizes = stage.faulty.inner.sizes().await.unwrap();
     assert!(sizes.iter().any(|size| size.name == "events" && size.rows == 501), "{sizes:?}");
+}
+
+/// Sweeps 2,200 old events with a storage that takes a second for each step, and notes when it is asked.
+#[tokio::test(start_paused = true)]
+async fn a_long_sweep_leaves_room_for_what_is_live() {
+    let stage = Stage::new(|_| FINE);
+    let run = stage.start(quiet());
+    stage.webhook("a").await;
+    stage.publish(2_200).await;
+    stage.until_ended(2_200).await;
+    run.stop().await;
+    tokio::time::advance(Duration::from_secs(31 * 86_400)).await;
+
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let noted = asked.clone();
+    stage.faulty.plan(move |call, _| {
+        if call != Call::Sweep {
+            return Fault::None;
+        }
+        noted.lock().unwrap().push(tokio::time::Instant::now());
+        Fault::Slow(Duration::from_secs(1))
+    });
+    let run = stage.start(quiet().sweep_every(Some(Duration::from_secs(60))));
+    tokio::time::sleep(Duration::from_secs(220)).await;
+    run.stop().await;
+    let asked = asked.lock().unwrap();
+    let gaps: Vec<u64> = asked.windows(2).map(|two| (two[1] - two[0]).as_secs()).collect();
+    assert_eq!(gaps, [5, 5, 5, 5, 61, 61], "it rests four times as long as it works");
 }

@@ -6,6 +6,7 @@ use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidings::policy::{SWEEP_REST, SWEEP_REST_MIN, SWEEP_ROWS};
 use tidings::storage::{Storage, Sweep};
 use tidings::time::before;
 use tidings::{Change, Event, Registration, Tidings};
@@ -106,14 +107,15 @@ pub(crate) async fn sweep_all(storage: Arc<dyn Storage>) -> Swept {
     let mut done = Swept::default();
     loop {
         let step = Instant::now();
-        let swept = storage.sweep(&sweep(tidings::policy::SWEEP_ROWS)).await.expect("a sweep");
-        done.steps.push(step.elapsed());
+        let swept = storage.sweep(&sweep(SWEEP_ROWS)).await.expect("a sweep");
+        let took = step.elapsed();
+        done.steps.push(took);
         done.pruned += swept.pruned;
         if !swept.more {
             return done;
         }
         // Room for other work between steps.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep((took * SWEEP_REST).max(SWEEP_REST_MIN)).await;
     }
 }
 

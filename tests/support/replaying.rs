@@ -21,6 +21,8 @@ const WEBHOOKS: usize = 10;
 const BATCH: usize = 20;
 /// Live deliveries that may be on their way.
 const AHEAD: usize = 2_000;
+/// How long a replay is watched: one to a webhook whose live events take all that it can take does not end.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How much is published beside a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +122,9 @@ pub(crate) async fn measure(
         if arrived.past.load(Ordering::Relaxed) >= past {
             break;
         }
-        more.await;
+        if tokio::time::timeout(PATIENCE.saturating_sub(began.elapsed()), more).await.is_err() {
+            break;
+        }
     }
     let (took, beside) = (began.elapsed(), per_second(count() - before, began));
     let replayed = arrived.past.load(Ordering::Relaxed);
