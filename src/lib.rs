@@ -204,6 +204,7 @@
 //! | `sealing` | no | secrets and credentials are sealed before a storage sees them |
 //! | `schema` | no | payloads are checked against the JSON Schemas of a catalogue |
 //! | `ed25519` | no | signatures with private and public keys: `v1a` of Standard Webhooks |
+//! | `api` | no | the HTTP API: an axum router to mount behind the host's login |
 //! | `receiver` | no | the receiver's side in axum: verify, parse, tell repetitions, dispatch |
 //! | `metrics` | no | metrics through the facade `metrics` |
 //! | `toml` | no | catalogues can be read from TOML |
@@ -221,7 +222,7 @@
 //! of your own, `docs::receiving` how to receive, [`docs::versions`] how to serve receivers of older
 //! versions, [`docs::security`] what is promised against whom, [`docs::scale`] what one database carries,
 //! [`docs::own_storage`] and [`docs::own_transport`] how to bring your own, [`docs::replay`] how to deliver past
-//! events again, `docs::testing` how to test a
+//! events again, `docs::api` how to manage webhooks over HTTP, `docs::testing` how to test a
 //! host, and [`docs::design`] why things are as they are.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -233,6 +234,8 @@ mod ground;
 mod adapters;
 #[cfg(feature = "engine")]
 mod engine;
+#[cfg(feature = "api")]
+mod http;
 #[cfg(feature = "engine")]
 mod ports;
 #[cfg(feature = "receiver")]
@@ -323,6 +326,13 @@ pub use ports::{
     entropy::{Entropy, OsEntropy, entropy_fn},
     observer::{Notice, Observer},
 };
+
+/// The HTTP API, and the port that says who may do what over it.
+#[cfg(feature = "api")]
+#[cfg_attr(docsrs, doc(cfg(feature = "api")))]
+pub mod api {
+    pub use crate::http::{Actor, Api, Authorizer, Permission, authorizer_fn, openapi};
+}
 
 /// What a sender does with signatures. A receiver uses [`Verifier`].
 pub mod signature {

@@ -13,12 +13,13 @@ const LINES_MAX: usize = 800;
 const LINES_AIM: usize = 400;
 
 /// Which floors each floor may use. `lib.rs` and `docs.rs` stand above all.
-const FLOORS: [(&str, &[&str]); 6] = [
+const FLOORS: [(&str, &[&str]); 7] = [
     ("ground", &["ground"]),
     ("ports", &["ground", "ports"]),
     ("engine", &["ground", "ports", "engine"]),
     ("adapters", &["ground", "ports", "adapters"]),
     ("receiver", &["ground", "receiver"]),
+    ("http", &["ground", "ports", "engine", "http"]),
     ("testing", &["ground", "ports", "engine", "adapters", "testing"]),
 ];
 

@@ -1,9 +1,14 @@
 //! Longer texts. Guides: how to begin, how to publish in a transaction of your own, how to receive, how to
-//! bring a storage or a transport of your own, how to move from another sender, how to deliver past events again, what to set before
+//! bring a storage or a transport of your own, how to move from another sender, how to deliver past events again, how to
+//! manage webhooks over HTTP, what to set before
 //! production, what there is to see, and what to do when something is wrong. And what stands behind them: how changes become
 //! events, what must be in an event for a webhook, what becomes of an event, how to serve receivers of older
 //! versions, what is promised against whom, what comes after one database, how to test a host, and why all
 //! of it is as it is.
+
+#[cfg(feature = "api")]
+#[doc = include_str!("api.md")]
+pub mod api {}
 
 #[doc = include_str!("conditions.md")]
 pub mod conditions {}

@@ -3,6 +3,7 @@
 
 use super::meters;
 use super::tidings::{Tidings, short_answer};
+use crate::ground::account::{Account, Mode};
 use crate::ground::change::Change;
 use crate::ground::delivery::DeliveryView;
 use crate::ground::error::{Error, ErrorKind, Result};
@@ -12,7 +13,7 @@ use crate::ground::id::{Cause, DeliveryId, EventId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::query::{DeliveryQuery, EventQuery};
 use crate::ground::statistics::{StatisticsQuery, StatisticsReport};
-use crate::ground::time::format_time;
+use crate::ground::time::{Timestamp, format_time};
 use crate::ground::versions::Versions;
 use crate::ports::storage::{Appended, Enqueued, NewEvent, Owed};
 
@@ -84,6 +85,20 @@ impl Tidings {
         };
         let counts = statistics.counts(query).await?.into_iter();
         Ok(StatisticsReport::of(counts.map(|one| (one.hour, one.measure, one.count))))
+    }
+
+    /// Enabled webhooks of which nothing but failures comes back, and since when: the longest first, at
+    /// most `limit`, of one account and mode or of all.
+    ///
+    /// # Errors
+    /// When the storage fails. One that does not tell answers with none.
+    pub async fn failing(
+        &self,
+        account: Option<&Account>,
+        mode: Option<Mode>,
+        limit: usize,
+    ) -> Result<Vec<(WebhookId, Timestamp)>> {
+        self.core.storage.failing(account, mode, limit).await
     }
 
     /// Delivers an event to a webhook once more, as a new delivery with tries of its own; signed

@@ -14,6 +14,7 @@ use crate::policy::ACCOUNT_BYTES_MAX;
 /// characters will do; it is compared byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "api", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct Account(Arc<str>);
 
 impl Account {

@@ -94,6 +94,7 @@ pub enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
+#[cfg_attr(feature = "api", derive(utoipa::ToSchema))]
 pub enum StateKind {
     /// [`State::Waiting`].
     Waiting,

@@ -29,6 +29,7 @@ pub const TEST_EVENT_TYPE: &str = "webhook.test";
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Cow<'_, str>", into = "String")]
+#[cfg_attr(feature = "api", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct EventType(Arc<str>);
 
 impl EventType {

@@ -130,6 +130,7 @@ impl From<Filter> for String {
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Filter>", into = "Vec<Filter>")]
+#[cfg_attr(feature = "api", derive(utoipa::ToSchema), schema(value_type = Vec<String>))]
 pub struct Filters(Arc<[Filter]>);
 
 impl Filters {

@@ -57,6 +57,7 @@ const RESERVED_PREFIX: &str = "proxy-";
 /// ```
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "api", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct HeaderName(Arc<str>);
 
 impl HeaderName {

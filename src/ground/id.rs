@@ -18,6 +18,7 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
+        #[cfg_attr(feature = "api", derive(utoipa::ToSchema), schema(value_type = uuid::Uuid))]
         pub struct $name(Uuid);
 
         impl $name {

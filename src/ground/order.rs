@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
+#[cfg_attr(feature = "api", derive(utoipa::ToSchema))]
 pub enum Ordering {
     /// Side by side: a retry comes later than what was published after it.
     #[default]

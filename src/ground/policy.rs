@@ -419,6 +419,18 @@ pub const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
 pub const STATISTICS_HOURS_MAX: u16 = 8_784;
 /// Rows that one step of a sweep touches.
 pub const SWEEP_ROWS: usize = 500;
+/// Bytes that the body of a request to the HTTP API may have: an event's payload, and what is around it.
+pub const API_BODY_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + 64 * 1_024;
+/// How long the HTTP API waits for the host's authorizer, and for a body.
+pub const API_PATIENCE: Duration = Duration::from_secs(10);
+/// Exact event types that one listing may ask for.
+pub const API_TYPES_MAX: usize = 20;
+/// Up to how many the overview counts what waits.
+pub const API_COUNT_MAX: usize = 10_000;
+/// Failing webhooks that the overview names.
+pub const API_FAILING_MAX: usize = 20;
+/// Bytes of an `Idempotency-Key`, from one on.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// How long a sweep rests between two steps: so many times as long as the step took, and no less than
 /// [`SWEEP_REST_MIN`]. So it takes a fifth of what one caller gets, and leaves the rest to what is live.
 pub const SWEEP_REST: u32 = 4;

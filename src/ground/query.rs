@@ -92,6 +92,10 @@ pub struct DeliveryQuery {
     pub webhook: Option<WebhookId>,
     /// In one of these states.
     pub states: Vec<StateKind>,
+    /// [Published](Delivery::published) at this time or later.
+    pub from: Option<Timestamp>,
+    /// Published before this time.
+    pub until: Option<Timestamp>,
 }
 
 impl DeliveryQuery {
@@ -103,6 +107,8 @@ impl DeliveryQuery {
             && self.event.is_none_or(|event| delivery.event == event)
             && self.webhook.is_none_or(|webhook| delivery.webhook == webhook)
             && (self.states.is_empty() || self.states.contains(&delivery.state.kind()))
+            && self.from.is_none_or(|from| delivery.published >= from)
+            && self.until.is_none_or(|until| delivery.published < until)
     }
 }
 
@@ -224,6 +230,7 @@ mod tests {
         let elsewhere = Delivery::owed(event.id(), other, Cause::ROUTED, now(), now());
         let all = DeliveryQuery::default;
         let states = |states: &[StateKind]| DeliveryQuery { states: states.to_vec(), ..all() };
+        let after_it = second(1);
         for (query, fits) in [
             (all(), true),
             (DeliveryQuery { account: account("acme"), ..all() }, true),
@@ -236,6 +243,10 @@ mod tests {
             (DeliveryQuery { event: Some(EventId::new(now(), &[9; 10])), ..all() }, false),
             (DeliveryQuery { webhook: Some(webhook), ..all() }, true),
             (DeliveryQuery { webhook: Some(other), ..all() }, false),
+            (DeliveryQuery { from: Some(delivery.published), ..all() }, true),
+            (DeliveryQuery { from: Some(after_it), ..all() }, false),
+            (DeliveryQuery { until: Some(after_it), ..all() }, true),
+            (DeliveryQuery { until: Some(delivery.published), ..all() }, false),
             (states(&[StateKind::Waiting]), true),
             (states(&[StateKind::Delivered, StateKind::Waiting]), true),
             (states(&[StateKind::Delivered]), false),

@@ -22,6 +22,7 @@ use super::policy::RATE_RANGE;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "api", derive(utoipa::ToSchema))]
 pub struct RateLimit {
     per_second: u32,
     burst: u32,

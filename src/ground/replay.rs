@@ -30,6 +30,7 @@ use super::webhook::Webhook;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
+#[cfg_attr(feature = "api", derive(utoipa::ToSchema))]
 pub enum ReplayKind {
     /// Those that its present filters ask for, whatever became of them.
     All,

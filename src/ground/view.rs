@@ -40,6 +40,7 @@ const MASK: &str = "***";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
+#[cfg_attr(feature = "api", derive(utoipa::ToSchema))]
 pub struct WebhookView {
     /// Its id.
     pub id: WebhookId,
@@ -59,6 +60,7 @@ pub struct WebhookView {
     /// The host's own notes.
     pub metadata: BTreeMap<String, String>,
     /// The names of the headers sent with every request, each with `***` for its value.
+    #[cfg_attr(feature = "api", schema(value_type = BTreeMap<String, String>))]
     pub headers: BTreeMap<String, &'static str>,
     /// How the sender authenticates itself.
     pub transport_type: TransportType,
@@ -96,6 +98,7 @@ pub struct WebhookView {
     pub concurrency: Option<u32>,
     /// What must be in an event, beside its type.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "api", schema(value_type = Option<Object>))]
     pub condition: Option<Condition>,
     /// When it was created.
     pub created_time: String,
@@ -109,6 +112,7 @@ pub struct WebhookView {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[non_exhaustive]
+#[cfg_attr(feature = "api", derive(utoipa::ToSchema))]
 pub enum TransportType {
     /// Not at all, or with a user name and a password.
     Http,
@@ -120,6 +124,7 @@ pub enum TransportType {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
+#[cfg_attr(feature = "api", derive(utoipa::ToSchema))]
 pub struct UserView {
     /// The user name.
     pub username: String,
@@ -129,6 +134,7 @@ pub struct UserView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
+#[cfg_attr(feature = "api", derive(utoipa::ToSchema))]
 pub struct OAuthView {
     /// The URL of the token endpoint.
     pub token_end_point: String,
@@ -136,6 +142,7 @@ pub struct OAuthView {
     #[serde(rename = "clientID")]
     pub client_id: String,
     /// `password` or `client_credentials`.
+    #[cfg_attr(feature = "api", schema(value_type = String))]
     pub grant_type: &'static str,
     /// The user, for the password grant.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -218,6 +225,7 @@ impl From<&OAuth> for OAuthView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
+#[cfg_attr(feature = "api", derive(utoipa::ToSchema))]
 pub struct DeliveryJson {
     /// Its id.
     pub id: DeliveryId,
@@ -281,6 +289,7 @@ impl From<&DeliveryView> for DeliveryJson {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
+#[cfg_attr(feature = "api", derive(utoipa::ToSchema))]
 pub struct AttemptJson {
     /// Its number, from 1; numbers may be missing.
     pub number: u32,
@@ -299,6 +308,7 @@ pub struct AttemptJson {
     /// Why there is no answer: the stable name of a [`FailureKind`](crate::FailureKind), or
     /// `interrupted`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "api", schema(value_type = Option<String>))]
     pub failure: Option<&'static str>,
     /// The same in words.
     #[serde(skip_serializing_if = "Option::is_none")]

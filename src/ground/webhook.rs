@@ -52,6 +52,7 @@ pub enum Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
+#[cfg_attr(feature = "api", derive(utoipa::ToSchema))]
 pub enum DisabledReason {
     /// It was created so (seed row W23) and nobody has enabled it yet.
     NeverEnabled,

@@ -1,5 +1,7 @@
 //! Ports: the traits that a host may implement.
 
+#[cfg(feature = "api")]
+pub(crate) mod authorizer;
 pub(crate) mod clock;
 pub(crate) mod entropy;
 pub(crate) mod hooks;

@@ -85,7 +85,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::ground::account::Account;
+use crate::ground::account::{Account, Mode};
 use crate::ground::advance::Transition;
 use crate::ground::delivery::{Attempt, Delivery, DeliveryView, Fence};
 use crate::ground::error::{Error, ErrorKind, Result};
@@ -254,6 +254,21 @@ pub trait DeliveryQueue: Debug + Send + Sync + 'static {
     async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
         let _ = now;
         Ok(None)
+    }
+
+    /// Enabled webhooks of which nothing but failures comes back, and since when
+    /// ([`Lane::failing_since`](crate::Lane::failing_since)): the longest first, at most `limit`. For
+    /// people who look: it may read every lane.
+    ///
+    /// A store that does not tell answers with none.
+    async fn failing(
+        &self,
+        account: Option<&Account>,
+        mode: Option<Mode>,
+        limit: usize,
+    ) -> Result<Vec<(WebhookId, Timestamp)>> {
+        let _ = (account, mode, limit);
+        Ok(Vec::new())
     }
 
     /// How dispatchers elsewhere are woken; without it they poll.

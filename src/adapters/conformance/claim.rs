@@ -308,3 +308,55 @@ pub(super) async fn the_oldest_due_is_found_where_it_is_told(store: &dyn Storage
     );
     assert_eq!(oldest(at(803)).await, Some(at(800)), "its lane is held");
 }
+
+/// Lets webhooks of two accounts and modes fail at different times, and one of them recover, one be disabled
+/// and one be deleted. A store that does not tell passes.
+pub(super) async fn who_fails_is_found_where_it_is_told(store: &dyn Storage) {
+    let worker = Worker::start(store, 1, start()).await;
+    let other = |it: Registration| it.account(account("other"));
+    let test = |it: Registration| it.mode(Mode::Test);
+    for webhook in [hook_of(6, &["*"], other), hook_of(7, &["*"], test)] {
+        put(store, &webhook, start()).await;
+    }
+    for number in 1..=5 {
+        registered(store, number, &["order.*"]).await;
+    }
+    orders(store, [1], at(1)).await;
+    let strangers = [
+        event_of(2, "order.paid", account("other"), Mode::Live),
+        event_of(3, "order.paid", Account::default(), Mode::Test),
+    ];
+    publish(store, &strangers, at(1)).await;
+    let leased = worker.route(at(2)).await.leased;
+    assert_eq!(leased.len(), 7);
+    for leased in &leased {
+        let number = (1..=7).find(|number| webhook_id(*number) == leased.delivery.webhook);
+        let now = at(20 - number.expect("a webhook"));
+        let settlement = match number {
+            Some(5) => delivered(leased, now),
+            _ => failed(leased, at(900), now),
+        };
+        settle(store, settlement, now).await;
+    }
+    let found = async |account: Option<&Account>, mode, limit| {
+        store.failing(account, mode, limit).await.expect("failing")
+    };
+    let all = found(None, None, 10).await;
+    if all.is_empty() {
+        return;
+    }
+    let since = |number: u64| (webhook_id(number), at(20 - number));
+    assert_eq!(all, [7, 6, 4, 3, 2, 1].map(since), "the longest first");
+    assert_eq!(found(None, None, 2).await, [7, 6].map(since), "no more than are asked for");
+    assert_eq!(found(Some(&account("other")), None, 9).await, [since(6)]);
+    assert_eq!(found(Some(&Account::default()), Some(Mode::Live), 9).await.len(), 4);
+    assert_eq!(found(None, Some(Mode::Test), 9).await, [since(7)]);
+    assert_eq!(found(Some(&account("nobody")), None, 9).await, []);
+    disabled(store, webhook_id(4), at(30)).await;
+    store.delete(webhook_id(3), at(31)).await.expect("delete");
+    let leased = worker.claim(at(901)).await.leased;
+    let second = leased.iter().find(|leased| leased.delivery.webhook == webhook_id(2));
+    settle(store, delivered(second.expect("a second try"), at(902)), at(902)).await;
+    let left = found(Some(&Account::default()), Some(Mode::Live), 9).await;
+    assert_eq!(left, [since(1)], "it neither recovered, nor was disabled, nor is it gone");
+}

@@ -258,6 +258,11 @@ pub(super) async fn deliveries_are_listed_by_every_field(store: &dyn Storage) {
     for number in [2, 99] {
         queries.push(DeliveryQuery { webhook: Some(webhook_id(number)), ..empty() });
     }
+    for time in [at(0), at(1), at(8), at(9)] {
+        queries.push(DeliveryQuery { from: Some(time), ..empty() });
+        queries.push(DeliveryQuery { until: Some(time), ..empty() });
+        queries.push(DeliveryQuery { from: Some(time), until: Some(at(8)), ..query.clone() });
+    }
     for kind in kinds {
         queries.push(DeliveryQuery { states: vec![kind], ..empty() });
         queries.push(DeliveryQuery { states: vec![kind, StateKind::Waiting], ..query.clone() });

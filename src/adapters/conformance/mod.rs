@@ -291,6 +291,7 @@ list! {
         a_disabled_webhooks_deliveries_wait,
         enabling_an_empty_lane_needs_no_probe,
         the_oldest_due_is_found_where_it_is_told,
+        who_fails_is_found_where_it_is_told,
     }
     /// Pauses and probes.
     lanes {

@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use self::state::State;
-use crate::ground::account::Account;
+use crate::ground::account::{Account, Mode};
 use crate::ground::delivery::DeliveryView;
 use crate::ground::error::Result;
 use crate::ground::event::Event;
@@ -151,6 +151,15 @@ impl DeliveryQueue for MemoryStorage {
 
     async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
         Ok(self.state().oldest_due(now))
+    }
+
+    async fn failing(
+        &self,
+        account: Option<&Account>,
+        mode: Option<Mode>,
+        limit: usize,
+    ) -> Result<Vec<(WebhookId, Timestamp)>> {
+        Ok(self.state().failing(account, mode, limit))
     }
 
     fn statistics(&self) -> Option<&dyn Statistics> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::marks::Mark;
 use super::state::{Dispatcher, State};
-use crate::ground::account::Account;
+use crate::ground::account::{Account, Mode};
 use crate::ground::delivery::Delivery;
 use crate::ground::error::Result;
 use crate::ground::id::{Cause, DeliveryId, WebhookId};
@@ -154,6 +154,23 @@ impl State {
         let marked = self.marks.firsts().filter_map(|number| self.events.get(&number));
         let marked = marked.map(|kept| kept.published);
         free.chain(held).chain(marked).filter(|at| *at <= now).min()
+    }
+
+    pub(super) fn failing(
+        &self,
+        account: Option<&Account>,
+        mode: Option<Mode>,
+        limit: usize,
+    ) -> Vec<(WebhookId, Timestamp)> {
+        let failing = self.hooks.values().filter_map(|hook| {
+            let webhook = hook.enabled()?;
+            let meant = account.is_none_or(|account| webhook.account() == account)
+                && mode.is_none_or(|mode| webhook.mode() == mode);
+            Some((hook.lane.failing_since.filter(|_| meant)?, webhook.id()))
+        });
+        let mut failing: Vec<_> = failing.collect();
+        failing.sort_unstable();
+        failing.into_iter().take(limit).map(|(since, id)| (id, since)).collect()
     }
 
     /// The first delivery in a lane that stands behind no other of its key. Those before it are

@@ -18,7 +18,7 @@ use crate::ground::account::{Account, Mode};
 use crate::ground::delivery::{Attempt, DeliveryView};
 use crate::ground::event::Event;
 use crate::ground::filter::Filter;
-use crate::ground::id::DeliveryId;
+use crate::ground::id::{DeliveryId, WebhookId};
 use crate::ground::page::{Page, PageRequest, Place};
 use crate::ground::policy::POSTGRES_LISTING_ROWS;
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
@@ -296,6 +296,12 @@ pub(super) async fn deliveries(
         let states: Vec<_> = states.collect();
         listing.narrow(format!("d.state IN ({})", states.join(", ")), []);
     }
+    if let Some(from) = query.from {
+        listing.narrow("d.published >= ?", [Value::Number(rows::millis_up(from))]);
+    }
+    if let Some(until) = query.until {
+        listing.narrow("d.published < ?", [Value::Number(rows::millis_up(until))]);
+    }
     let read = |row: &Row| {
         let webhook = row.try_get::<_, Uuid>(DELIVERY_COLUMNS)?.into();
         let event = rows::event(row, EVENT)?;
@@ -348,4 +354,28 @@ pub(super) async fn oldest_due(inner: &Inner, now: Timestamp) -> Step<Option<Tim
     let rows = inner.database.once(&OLDEST_DUE, &[&rows::millis(now)]).await?;
     let at: Option<i64> = rows.first().map_or(Ok(None), |row| row.try_get(0))?;
     Ok(at.map(rows::time))
+}
+
+const FAILING: Query = Query::new(
+    "SELECT id, failing_since FROM {s}.webhook WHERE failing_since IS NOT NULL AND enabled \
+     AND ended IS NULL AND ($1::text IS NULL OR account = $1) \
+     AND ($2::boolean IS NULL OR mode = $2) ORDER BY failing_since, id LIMIT $3",
+    &[Type::TEXT, Type::BOOL, Type::INT8],
+);
+
+/// Which enabled webhooks fail, the longest first.
+pub(super) async fn failing(
+    inner: &Inner,
+    account: Option<&Account>,
+    mode: Option<Mode>,
+    limit: usize,
+) -> Step<Vec<(WebhookId, Timestamp)>> {
+    let (account, mode) = (account.map(Account::as_str), mode.map(Mode::is_live));
+    let values: [&(dyn ToSql + Sync); 3] = [&account, &mode, &count(limit)];
+    let found = inner.database.once(&FAILING, &values).await?;
+    let failing = |row: &Row| {
+        let (id, since): (Uuid, i64) = (row.try_get(0)?, row.try_get(1)?);
+        Ok((WebhookId::from_uuid(id), rows::time(since)))
+    };
+    found.iter().map(failing).collect()
 }

@@ -50,7 +50,7 @@ use self::ordered::Publishes;
 use self::publisher::Publisher;
 use self::sweep::Broom;
 use self::tx::{Database, Query, retried};
-use crate::ground::account::Account;
+use crate::ground::account::{Account, Mode};
 use crate::ground::delivery::DeliveryView;
 use crate::ground::error::Result;
 use crate::ground::event::Event;
@@ -302,6 +302,15 @@ impl DeliveryQueue for PostgresStorage {
 
     async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
         listings::oldest_due(&self.0, now).await.map_err(Fault::into_error)
+    }
+
+    async fn failing(
+        &self,
+        account: Option<&Account>,
+        mode: Option<Mode>,
+        limit: usize,
+    ) -> Result<Vec<(WebhookId, Timestamp)>> {
+        listings::failing(&self.0, account, mode, limit).await.map_err(Fault::into_error)
     }
 
     fn statistics(&self) -> Option<&dyn Statistics> {

@@ -1,7 +1,7 @@
 //! Listings: pages of webhooks, events and deliveries, newest first.
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, Row, params, params_from_iter};
 use uuid::Uuid;
 
 use super::fault::{Fault, Step};
@@ -11,7 +11,7 @@ use crate::ground::account::{Account, Mode};
 use crate::ground::delivery::{DeliveryView, StateKind};
 use crate::ground::event::Event;
 use crate::ground::filter::Filter;
-use crate::ground::id::DeliveryId;
+use crate::ground::id::{DeliveryId, WebhookId};
 use crate::ground::page::{Page, PageRequest, Place};
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 use crate::ground::time::Timestamp;
@@ -207,6 +207,12 @@ pub(super) fn deliveries(
         }
         listing.narrow(format!("d.state IN ({})", states.join(", ")), []);
     }
+    if let Some(from) = query.from {
+        listing.narrow("d.published >= ?", [Value::Integer(rows::millis_up(from))]);
+    }
+    if let Some(until) = query.until {
+        listing.narrow("d.published < ?", [Value::Integer(rows::millis_up(until))]);
+    }
     let page = page(&listing, conn, request, id_cursor, |row| {
         let webhook = rows::uuid(row, DELIVERY_COLUMNS)?.into();
         let event = rows::event(row, DELIVERY_COLUMNS + 1)?;
@@ -245,4 +251,25 @@ pub(super) fn oldest_due(conn: &Connection, now: Timestamp) -> Step<Option<Times
     let mut statement = conn.prepare_cached(OLDEST_DUE)?;
     let at: Option<i64> = statement.query_row([rows::millis(now)], |row| row.get(0))?;
     Ok(at.map(rows::time))
+}
+
+/// Which enabled webhooks fail, the longest first.
+pub(super) fn failing(
+    conn: &Connection,
+    account: Option<&Account>,
+    mode: Option<Mode>,
+    limit: usize,
+) -> Step<Vec<(WebhookId, Timestamp)>> {
+    let sql = "SELECT id, failing_since FROM tidings_webhook WHERE failing_since IS NOT NULL \
+               AND enabled = 1 AND ended IS NULL AND (?1 IS NULL OR account = ?1) \
+               AND (?2 IS NULL OR mode = ?2) ORDER BY failing_since, id LIMIT ?3";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let values = params![account.map(Account::as_str), mode.map(rows::mode), limit];
+    let mut found = conn.prepare_cached(sql)?;
+    let mut found = found.query(values)?;
+    let mut failing = Vec::new();
+    while let Some(row) = found.next()? {
+        failing.push((WebhookId::from_uuid(rows::uuid(row, 0)?), rows::time(row.get(1)?)));
+    }
+    Ok(failing)
 }

@@ -45,7 +45,7 @@ pub use self::options::SqliteOptions;
 use self::fault::Step;
 use self::schema::Place;
 use self::writer::{Call, Db, Guard, Verdict, Writer};
-use crate::ground::account::Account;
+use crate::ground::account::{Account, Mode};
 use crate::ground::delivery::DeliveryView;
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::event::Event;
@@ -334,6 +334,16 @@ impl DeliveryQueue for SqliteStorage {
 
     async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
         self.read(move |conn| listings::oldest_due(conn, now)).await
+    }
+
+    async fn failing(
+        &self,
+        account: Option<&Account>,
+        mode: Option<Mode>,
+        limit: usize,
+    ) -> Result<Vec<(WebhookId, Timestamp)>> {
+        let account = account.cloned();
+        self.read(move |conn| listings::failing(conn, account.as_ref(), mode, limit)).await
     }
 
     fn statistics(&self) -> Option<&dyn Statistics> {

@@ -22,6 +22,7 @@ const DIGITAL_RIVER_SIGNATURE: &str = "DigitalRiver-Signature";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase")]
 #[non_exhaustive]
+#[cfg_attr(feature = "api", derive(utoipa::ToSchema))]
 pub enum SignatureScheme {
     /// `webhook-id`, `webhook-timestamp` and `webhook-signature: v1,<base64>[ v1,<base64>…]` over
     /// `id.timestamp.body`, newest secret first, as Standard Webhooks 1.0.0 has it. The key is what
