@@ -208,6 +208,12 @@ impl Tidings {
         &self.core.storage
     }
 
+    /// The time by the handle's clock.
+    #[cfg(feature = "api")]
+    pub(crate) fn now(&self) -> crate::ground::time::Timestamp {
+        self.core.now()
+    }
+
     /// The rules of delivery.
     #[must_use]
     pub fn policy(&self) -> &Policy {

@@ -7,6 +7,7 @@ use super::answer::{self, Answer};
 use super::call::Call;
 use super::problems::Problems;
 use super::webhooks::Confirmed;
+use crate::ground::secret::Secret;
 use crate::ground::secrets::{Overlap, SecretRecord, Secrets};
 use crate::ground::time::format_time;
 use crate::ports::authorizer::Permission;
@@ -38,11 +39,22 @@ impl From<&SecretRecord> for SecretJson {
     fn from(record: &SecretRecord) -> Self {
         Self {
             secret: record.secret.reveal().to_owned(),
-            public_key: record.secret.public_key().map(|key| key.to_string()),
+            public_key: public_key(&record.secret),
             created_time: format_time(record.created),
             expires_time: record.expires.map(format_time),
         }
     }
+}
+
+#[cfg(feature = "ed25519")]
+fn public_key(secret: &Secret) -> Option<String> {
+    secret.public_key().map(|key| key.to_string())
+}
+
+/// Without the feature there are no private keys.
+#[cfg(not(feature = "ed25519"))]
+fn public_key(_: &Secret) -> Option<String> {
+    None
 }
 
 fn shown(secrets: &Secrets) -> SecretList {

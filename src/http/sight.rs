@@ -1,6 +1,5 @@
 //! What there is to see over HTTP: who one is, statistics, the overview, the catalogue.
 
-use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -16,7 +15,7 @@ use crate::ground::page::PageRequest;
 use crate::ground::policy::{API_COUNT_MAX, API_FAILING_MAX, PAGE_ITEMS_MAX};
 use crate::ground::query::WebhookQuery;
 use crate::ground::statistics::{StatisticsQuery, StatisticsReport};
-use crate::ground::time::{Timestamp, before, format_time};
+use crate::ground::time::{before, format_time};
 use crate::ground::view::WebhookView;
 use crate::ground::webhook::{DisabledReason, Status};
 use crate::ports::authorizer::Permission;
@@ -69,17 +68,12 @@ pub(super) struct StatisticsParams {
 }
 
 impl StatisticsParams {
-    fn query(&self) -> Result<StatisticsQuery, Problem> {
+    fn query(&self, call: &Call) -> Result<StatisticsQuery, Problem> {
         const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
-        let to = time(self.to.as_deref(), "to")?.unwrap_or_else(now);
+        let to = time(self.to.as_deref(), "to")?.unwrap_or_else(|| call.tidings().now());
         let from = time(self.from.as_deref(), "from")?.unwrap_or_else(|| before(to, DAY));
         Ok(StatisticsQuery::new(from, to)?)
     }
-}
-
-/// The hours are those of this node's clock: a chart that begins a moment early is no harm.
-fn now() -> Timestamp {
-    Utc::now()
 }
 
 /// What happened, by hour and in all.
@@ -138,7 +132,7 @@ struct LatencyBody {
     params(StatisticsParams), responses((status = 200, body = StatisticsBody), Problems))]
 pub(super) async fn statistics(call: Call) -> Answer {
     let params: StatisticsParams = call.query()?;
-    let query = params.query()?;
+    let query = params.query(&call)?;
     let Some(scope) = call.scope(params.account.as_deref(), params.live_mode)? else {
         return answer::ok(&StatisticsReport::default());
     };
@@ -151,7 +145,7 @@ pub(super) async fn statistics(call: Call) -> Answer {
     responses((status = 200, body = StatisticsBody), Problems))]
 pub(super) async fn of_webhook(call: Call) -> Answer {
     let params: StatisticsParams = call.query()?;
-    let query = params.query()?;
+    let query = params.query(&call)?;
     let webhook = call.webhook().await?;
     answer::ok(&call.tidings().statistics(&query.webhook(webhook.id())).await?)
 }
