@@ -13,6 +13,9 @@ mod guard;
 mod journeys;
 #[path = "api/stage.rs"]
 mod stage;
+#[cfg(feature = "sqlite")]
+#[path = "api/strangers.rs"]
+mod strangers;
 
 use std::path::Path;
 
