@@ -175,12 +175,16 @@ impl Change {
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for the field `key` when it is empty or longer than 256
-    /// bytes.
+    /// bytes, or has a character NUL.
     pub fn key(mut self, key: &str) -> Result<Self> {
         if key.is_empty() || key.len() > ORDER_KEY_BYTES_MAX {
             let message =
                 format!("has {} bytes; 1 to {ORDER_KEY_BYTES_MAX} are allowed", key.len());
             return Err(Error::invalid("key", message));
+        }
+        // PostgreSQL keeps no such text.
+        if key.contains('\0') {
+            return Err(Error::invalid("key", "has a character NUL"));
         }
         self.key = Some(key.into());
         Ok(self)

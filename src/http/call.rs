@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
+use super::answer;
 use super::origin;
 use super::problem::Problem;
 use super::router::Shared;
@@ -21,10 +22,14 @@ use crate::ground::delivery::DeliveryView;
 use crate::ground::error::Result;
 use crate::ground::event::Event;
 use crate::ground::id::{DeliveryId, EventId, ReplayId, WebhookId};
-use crate::ground::policy::{API_BODY_BYTES_MAX, API_PATIENCE};
+use crate::ground::plain::plain;
+use crate::ground::policy::{API_BODY_BYTES_MAX, API_PATIENCE, MESSAGE_BYTES_MAX};
 use crate::ground::replay::ReplayJob;
 use crate::ground::webhook::{Confirmation, Webhook};
 use crate::ports::authorizer::{Actor, Permission};
+
+/// Bytes of a parameter's name in an answer.
+const PARAMETER_BYTES_MAX: usize = 128;
 
 /// One request.
 pub(super) struct Call {
@@ -138,6 +143,10 @@ impl Call {
     /// The body, as this asks for it. A request without a body has an empty one: `{}`.
     pub(super) fn body<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let text: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
+        // A list would be read as the fields of an object, in their order.
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Problem::parameter("invalid_body", "body", "is no JSON object"));
+        }
         let mut json = serde_json::Deserializer::from_slice(text);
         let read = serde_path_to_error::deserialize(&mut json);
         let value = read.map_err(|error| refused(&error, "body"))?;
@@ -252,6 +261,31 @@ impl Call {
         if self.actor.reaches(&account, mode) { Ok((account, mode)) } else { Err(out_of_reach()) }
     }
 
+    /// Refuses an id of the caller's own, unless all accounts are within their reach: ids are those of the
+    /// whole storage, and whether one is taken would tell what another has.
+    pub(super) fn own_id<T>(&self, id: Option<T>) -> Result<Option<T>, Problem> {
+        if id.is_some() && self.actor.reach().is_some() {
+            let message = "is for those who reach all accounts";
+            return Err(Problem::forbidden("out_of_reach", message).about("id"));
+        }
+        Ok(id)
+    }
+
+    /// Refuses when as much waits already as the host allows of this account.
+    pub(super) async fn admit(&self, account: &Account) -> Result<(), Problem> {
+        self.tidings().admit(account).await.map_err(Problem::crowded)
+    }
+
+    /// Refuses where the request says which version it is made from, and that is another by now.
+    pub(super) fn unchanged(&self, webhook: &Webhook) -> Result<Option<u64>, Problem> {
+        let version = answer::version_asked(&self.headers)?;
+        if version.is_some_and(|version| version != webhook.version()) {
+            let message = "the webhook was changed since it was read: read it again";
+            return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "stale", message));
+        }
+        Ok(version)
+    }
+
     /// What was typed to confirm, with the name of who acts.
     pub(super) fn confirmation(&self, typed: &str) -> Result<Confirmation, Problem> {
         let confirmation = Confirmation::new(self.actor.user(), typed);
@@ -303,6 +337,7 @@ fn refused<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>, whole: &
         _ if path.is_empty() => ("invalid_body", whole.to_owned()),
         _ => ("invalid_parameter", path),
     };
-    let text = crate::ground::plain::plain(text.into(), crate::ground::policy::MESSAGE_BYTES_MAX);
-    Problem::parameter(code, parameter, text)
+    // Both may repeat what a stranger wrote.
+    let parameter = plain(parameter.into(), PARAMETER_BYTES_MAX);
+    Problem::parameter(code, parameter, plain(text.into(), MESSAGE_BYTES_MAX))
 }

@@ -11,6 +11,7 @@ use super::params::{DeliveryParams, time};
 use super::problem::Problem;
 use super::problems::Problems;
 use super::webhooks::Nothing;
+use crate::ground::authentication::Authentication;
 use crate::ground::delivery::DeliveryView;
 use crate::ground::id::{DeliveryId, EventId, WebhookId};
 use crate::ground::query::DeliveryQuery;
@@ -49,7 +50,7 @@ pub(super) async fn list(call: Call) -> Answer {
     answer::ok(&paging.listing(page, |view| DeliveryJson::from(&view)))
 }
 
-/// A delivery, and what is sent with each try.
+/// A delivery, and what its next try would send.
 #[derive(Serialize, ToSchema)]
 pub(super) struct DeliveryShown {
     #[serde(flatten)]
@@ -67,7 +68,8 @@ struct RequestJson {
     method: &'static str,
     /// Where to.
     url: String,
-    /// Its headers, the signature's left out, and those with secrets as `***`.
+    /// Its headers, without those of the signature; the values of the webhook's own, and what authenticates the
+    /// sender, are `***`.
     headers: BTreeMap<String, String>,
     /// The payload, byte for byte; empty when it was expunged.
     body: String,
@@ -80,7 +82,9 @@ impl RequestJson {
         let own = own.map(|(name, _)| (name.as_str().to_ascii_lowercase(), "***".to_owned()));
         let mut headers: BTreeMap<String, String> = own.collect();
         headers.insert("content-type".into(), "application/json".into());
-        headers.insert("webhook-id".into(), event.id().to_string());
+        if !matches!(webhook.authentication(), Authentication::None) {
+            headers.insert("authorization".into(), "***".into());
+        }
         if let Some(trace) = event.trace() {
             headers.entry("traceparent".into()).or_insert_with(|| trace.traceparent().to_owned());
         }
@@ -120,6 +124,7 @@ pub(super) async fn redeliver(call: Call) -> Result<axum::response::Response, Pr
     call.may(Permission::Operate)?;
     let view = call.delivery().await?;
     call.body::<Nothing>()?;
+    call.admit(view.event.account()).await?;
     let delivery_id = call.tidings().redeliver(view.delivery.id).await?;
     answer::accepted(&Redelivered { delivery_id })
 }

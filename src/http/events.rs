@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::problems::Problems;
 use crate::ground::account::{Account, Mode};
 use crate::ground::change::Change;
-use crate::ground::error::{Error, ErrorKind, Result};
+use crate::ground::error::{Error, Result};
 use crate::ground::event::Event;
 use crate::ground::event_type::EventType;
 use crate::ground::filter::Filter;
@@ -164,16 +164,8 @@ pub(super) async fn deliveries(call: Call) -> Answer {
     let params: PageParams = call.query()?;
     let event = call.event().await?;
     let paging = params.paging();
-    let Some((scope, page)) = paging.of(&call)? else {
-        return answer::ok(&Listing::<DeliveryJson>::empty());
-    };
-    let query = DeliveryQuery {
-        account: scope.account,
-        mode: scope.mode,
-        event: Some(event.id()),
-        ..DeliveryQuery::default()
-    };
-    let page = call.tidings().deliveries(&query, &page).await?;
+    let query = DeliveryQuery { event: Some(event.id()), ..DeliveryQuery::default() };
+    let page = call.tidings().deliveries(&query, &paging.request()?).await?;
     answer::ok(&paging.listing(page, |view| DeliveryJson::from(&view)))
 }
 
@@ -186,7 +178,8 @@ pub(super) struct NewEvent {
     event_type: String,
     /// The resource, and what it was before.
     data: NewData,
-    /// Its id, if the caller has one: publishing it again does nothing more. Not together with `Idempotency-Key`.
+    /// Its id, of callers who reach all accounts: publishing it again does nothing more. Not together with
+    /// `Idempotency-Key`.
     #[serde(default)]
     id: Option<EventId>,
     /// Whose event it is; the caller's, when nobody says.
@@ -224,7 +217,8 @@ pub(super) async fn publish(call: Call) -> Answer {
     call.may(Permission::Operate)?;
     let form: NewEvent = call.body()?;
     let (account, mode) = call.place(form.account.as_deref(), form.live_mode)?;
-    let id = id_of(call.headers(), form.id, &account, mode)?;
+    let given = call.own_id(form.id)?;
+    let id = id_of(call.headers(), given, &account, mode)?;
     let mut change = Change::of(&form.event_type, &form.data.object)?;
     if let Some(previous) = &form.data.previous_attributes {
         change = change.previous_attributes(previous)?;
@@ -237,7 +231,7 @@ pub(super) async fn publish(call: Call) -> Answer {
         change = change.id(id);
     }
     let event = call.tidings().event(change)?;
-    let published = call.tidings().publish(&event).await.map_err(refused)?;
+    let published = call.tidings().publish(&event).await.map_err(Problem::crowded)?;
     if published.new {
         return Ok(shown(StatusCode::CREATED, &event));
     }
@@ -275,16 +269,6 @@ fn id_of(
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash.finalize()[..16]);
     Ok(Some(EventId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())))
-}
-
-/// A limit of what may wait passes with time.
-fn refused(error: Error) -> Problem {
-    if error.kind() != ErrorKind::Limit {
-        return error.into();
-    }
-    let status = StatusCode::TOO_MANY_REQUESTS;
-    let problem = Problem::new(status, "backlog", error.to_string());
-    problem.with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
 }
 
 fn shown(status: StatusCode, event: &Event) -> Response {

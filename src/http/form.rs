@@ -19,7 +19,7 @@ use crate::ground::order::Ordering;
 use crate::ground::rate_limit::RateLimit;
 use crate::ground::secret::Secret;
 use crate::ground::signature::SignatureScheme;
-use crate::ground::webhook::{Edit, Registration};
+use crate::ground::webhook::{Edit, Registration, Webhook};
 
 /// Absent, `null`, or something: an edit leaves, clears, or sets.
 type Given<T> = Option<Option<T>>;
@@ -159,7 +159,7 @@ macro_rules! form {
             rate_limit: Given<RateForm>,
             /// How many requests to it may be under way at once.
             #[serde(default, deserialize_with = "given")]
-            #[schema(value_type = Option<u32>)]
+            #[schema(value_type = Option<u32>, minimum = 1, maximum = 10000)]
             concurrency: Given<u32>,
             /// What must be in an event, beside its type.
             #[serde(default, deserialize_with = "given")]
@@ -169,7 +169,7 @@ macro_rules! form {
 
         impl $name {
             /// What both have in common, as an edit.
-            fn common(&mut self) -> Result<Edit> {
+            fn common(&mut self, former: &Authentication) -> Result<Edit> {
                 let mut edit = Edit::new();
                 if let Some(text) = self.description.take() {
                     edit = edit.description(text.unwrap_or_default());
@@ -180,7 +180,7 @@ macro_rules! form {
                 if let Some(headers) = self.headers.take() {
                     edit = edit.headers(Headers::parse(headers.unwrap_or_default())?);
                 }
-                if let Some(authentication) = authentication(self.authentication.take(), self.oauth.take())? {
+                if let Some(authentication) = authentication(self.authentication.take(), self.oauth.take(), former)? {
                     edit = edit.authentication(authentication);
                 }
                 if let Some(identity) = self.client_certificate.take() {
@@ -282,7 +282,8 @@ impl NewWebhook {
         mode: Mode,
     ) -> Result<Registration> {
         let registration = Registration::new(&self.address, &self.types)?;
-        let mut registration = registration.with(self.common()?).account(account).mode(mode);
+        let mut registration =
+            registration.with(self.common(&Authentication::None)?).account(account).mode(mode);
         if let Some(enabled) = self.enabled {
             registration = registration.enabled(enabled);
         }
@@ -302,12 +303,27 @@ pub(super) enum Wish {
 }
 
 impl WebhookEdit {
+    /// Whether it sends what the webhook has of secrets to another host, without giving them anew.
+    pub(super) fn moves_credentials(&self, webhook: &Webhook) -> bool {
+        let Some(Ok(address)) = self.address.as_deref().map(EndpointUrl::parse) else {
+            return false;
+        };
+        let old = webhook.address();
+        let moves = address.host() != old.host()
+            || address.port() != old.port()
+            || address.is_https() != old.is_https();
+        let headers = self.headers.is_none() && !webhook.headers().is_empty();
+        let anew = self.authentication.is_some() || self.oauth.is_some();
+        let authentication = !anew && *webhook.authentication() != Authentication::None;
+        moves && (headers || authentication)
+    }
+
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid), naming the field; also where a change of the status comes
     /// with others: one of them could fail, and half of it would be done.
-    pub(super) fn into_wish(mut self) -> Result<Wish> {
+    pub(super) fn into_wish(mut self, former: &Authentication) -> Result<Wish> {
         let none = Edit::new();
-        let mut edit = self.common()?;
+        let mut edit = self.common(former)?;
         if let Some(address) = self.address.take() {
             edit = edit.address(EndpointUrl::parse(&address)?);
         }
@@ -332,6 +348,7 @@ impl WebhookEdit {
 fn authentication(
     basic: Given<BasicForm>,
     oauth: Given<OAuthForm>,
+    former: &Authentication,
 ) -> Result<Option<Authentication>> {
     match (basic, oauth) {
         (Some(Some(_)), Some(Some(_))) => {
@@ -341,8 +358,15 @@ fn authentication(
             Ok(Some(Authentication::Basic(Basic::new(basic.username, basic.password)?)))
         }
         (_, Some(Some(form))) => Ok(Some(Authentication::OAuth(oauth_of(form)?))),
-        (Some(None), _) | (_, Some(None)) => Ok(Some(Authentication::None)),
-        (None, None) => Ok(None),
+        // `null` clears what it names, and not the other one.
+        (basic, oauth) => {
+            let clears = match former {
+                Authentication::None => false,
+                Authentication::Basic(_) => basic.is_some(),
+                Authentication::OAuth(_) => oauth.is_some(),
+            };
+            Ok(clears.then_some(Authentication::None))
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use super::{deliveries, events, replays, secrets, sight, webhooks};
             not exist.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
+    servers((url = ".", description = "Where this description is")),
     paths(
         webhooks::list, webhooks::create, webhooks::read, webhooks::edit, webhooks::delete,
         webhooks::enable, webhooks::disable, webhooks::test,

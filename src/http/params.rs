@@ -22,6 +22,13 @@ pub(super) struct Paging {
 impl Paging {
     /// What is asked for; `None` where that is nothing within reach.
     pub(super) fn of(&self, call: &Call) -> Result<Option<(Scope, PageRequest)>, Problem> {
+        let request = self.request()?;
+        let scope = call.scope(self.account.as_deref(), self.live)?;
+        Ok(scope.map(|scope| (scope, request)))
+    }
+
+    /// Which part.
+    pub(super) fn request(&self) -> Result<PageRequest, Problem> {
         let request = match self.limit {
             Some(limit) => PageRequest::first(limit)?,
             None => PageRequest::default(),
@@ -38,8 +45,7 @@ impl Paging {
                 return Err(Problem::parameter("invalid_parameter", "endingBefore", message));
             }
         };
-        let scope = call.scope(self.account.as_deref(), self.live)?;
-        Ok(scope.map(|scope| (scope, request)))
+        Ok(request)
     }
 
     /// The page as it is answered.
@@ -162,7 +168,23 @@ listing_params! {
     }
 }
 
-listing_params! {
-    /// Which part of a listing.
-    PageParams {}
+/// Which part of a listing.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PageParams {
+    /// So many at most; 10 when nobody says.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<usize>,
+    /// What follows: the `next` of a page.
+    starting_after: Option<String>,
+    /// What precedes: the `previous` of a page.
+    ending_before: Option<String>,
+}
+
+impl PageParams {
+    pub(super) fn paging(self) -> Paging {
+        let Self { limit, starting_after: after, ending_before: before } = self;
+        Paging { account: None, live: None, limit, after, before }
+    }
 }

@@ -82,6 +82,15 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
+    /// What waits passes with time.
+    pub(super) fn crowded(error: Error) -> Self {
+        if error.kind() != ErrorKind::Limit {
+            return error.into();
+        }
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "backlog", error.to_string());
+        problem.with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+    }
+
     pub(super) fn forbidden(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::FORBIDDEN, code, message)
     }
@@ -91,6 +100,10 @@ impl Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let (status, code) = match error.kind() {
+            // What is asked for is right, and the webhook is disabled.
+            ErrorKind::Invalid if error.field() == Some("status") => {
+                (StatusCode::CONFLICT, "disabled")
+            }
             ErrorKind::Invalid => (StatusCode::BAD_REQUEST, "invalid_parameter"),
             ErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             ErrorKind::Conflict => (StatusCode::CONFLICT, "conflict"),

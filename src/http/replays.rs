@@ -119,7 +119,7 @@ pub(super) struct NewReplay {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 10000, default = 100)]
     rate: Option<u32>,
-    /// An id of one's own: starting it again does nothing more.
+    /// An id of one's own, of callers who reach all accounts: starting it again does nothing more.
     #[serde(default)]
     id: Option<ReplayId>,
 }
@@ -142,7 +142,7 @@ pub(super) async fn start(call: Call) -> Answer {
     if let Some(rate) = form.rate {
         request = request.rate(rate)?;
     }
-    if let Some(id) = form.id {
+    if let Some(id) = call.own_id(form.id)? {
         request = request.id(id);
     }
     answer::accepted(&ReplayJson::from(&call.tidings().replay(request).await?))

@@ -84,7 +84,7 @@ pub(super) struct Rotation {
     confirmation: String,
     /// How long the old secret lives on: 0 (it ends at once), 1, 3, 6, 12 or 24 hours.
     #[serde(default = "usual_overlap")]
-    #[schema(default = 12)]
+    #[schema(default = 12, minimum = 0, maximum = 24)]
     overlap_hours: u8,
 }
 
@@ -99,6 +99,7 @@ const fn usual_overlap() -> u8 {
 pub(super) async fn rotate(call: Call) -> Answer {
     call.may(Permission::Reveal)?;
     let webhook = call.webhook().await?;
+    call.unchanged(&webhook)?;
     let asked: Rotation = call.body()?;
     let confirmation = call.confirmation(&asked.confirmation)?;
     let overlap = Overlap::hours(asked.overlap_hours);

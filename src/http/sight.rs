@@ -67,13 +67,12 @@ pub(super) struct StatisticsParams {
     live_mode: Option<bool>,
 }
 
-impl StatisticsParams {
-    fn query(&self, call: &Call) -> Result<StatisticsQuery, Problem> {
-        const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
-        let to = time(self.to.as_deref(), "to")?.unwrap_or_else(|| call.tidings().now());
-        let from = time(self.from.as_deref(), "from")?.unwrap_or_else(|| before(to, DAY));
-        Ok(StatisticsQuery::new(from, to)?)
-    }
+/// The hours that are asked for; the last 24, when nobody says.
+fn span(call: &Call, from: Option<&str>, to: Option<&str>) -> Result<StatisticsQuery, Problem> {
+    const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+    let to = time(to, "to")?.unwrap_or_else(|| call.tidings().now());
+    let from = time(from, "from")?.unwrap_or_else(|| before(to, DAY));
+    Ok(StatisticsQuery::new(from, to)?)
 }
 
 /// What happened, by hour and in all.
@@ -132,20 +131,31 @@ struct LatencyBody {
     params(StatisticsParams), responses((status = 200, body = StatisticsBody), Problems))]
 pub(super) async fn statistics(call: Call) -> Answer {
     let params: StatisticsParams = call.query()?;
-    let query = params.query(&call)?;
+    let query = span(&call, params.from.as_deref(), params.to.as_deref())?;
     let Some(scope) = call.scope(params.account.as_deref(), params.live_mode)? else {
         return answer::ok(&StatisticsReport::default());
     };
     answer::ok(&call.tidings().statistics(&narrowed(query, scope)).await?)
 }
 
+/// A time.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SpanParams {
+    /// From this hour on; the last 24 hours, when nobody says.
+    from: Option<String>,
+    /// Before this hour ends; now, when nobody says.
+    to: Option<String>,
+}
+
 /// Statistics of one webhook.
 #[utoipa::path(get, path = "/webhooks/{id}/statistics", tag = "webhooks", operation_id = "getStatisticsOfWebhook",
-    params(("id" = String, Path, description = "The webhook's id"), StatisticsParams),
+    params(("id" = String, Path, description = "The webhook's id"), SpanParams),
     responses((status = 200, body = StatisticsBody), Problems))]
 pub(super) async fn of_webhook(call: Call) -> Answer {
-    let params: StatisticsParams = call.query()?;
-    let query = params.query(&call)?;
+    let SpanParams { from, to } = call.query()?;
+    let query = span(&call, from.as_deref(), to.as_deref())?;
     let webhook = call.webhook().await?;
     answer::ok(&call.tidings().statistics(&query.webhook(webhook.id())).await?)
 }
@@ -164,12 +174,13 @@ fn narrowed(mut query: StatisticsQuery, scope: Scope) -> StatisticsQuery {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Overview {
-    /// How the node and its storage are doing, for those who reach all accounts.
+    /// How the node and its storage are doing, for those who reach everything.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     health: Option<HealthReport>,
-    /// What waits.
-    backlog: Waiting,
+    /// What waits, in both modes, for those who reach both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backlog: Option<Waiting>,
     /// How many webhooks there are.
     webhooks: Registered,
     /// Webhooks of which nothing but failures comes back, and those that were disabled for it.
@@ -226,18 +237,22 @@ pub(super) struct OverviewParams {
 pub(super) async fn overview(call: Call) -> Answer {
     let params: OverviewParams = call.query()?;
     let scope = call.scope(params.account.as_deref(), params.live_mode)?;
-    let operator = call.actor().reach().is_none();
+    let actor = call.actor();
+    let operator = actor.reach().is_none() && actor.only_mode().is_none();
     let health = if operator { Some(call.tidings().health().await) } else { None };
     let mut seen = Overview {
         health,
-        backlog: Waiting { waiting: 0, at_least: false },
+        backlog: None,
         webhooks: Registered { enabled: 0, disabled: 0, at_least: false },
         failing: Vec::new(),
     };
     let Some(scope) = scope else { return answer::ok(&seen) };
     let storage = call.tidings().storage();
-    let waiting = storage.backlog(scope.account.as_ref(), API_COUNT_MAX).await?;
-    seen.backlog = Waiting { waiting, at_least: waiting >= API_COUNT_MAX };
+    // It is counted in both modes together.
+    if actor.only_mode().is_none() {
+        let waiting = storage.backlog(scope.account.as_ref(), API_COUNT_MAX).await?;
+        seen.backlog = Some(Waiting { waiting, at_least: waiting >= API_COUNT_MAX });
+    }
     let failing = storage.failing(scope.account.as_ref(), scope.mode, API_FAILING_MAX).await?;
     for (id, since) in failing {
         // One that was deleted since is no matter any more.

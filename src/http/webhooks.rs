@@ -94,16 +94,17 @@ pub(super) async fn read(call: Call) -> Answer {
     request_body = WebhookEdit, responses((status = 200, body = WebhookView), Problems))]
 pub(super) async fn edit(call: Call) -> Answer {
     call.may(Permission::Manage)?;
-    let version = answer::version_asked(call.headers())?;
     let webhook = call.webhook().await?;
+    let version = call.unchanged(&webhook)?;
     let (id, tidings) = (webhook.id(), call.tidings());
-    let wish = call.body::<WebhookEdit>()?.into_wish()?;
-    // The status is not of the version: whoever sees it changes it.
-    let stale = version.is_some_and(|version| version != webhook.version());
-    if stale && !matches!(wish, Wish::Change(_)) {
-        let message = "the webhook was changed since it was read: read it again";
-        return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "stale", message));
+    let form: WebhookEdit = call.body()?;
+    // Whoever moves a webhook that sends credentials could have them sent to himself.
+    if form.moves_credentials(&webhook) && !call.actor().can(Permission::Reveal) {
+        let message =
+            "give the headers and the authentication again: they would go to another host";
+        return Err(Problem::forbidden("permission", message).about("address"));
     }
+    let wish = form.into_wish(webhook.authentication())?;
     let changed = match wish {
         Wish::Change(edit) => tidings.edit(id, version, *edit).await?,
         Wish::Enable => tidings.enable(id).await?,
@@ -119,6 +120,7 @@ pub(super) async fn edit(call: Call) -> Answer {
 pub(super) async fn delete(call: Call) -> Answer {
     call.may(Permission::Manage)?;
     let webhook = call.webhook().await?;
+    call.unchanged(&webhook)?;
     call.tidings().delete(webhook.id()).await?;
     let mut response = Response::default();
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -132,6 +134,7 @@ pub(super) async fn delete(call: Call) -> Answer {
 pub(super) async fn enable(call: Call) -> Answer {
     call.may(Permission::Manage)?;
     let webhook = call.webhook().await?;
+    call.unchanged(&webhook)?;
     call.body::<Nothing>()?;
     Ok(shown(&call.tidings().enable(webhook.id()).await?))
 }
@@ -157,6 +160,7 @@ pub(super) struct Confirmed {
 pub(super) async fn disable(call: Call) -> Answer {
     call.may(Permission::Manage)?;
     let webhook = call.webhook().await?;
+    call.unchanged(&webhook)?;
     let confirmation = call.confirmation(&call.body::<Confirmed>()?.confirmation)?;
     Ok(shown(&call.tidings().disable(webhook.id(), &confirmation).await?))
 }
@@ -179,6 +183,7 @@ pub(super) async fn test(call: Call) -> Answer {
     call.may(Permission::Manage)?;
     let webhook = call.webhook().await?;
     call.body::<Nothing>()?;
+    call.admit(webhook.account()).await?;
     let delivery_id = call.tidings().send_test(webhook.id()).await?;
     let event_id = call.tidings().delivery(delivery_id).await?.delivery.event;
     answer::accepted(&Sent { delivery_id, event_id })

@@ -164,12 +164,55 @@ async fn what_is_wrong_is_named() {
             invalid,
             "id",
         ),
+        (
+            "POST",
+            "/events",
+            json!({ "type": "order.accepted", "data": { "object": {} }, "key": "\0" }),
+            invalid,
+            "key",
+        ),
         ("POST", replays.as_str(), json!({ "kind": "some" }), invalid, "kind"),
         ("POST", replays.as_str(), json!({ "kind": "all", "from": "yesterday" }), invalid, "from"),
         ("POST", replays.as_str(), json!({ "kind": "all", "rate": 0 }), invalid, "rate"),
     ] {
         let answer = stage.call("Alice", method, path, Some(body.clone())).await;
         assert_eq!(answer.error(), (400, code, parameter), "{method} {path} {body} {answer:?}");
+    }
+}
+
+/// Clears authentication by `null`, of the kind that there is and of the other.
+#[tokio::test]
+async fn null_clears_what_it_names() {
+    let stage = Stage::new();
+    let basic = hook(json!({ "authentication": { "username": "u", "password": "p" } }));
+    let path = format!("/webhooks/{}", stage.post("Alice", "/webhooks", basic).await.id());
+    let edit = async |body: Value| stage.call("Alice", "PATCH", &path, Some(body)).await;
+    let other = edit(json!({ "oauth": null, "description": "x" })).await;
+    assert_eq!(other.json["authentication"], json!({ "username": "u" }), "{other:?}");
+    let cleared = edit(json!({ "authentication": null })).await;
+    assert_eq!((cleared.status.as_u16(), cleared.json.get("authentication")), (200, None));
+}
+
+/// Moves webhooks with and without credentials, as somebody who may not reveal.
+#[tokio::test]
+async fn credentials_are_not_moved_by_who_may_not_see_them() {
+    let stage = Stage::new();
+    let (elsewhere, near) = ("https://b.example.com/", "https://a.example.com/other");
+    let header = json!({ "headers": { "x-key": "s3cret" } });
+    let basic = json!({ "authentication": { "username": "u", "password": "p" } });
+    for (has, edit, status) in [
+        (header.clone(), json!({ "address": elsewhere }), 403),
+        (basic.clone(), json!({ "address": elsewhere }), 403),
+        (header.clone(), json!({ "address": near }), 200),
+        (json!({}), json!({ "address": elsewhere }), 200),
+        (header.clone(), json!({ "address": elsewhere, "headers": null }), 200),
+        (basic, json!({ "address": elsewhere, "authentication": null }), 200),
+    ] {
+        let path = format!("/webhooks/{}", stage.post("Alice", "/webhooks", hook(has)).await.id());
+        let moved = stage.call("Manager", "PATCH", &path, Some(edit.clone())).await;
+        assert_eq!(moved.status, status, "{edit} {moved:?}");
+        let moved = stage.call("Alice", "PATCH", &path, Some(edit.clone())).await;
+        assert_eq!(moved.status, 200, "{edit} {moved:?}");
     }
 }
 
@@ -222,6 +265,16 @@ async fn strange_requests_are_answered_in_order() {
         *request.body_mut() = body;
         request
     };
+    let (_, path) = stage.webhook("a").await;
+    for end in ["enable", "disable", "test", "secrets/reveal", "secrets/rotate", "replays"] {
+        for list in [json!([]), json!(["Alice"]), json!(["all"])] {
+            let answer = stage.post("Alice", &format!("{path}/{end}"), list).await;
+            assert_eq!(answer.error(), (400, "invalid_body", "body"), "{end}");
+        }
+    }
+    let long = json!({ "x".repeat(100_000): 1, "\u{202e}": 1 });
+    let answer = stage.post("Alice", "/webhooks", long).await;
+    assert!(answer.text.len() < 2_000 && !answer.text.contains('\u{202e}'), "{answer:?}");
     for (body, status) in [
         (Body::from("{"), 400),
         (Body::from("[]"), 400),

@@ -184,7 +184,7 @@ async fn nobody_does_what_they_may_not() {
     };
     let mut refused = 0;
     for operation in Contract::new().operations() {
-        for user in ["Viewer", "Manager"] {
+        for user in ["Viewer", "Manager", "Revealer", "Operator"] {
             if operation.method == "DELETE" && user == "Manager" {
                 continue; // It would take the webhook from the others.
             }
@@ -200,7 +200,7 @@ async fn nobody_does_what_they_may_not() {
             }
         }
     }
-    assert!(refused >= 15, "{refused}");
+    assert!(refused >= 39, "{refused}");
     let hook = json!({ "address": "https://a.example.com/", "types": ["*"] });
     let created = stage.post("Manager", "/webhooks", hook).await;
     assert!(created.json.get("secret").is_none(), "who may not reveal does not see it once either");
@@ -238,14 +238,44 @@ async fn no_foreign_page_changes_anything() {
                 continue;
             }
             let answer = stage.send(request).await;
-            let status = answer.status.as_u16();
-            assert!([403, 415].contains(&status), "{operation:?} {headers:?} {answer:?}");
+            let code = match headers[0].0 {
+                "content-type" => (415, "content_type", "Content-Type"),
+                _ => (403, "foreign_origin", ""),
+            };
+            assert_eq!(answer.error(), code, "{operation:?} {headers:?} {answer:?}");
             forged += 1;
         }
     }
     assert!(forged >= 60, "{forged}");
     let webhook = stage.get("Alice", &format!("/webhooks/{}", alices.webhook)).await;
     assert_eq!(webhook.json["version"], json!(1), "nothing was changed");
+    for path in ["/webhooks", "/events", "/deliveries", "/replays"] {
+        let listed = stage.get("Alice", path).await;
+        assert_eq!(
+            listed.json["data"].as_array().map(Vec::len),
+            Some(1),
+            "nothing was made: {path}"
+        );
+    }
+    // From a page of the host's own, the same is done.
+    for operation in Contract::new().operations().iter().filter(|operation| operation.changes()) {
+        if operation.method == "DELETE" || operation.path.ends_with("disable") {
+            continue;
+        }
+        let id = if operation.path.contains("{id}") { alices.of(operation) } else { "" };
+        let body = body(operation, "Alice");
+        let mut request =
+            stage.request("Alice", &operation.method, &operation.at(id), body.as_ref());
+        for (name, value) in [
+            ("host", "hooks.example.com"),
+            ("origin", "https://hooks.example.com"),
+            ("sec-fetch-site", "same-origin"),
+        ] {
+            request.headers_mut().insert(name, value.parse().expect("a value"));
+        }
+        let answer = stage.send(request).await;
+        assert!(answer.status.is_success(), "{operation:?} {answer:?}");
+    }
 }
 
 /// Asks every operation of hosts whose authorizers know nobody, fail, panic, and hang.
@@ -287,4 +317,44 @@ async fn without_an_answer_of_the_host_nothing_is_done() {
     }
     let (query, page) = (tidings::WebhookQuery::default(), tidings::PageRequest::default());
     assert_eq!(tidings.webhooks(&query, &page).await.expect("a listing").items, []);
+}
+
+/// Names what is another's in parameters and bodies: it is as if it did not exist.
+#[tokio::test]
+async fn no_parameter_reaches_what_is_another_s() {
+    let stage = Stage::new();
+    let (bobs, alices) = (Owned::by(&stage, "Bob").await, Owned::by(&stage, "Alice").await);
+    let unknown = Uuid::from_u128(7).to_string();
+    let same = async |method: &str, of: &dyn Fn(&str) -> (String, Option<Value>), theirs: &str| {
+        let (path, body) = of(theirs);
+        let theirs = stage.call("Alice", method, &path, body).await;
+        let (path, body) = of(&unknown);
+        let unknown = stage.call("Alice", method, &path, body).await;
+        assert_eq!(seen(&theirs), seen(&unknown), "{method} {path}");
+        theirs
+    };
+    let replays = format!("/events/{}/replays", alices.event);
+    let to = |id: &str| (replays.clone(), Some(json!({ "webhook": id })));
+    assert_eq!(same("POST", &to, &bobs.webhook).await.status, 404);
+    for path in ["/deliveries", "/replays"] {
+        let of = |id: &str| (format!("{path}?webhook={id}"), None);
+        assert_eq!(same("GET", &of, &bobs.webhook).await.json["data"], json!([]), "{path}");
+    }
+    let of = |id: &str| (format!("/deliveries?event={id}"), None);
+    assert_eq!(same("GET", &of, &bobs.event).await.json["data"], json!([]));
+    let of = |id: &str| (format!("/catalogue?webhook={id}"), None);
+    assert_eq!(same("GET", &of, &bobs.webhook).await.status, 404);
+    let publish = |id: &str| {
+        let data = json!({ "object": {} });
+        ("/events".to_owned(), Some(json!({ "id": id, "type": "order.accepted", "data": data })))
+    };
+    assert_eq!(same("POST", &publish, &bobs.event).await.error(), (403, "out_of_reach", "id"));
+    let own = format!("/webhooks/{}/replays", alices.webhook);
+    let start = |id: &str| (own.clone(), Some(json!({ "kind": "all", "id": id })));
+    assert_eq!(same("POST", &start, &bobs.replay).await.error(), (403, "out_of_reach", "id"));
+    let both = stage.get("Both", &format!("/events/{}/deliveries", alices.event)).await;
+    assert_eq!(both.status, 200, "the event says whose they are");
+    let tester = stage.get("Tester", "/overview").await.json;
+    assert!(tester.get("backlog").is_none(), "it counts what is live");
+    assert_eq!(tester["webhooks"]["enabled"], json!(0));
 }

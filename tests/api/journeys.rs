@@ -84,7 +84,17 @@ async fn a_webhook_lives_its_life() {
     let disabled = stage.post("Alice", &format!("{path}/disable"), confirmed).await;
     is(&disabled.json, "disabledReason", json!("person"));
     let refused = stage.post("Alice", &format!("{path}/test"), json!({})).await;
-    assert_eq!(refused.error(), (400, "invalid_parameter", "status"));
+    assert_eq!(refused.error(), (409, "disabled", "status"));
+    for (method, end, body) in [
+        ("DELETE", "", None),
+        ("POST", "/enable", Some(json!({}))),
+        ("POST", "/disable", Some(json!({ "confirmation": "Alice" }))),
+        ("POST", "/secrets/rotate", Some(json!({ "confirmation": "Alice" }))),
+    ] {
+        let mut request = stage.request("Alice", method, &format!("{path}{end}"), body.as_ref());
+        request.headers_mut().insert("if-match", stale.parse().expect("a tag"));
+        assert_eq!(stage.send(request).await.error().0, 412, "{method} {end}");
+    }
     assert_eq!(stage.call("Alice", "DELETE", &path, None).await.status, 204);
     assert_eq!(stage.get("Alice", &path).await.error(), (404, "not_found", ""));
     assert_eq!(stage.call("Alice", "DELETE", &path, None).await.status, 404);

@@ -62,6 +62,8 @@ pub(crate) fn actor(name: &str) -> Option<Actor> {
         "Alice" => actor.accounts([account("acme")]).may(all),
         "Bob" => actor.accounts([account("other")]).may(all),
         "Manager" => actor.accounts([account("acme")]).may([Permission::Manage]),
+        "Revealer" => actor.accounts([account("acme")]).may([Permission::Reveal]),
+        "Operator" => actor.accounts([account("acme")]).may([Permission::Operate]),
         "Viewer" => actor.accounts([account("acme")]),
         "Tester" => actor.accounts([account("acme")]).mode(Mode::Test).may(all),
         "Both" => actor.accounts([account("acme"), account("other")]).may(all),
