@@ -205,6 +205,7 @@
 //! | `schema` | no | payloads are checked against the JSON Schemas of a catalogue |
 //! | `ed25519` | no | signatures with private and public keys: `v1a` of Standard Webhooks |
 //! | `api` | no | the HTTP API: an axum router to mount behind the host's login |
+//! | `console` | no | the webhook service page over that API, with its files in the crate |
 //! | `receiver` | no | the receiver's side in axum: verify, parse, tell repetitions, dispatch |
 //! | `metrics` | no | metrics through the facade `metrics` |
 //! | `toml` | no | catalogues can be read from TOML |
@@ -232,6 +233,8 @@ mod ground;
 
 #[cfg(feature = "engine")]
 mod adapters;
+#[cfg(feature = "console")]
+mod console;
 #[cfg(feature = "engine")]
 mod engine;
 #[cfg(feature = "api")]
@@ -331,6 +334,9 @@ pub use ports::{
 #[cfg(feature = "api")]
 #[cfg_attr(docsrs, doc(cfg(feature = "api")))]
 pub mod api {
+    #[cfg(feature = "console")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "console")))]
+    pub use crate::console::Console;
     pub use crate::http::{Actor, Api, Authorizer, Permission, authorizer_fn, openapi};
 }
 

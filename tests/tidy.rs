@@ -13,13 +13,14 @@ const LINES_MAX: usize = 800;
 const LINES_AIM: usize = 400;
 
 /// Which floors each floor may use. `lib.rs` and `docs.rs` stand above all.
-const FLOORS: [(&str, &[&str]); 7] = [
+const FLOORS: [(&str, &[&str]); 8] = [
     ("ground", &["ground"]),
     ("ports", &["ground", "ports"]),
     ("engine", &["ground", "ports", "engine"]),
     ("adapters", &["ground", "ports", "adapters"]),
     ("receiver", &["ground", "receiver"]),
     ("http", &["ground", "ports", "engine", "http"]),
+    ("console", &["ground", "ports", "engine", "http", "console"]),
     ("testing", &["ground", "ports", "engine", "adapters", "testing"]),
 ];
 

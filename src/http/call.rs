@@ -58,7 +58,7 @@ impl FromRequest<Shared> for Call {
 }
 
 /// Who sends it. Whatever goes wrong here denies.
-pub(super) async fn actor(parts: &Parts, shared: &Shared) -> Result<Actor, Problem> {
+pub(crate) async fn actor(parts: &Parts, shared: &Shared) -> Result<Actor, Problem> {
     let denied = |why: &str| {
         tracing::warn!(name: "tidings.api.authorizer_failed", why);
         Problem::forbidden("denied", "it cannot be told whether this is allowed")

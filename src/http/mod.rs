@@ -22,4 +22,6 @@ mod webhooks;
 
 pub use self::openapi::openapi;
 pub use self::router::Api;
+#[cfg(feature = "console")]
+pub(crate) use self::{call::actor, router::Shared};
 pub use crate::ports::authorizer::{Actor, Authorizer, Permission, authorizer_fn};

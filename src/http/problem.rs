@@ -14,7 +14,7 @@ use crate::ground::error::{Error, ErrorKind};
 /// Why a request was not done.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Error)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     #[serde(skip)]
     status: StatusCode,
     /// The kind of error, such as `bad_request` or `not_found`.
@@ -51,6 +51,11 @@ impl Problem {
     ) -> Self {
         let errors = vec![Item { code, parameter: None, message: message.into() }];
         Self { status, kind: kind(status), errors, header: None }
+    }
+
+    #[cfg(feature = "console")]
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
     }
 
     /// A part of the request that breaks a rule.

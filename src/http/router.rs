@@ -54,10 +54,18 @@ impl Api {
         self
     }
 
+    /// What its handlers share, for the page beside it.
+    pub(crate) fn shared(&self) -> Shared {
+        Shared {
+            tidings: self.tidings.clone(),
+            authorizer: self.authorizer.clone(),
+            origins: self.origins.as_slice().into(),
+        }
+    }
+
     /// The router, to be mounted wherever the host likes.
     pub fn router(self) -> Router {
-        let Self { tidings, authorizer, origins } = self;
-        let shared = Shared { tidings, authorizer, origins: origins.into() };
+        let shared = self.shared();
         Router::new()
             .route("/webhooks", get(webhooks::list).post(webhooks::create))
             .route(
@@ -101,7 +109,7 @@ impl fmt::Debug for Api {
 
 /// What all handlers share.
 #[derive(Clone)]
-pub(super) struct Shared {
+pub(crate) struct Shared {
     pub(super) tidings: Tidings,
     pub(super) authorizer: Arc<dyn Authorizer>,
     pub(super) origins: Arc<[String]>,

@@ -1,0 +1,59 @@
+// The session: who is acting, what they may do, and which part of the data they look at.
+
+import { get } from "./api.js";
+
+const MODE = "tidings.mode";
+
+let me = { user: "", accounts: [], liveMode: true, permissions: [] };
+let test = false;
+let account = "";
+
+/** Asks who is acting. Everything else of this file is to be asked afterwards. */
+export async function begin() {
+  me = (await get("me")).data;
+  test = hasBothModes() ? remembered() : me.liveMode === false;
+}
+
+export const user = () => me.user;
+export const may = (permission) => (me.permissions ?? []).includes(permission);
+export const hasBothModes = () => me.liveMode === null || me.liveMode === undefined;
+export const isTest = () => test;
+export const accountInView = () => account;
+
+/** The accounts to choose from; null for any. */
+export const accounts = () => me.accounts ?? null;
+export const hasSeveralAccounts = () => me.accounts === null || me.accounts === undefined || me.accounts.length > 1;
+
+export function lookAt(change) {
+  if ("test" in change) {
+    test = change.test;
+    remember();
+  }
+  if ("account" in change) account = change.account;
+  document.dispatchEvent(new Event("tidings:scope"));
+}
+
+/** The parameters that narrow a list to what is looked at. */
+export function scope() {
+  return {
+    liveMode: hasBothModes() ? String(!test) : undefined,
+    account: hasSeveralAccounts() ? account : undefined,
+  };
+}
+
+// Browsers can be told to keep nothing; the choice then lasts as long as the page.
+function remembered() {
+  try {
+    return localStorage.getItem(MODE) === "test";
+  } catch {
+    return false;
+  }
+}
+
+function remember() {
+  try {
+    localStorage.setItem(MODE, test ? "test" : "live");
+  } catch {
+    // As above.
+  }
+}
