@@ -174,13 +174,13 @@ fn app(tidings: Tidings, token: &str, user: &str) -> Router {
         Ok(session.map(|it| Actor::new(&it.user).all_accounts().may(Permission::ALL)))
     });
     let login = Login { token: token.into(), user: user.into() };
-    let console = Console::new(tidings, authorizer).router();
+    let console = Console::new(tidings, authorizer).at("/hooks");
     let pages = Router::new()
         .route("/login", get(log_in))
         .route("/", get(async || moved("/hooks")))
         .with_state(login.clone());
     let console = console.layer(middleware::from_fn_with_state(login, session));
-    pages.nest("/hooks", console)
+    pages.merge(console)
 }
 
 /// Takes the token once, and leaves it in a cookie that no script reads and no other site sends.
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(ask("/login?token=wrong", "").await.0, 403);
         assert_eq!(ask("/login?token=t0ken", "").await.0, 200);
         let (status, page) = ask("/hooks", "t0ken").await;
-        assert!(status == 200 && page.contains(r#"<base href="/hooks/">"#), "{status} {page}");
+        assert!(status == 200 && page.contains(r#"src="/hooks/assets/app.js""#), "{status} {page}");
         let delivered = async {
             loop {
                 let (status, text) = ask("/hooks/api/deliveries?state=delivered", "t0ken").await;

@@ -41,16 +41,20 @@ const ADA: [(&str, &str); 1] = [("x-user", "Ada")];
 #[tokio::test]
 async fn the_page_works_wherever_it_is_mounted() {
     let nested = |path: &str| Router::new().nest(path, console().router());
+    let merged = || Router::new().merge(console().at("/hooks"));
     let behind = Router::new().nest("/inner", console().mounted_at("/outer/hooks").router());
     for (app, path, base) in [
         (console().router(), "/", "/"),
         (nested("/hooks"), "/hooks", "/hooks/"),
         (nested("/admin/a/hooks"), "/admin/a/hooks", "/admin/a/hooks/"),
+        (merged(), "/hooks", "/hooks/"),
+        (merged(), "/hooks/", "/hooks/"),
+        (console().at("/"), "/", "/"),
         (behind, "/inner", "/outer/hooks/"),
     ] {
         let (status, headers, page) = ask(&app, path, &ADA).await;
         assert_eq!(status, 200, "{path}");
-        assert!(page.contains(&format!(r#"<base href="{base}">"#)), "{path}: {page}");
+        assert!(page.contains(&format!(r#" src="{base}assets/app.js""#)), "{path}: {page}");
         assert!(!page.contains("{{"), "{path}: {page}");
         assert_eq!(headers["content-type"], "text/html; charset=utf-8");
         let place = path.trim_end_matches('/');

@@ -41,7 +41,7 @@ use crate::ports::authorizer::Authorizer;
 ///     Ok(session.map(|session| Actor::new(&session.user).may(Permission::ALL)))
 /// });
 /// let console = Console::new(Tidings::new(MemoryStorage::new()), login);
-/// let app: axum::Router = axum::Router::new().nest("/admin/hooks", console.router());
+/// let app: axum::Router = axum::Router::new().merge(console.at("/admin/hooks"));
 /// ```
 #[must_use]
 pub struct Console {
@@ -75,13 +75,30 @@ impl Console {
         self
     }
 
-    /// The router, to be mounted wherever the host likes.
-    pub fn router(self) -> Router {
-        let served = Served {
+    /// The page and what belongs to it under this path, with and without a slash at its end, to be
+    /// [merged](Router::merge) into the host's own router.
+    pub fn at(self, path: &str) -> Router {
+        let path = format!("/{}", path.trim_matches('/'));
+        let served = self.served();
+        let slash = get(page).layer(axum::middleware::map_response(guarded)).with_state(served);
+        match path.as_str() {
+            "/" => self.router(),
+            path => Router::new().route(&format!("{path}/"), slash).nest(path, self.router()),
+        }
+    }
+
+    fn served(&self) -> Served {
+        Served {
             shared: self.api.shared(),
-            place: self.place.map(Into::into),
-            style: self.style.unwrap_or_default().into(),
-        };
+            place: self.place.as_deref().map(Into::into),
+            style: self.style.as_deref().unwrap_or_default().into(),
+        }
+    }
+
+    /// The router alone, to be nested wherever the host likes. [`Router::nest`] takes the path without a
+    /// slash at its end; [`at`](Self::at) takes both.
+    pub fn router(self) -> Router {
+        let served = self.served();
         let pages = Router::new()
             .route("/", get(page))
             .route("/assets/{name}", get(file))
@@ -105,7 +122,7 @@ struct Served {
     style: std::sync::Arc<str>,
 }
 
-/// The page, for who is logged in. Its links are relative to where it is mounted.
+/// The page, for who is logged in. Its links are to where it is mounted.
 async fn page(State(served): State<Served>, parts: Parts) -> Response {
     if let Err(problem) = actor(&parts, &served.shared).await {
         return refused(problem.status());
@@ -120,7 +137,8 @@ async fn page(State(served): State<Served>, parts: Parts) -> Response {
     answer(StatusCode::OK, "text/html; charset=utf-8", text.into())
 }
 
-/// A path as the page's base: with one slash at its end and its beginning, fit for an attribute.
+/// A path as the beginning of the page's links: with one slash at its end and its beginning, fit for an
+/// attribute.
 fn base(path: &str) -> String {
     // `//host/` would be another host.
     let path = format!("/{}", path.trim_matches('/'));

@@ -1,5 +1,8 @@
 // The HTTP API: one function that calls it, and what it says when that fails.
 
+// Beside these files, wherever the page is mounted and however its address is written.
+const API = new URL("../api/", import.meta.url);
+
 const TIMEOUT = 15_000;
 
 /** Why a call failed, in words for people. `errors` are those of the API: code, parameter, message. */
@@ -62,7 +65,7 @@ async function call(method, where, { body, headers = {}, signal } = {}) {
   signal?.addEventListener("abort", stop, { once: true });
   try {
     if (signal?.aborted) stop();
-    const response = await fetch(`api/${where}`, {
+    const response = await fetch(new URL(where, API), {
       method,
       body,
       signal: timer.signal,
