@@ -166,6 +166,8 @@
 //!   redelivers on request, and replays past events: all, what failed, or what a webhook missed.
 //! * Counts attempts, successes, ends and latencies by hour, exactly, for each webhook and account; answers
 //!   readiness probes; passes traces on; and has metrics.
+//! * Lets operators and customers manage webhooks over an HTTP API and a web page, as far as the host's
+//!   authorizer lets each of them (features `api`, `console`).
 //!
 //! # What it does not do
 //!
@@ -177,7 +179,8 @@
 //! * Speak to databases other than SQLite and PostgreSQL: bring your own [`Storage`](storage::Storage).
 //! * Encrypt payloads: they lie in the database in clear, and so do secrets unless the host gives keys
 //!   (feature `sealing`).
-//! * Listen: it opens no port and has no web page.
+//! * Listen: it opens no port. The HTTP API and the web page are routers, which a host mounts behind its
+//!   own login.
 //! * Change payloads on their way: a host has code for that, also for receivers of
 //!   older versions of its API ([`docs::versions`]).
 //!
