@@ -54,6 +54,8 @@ function ago(iso) {
 
 export function duration(millis) {
   if (millis === null || millis === undefined) return "–";
+  // Latencies are whole milliseconds; nothing takes none.
+  if (millis === 0) return "<\u00a01\u00a0ms";
   if (millis < 10) return `${Math.round(millis * 10) / 10}\u00a0ms`;
   if (millis < SECOND) return `${Math.round(millis)}\u00a0ms`;
   if (millis < MINUTE) return `${(millis / SECOND).toFixed(1)}\u00a0s`;

@@ -100,7 +100,7 @@ function headersOf(rows, had) {
 function credentialFields(webhook) {
   const oauth = webhook?.oauth;
   const before = oauth ? "oauth" : webhook?.authentication ? "basic" : "none";
-  const keep = before === "none" ? undefined : "Leave it empty to keep what is set.";
+  const keep = before === "none" ? undefined : "Never shown. Type it again when you change anything of this.";
   const secret = (name, label, kind) => textField({ name, label, type: "password", plain: true, hint: before === kind ? keep : undefined });
   const basic = [
     textField({ name: "authentication.username", label: "User name", value: webhook?.authentication?.username, plain: true, names: ["authentication"] }),
