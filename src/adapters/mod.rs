@@ -8,6 +8,8 @@ pub(crate) mod hyper;
 mod listing;
 pub(crate) mod memory;
 pub(crate) mod outbox;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod passed;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 mod schema_name;

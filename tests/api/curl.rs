@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::process::Command;
 
-use axum::Router;
 use serde_json::{Value, json};
 
 use crate::contract::{Contract, Operation};
@@ -51,13 +50,10 @@ async fn the_lines_of_the_guide_do_what_they_say() {
     let sent = stage.until(&of_event, |it| it["data"][0]["state"] == "delivered").await;
     let replay = stage.post("Alice", &format!("{path}/replays"), json!({ "kind": "all" })).await;
 
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let app = Router::new().nest("/hooks/api", stage.router.clone());
-    let server = tokio::spawn(async move { axum::serve(listener, app).await });
+    let (place, server) = stage.serve("/hooks/api").await;
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     let variables = [
-        ("API", format!("http://{address}/hooks/api")),
+        ("API", place),
         ("AUTH", "x-user: Alice".to_owned()),
         ("USER", "Alice".to_owned()),
         ("WEBHOOK", webhook.id()),

@@ -107,6 +107,18 @@ impl Stage {
         tokio::spawn(dispatcher.run(std::future::pending()))
     }
 
+    /// Serves the API at this path on a port of its own, and says where that is.
+    pub(crate) async fn serve(&self, path: &str) -> (String, tokio::task::JoinHandle<()>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let place = format!("http://{}{path}", listener.local_addr().expect("an address"));
+        let app = match path {
+            "" => self.router.clone(),
+            path => Router::new().nest(path, self.router.clone()),
+        };
+        let server = async move { axum::serve(listener, app).await.expect("a server") };
+        (place, tokio::spawn(server))
+    }
+
     /// A request of this user, as a program sends it.
     pub(crate) fn request(
         &self,

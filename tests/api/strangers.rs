@@ -23,10 +23,7 @@ async fn generated_requests_get_answers_that_are_described() {
     let running = stage.run();
     stage.webhook("fine").await;
     stage.event(1).await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let router = stage.router.clone();
-    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    let (url, server) = stage.serve("").await;
     let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/openapi.json");
     let checks = "not_a_server_error,status_code_conformance,content_type_conformance,\
                   response_headers_conformance,response_schema_conformance";

@@ -17,6 +17,15 @@ use crate::ground::id::{Cause, EventId};
 use crate::ground::time::Timestamp;
 use crate::ports::storage::{Appended, Enqueued, NewEvent, Owed};
 
+const LAST: Query = Query::new("SELECT coalesce(max(seq), 0) FROM {s}.event", &[]);
+
+/// The number of the last event that was published.
+pub(super) async fn last(tx: &Tx<'_>) -> Step<u64> {
+    let rows = tx.rows(&LAST, &[]).await?;
+    let last: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+    Ok(last.cast_unsigned())
+}
+
 // The transaction has its number before its events have theirs: see the spans.
 const INSERT: Query = Query::new(
     "WITH new AS (INSERT INTO {s}.event (id, account, mode, type, created, published, digest, payload, \

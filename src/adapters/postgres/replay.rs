@@ -11,6 +11,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::Inner;
+use super::append;
 use super::fault::{Fault, Step};
 use super::lanes::{self, Slot, slot_columns};
 use super::listings::{self, Value};
@@ -18,6 +19,7 @@ use super::rows::{self, Inserts, count};
 use super::sweep;
 use super::tx::{Query, Tx};
 use crate::adapters::listing::Listing;
+use crate::adapters::passed::Passed;
 use crate::ground::account::Mode;
 use crate::ground::delivery::{Delivery, State, StateKind};
 use crate::ground::event_type::EventType;
@@ -27,7 +29,7 @@ use crate::ground::policy::{
     POSTGRES_PRUNE_STRETCH, REPLAY_DUE_MAX, REPLAY_REST_LONG, REPLAY_STEP_EVENTS,
     REPLAY_WAITING_MAX,
 };
-use crate::ground::replay::{ReplayEvent, ReplayJob, ReplayRoom, ReplayScope, ReplayState};
+use crate::ground::replay::{ReplayJob, ReplayRoom, ReplayScope, ReplayState};
 use crate::ground::replay_request::ReplayQuery;
 use crate::ground::time::{Timestamp, after};
 use crate::ports::replay::ReplayStepped;
@@ -37,7 +39,6 @@ const START: Query = Query::new(
      VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
     &[Type::UUID, Type::TEXT, Type::BOOL, Type::UUID, Type::INT8, Type::INT8, Type::TEXT],
 );
-const LAST: Query = Query::new("SELECT coalesce(max(seq), 0) FROM {s}.event", &[]);
 const POSTPONE: Query = Query::new(
     "UPDATE {s}.replay SET due = $2 WHERE id = (SELECT id FROM {s}.replay \
      WHERE due <= $1 ORDER BY due, id LIMIT 1 FOR UPDATE SKIP LOCKED)",
@@ -68,10 +69,8 @@ pub(super) async fn start(inner: &Inner, job: &ReplayJob) -> Step<ReplayJob> {
     let tx = inner.database.begin().await?;
     let result = async {
         let (id, webhook) = (job.id.uuid(), job.webhook().map(WebhookId::uuid));
-        let rows = tx.rows(&LAST, &[]).await?;
-        let last: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
         let mut job = job.clone();
-        job.starts(last.cast_unsigned());
+        job.starts(append::last(&tx).await?);
         let (due, ended) = times(&job);
         let (account, live) = (job.account.as_str(), job.mode.is_live());
         let record = job.to_stored()?;
@@ -260,27 +259,6 @@ const LEFT: Query = Query::new(
      (SELECT 1 FROM {s}.leased WHERE cause = $1 ORDER BY cause LIMIT 1) IS NOT NULL",
     &[Type::UUID],
 );
-
-/// An event that a step passes.
-struct Passed {
-    seq: i64,
-    id: EventId,
-    published: Timestamp,
-    /// Of one that the job covers.
-    event_type: Option<EventType>,
-    marked: bool,
-}
-
-impl Passed {
-    fn met(&self) -> ReplayEvent<'_> {
-        ReplayEvent {
-            number: self.seq.cast_unsigned(),
-            published: self.published,
-            covered: self.event_type.as_ref(),
-            marked: self.marked,
-        }
-    }
-}
 
 /// A delivery to make: the numbers and ids of its event and webhook, and when it is due.
 struct Wanted {

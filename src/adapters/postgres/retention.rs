@@ -5,6 +5,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::Inner;
+use super::append;
 use super::fault::Step;
 use super::rows::count;
 use super::tx::{Query, Tx};
@@ -12,7 +13,6 @@ use crate::ground::account::Account;
 use crate::ground::id::{DeliveryId, EventId};
 use crate::ports::storage::{Expunge, ExpungePlace, Expunged, Expunging, TableSize};
 
-const LAST: Query = Query::new("SELECT coalesce(max(seq), 0) FROM {s}.event", &[]);
 const EVENT: Query = Query::new("SELECT seq, id FROM {s}.event WHERE id = $1", &[Type::UUID]);
 // All events of a host without tenants are in one account, which the index leaves out; that another is
 // meant must stand in the text.
@@ -58,9 +58,7 @@ pub(super) async fn expunge(inner: &Inner, expunge: &Expunge) -> Step<Expunged> 
 }
 
 async fn work(tx: &Tx<'_>, expunge: &Expunge) -> Step<Expunged> {
-    let rows = tx.rows(&LAST, &[]).await?;
-    let last: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
-    let place = expunge.begins(last.cast_unsigned());
+    let place = expunge.begins(append::last(tx).await?);
     let found = match &expunge.what {
         Expunging::Event(id) => tx.rows(&EVENT, &[&id.uuid()]).await?,
         Expunging::Account(account) => {

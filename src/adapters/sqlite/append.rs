@@ -14,6 +14,13 @@ use crate::ground::id::{Cause, EventId, WebhookId};
 use crate::ground::time::Timestamp;
 use crate::ports::storage::{Appended, Enqueued, NewEvent, Owed};
 
+/// The number of the last event that was published.
+pub(super) fn last(conn: &Connection) -> Step<u64> {
+    let sql = "SELECT coalesce(max(seq), 0) FROM tidings_event";
+    let last: i64 = conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    Ok(last.cast_unsigned())
+}
+
 /// A single event has nothing to take back: what is refused was not written.
 pub(super) fn guard(events: &[NewEvent]) -> Guard {
     match events {

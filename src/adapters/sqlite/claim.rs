@@ -196,7 +196,7 @@ impl<'db> Claimer<'db> {
         loop {
             // What was chosen is still in the lane, before what is to be looked at.
             let wanted = few.saturating_add(looks.min(few));
-            let found = self.due(key, i64::try_from(wanted).unwrap_or(i64::MAX))?;
+            let found = self.due(key, rows::bound(wanted))?;
             let found_all = found.len() < wanted;
             first.clear();
             let mut parked = 0;

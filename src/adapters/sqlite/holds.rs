@@ -53,7 +53,7 @@ impl Holds {
         slots.flush()?;
         let sql = "SELECT key FROM tidings_webhook WHERE free <= ?1 ORDER BY free, key LIMIT ?2";
         let mut select = conn.prepare_cached(sql)?;
-        let limit = i64::try_from(turn.holds).unwrap_or(i64::MAX);
+        let limit = rows::bound(turn.holds);
         let free: Vec<i64> = select
             .query_map(params![rows::millis(now), limit], |row| row.get(0))?
             .collect::<Result<_, _>>()?;

@@ -263,7 +263,7 @@ pub(super) fn failing(
     let sql = "SELECT id, failing_since FROM tidings_webhook WHERE failing_since IS NOT NULL \
                AND enabled = 1 AND ended IS NULL AND (?1 IS NULL OR account = ?1) \
                AND (?2 IS NULL OR mode = ?2) ORDER BY failing_since, id LIMIT ?3";
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let limit = rows::bound(limit);
     let values = params![account.map(Account::as_str), mode.map(rows::mode), limit];
     let mut found = conn.prepare_cached(sql)?;
     let mut found = found.query(values)?;

@@ -30,7 +30,7 @@ pub(super) fn pick(conn: &Connection, served: &str, limit: usize) -> Step<Vec<Ma
             break;
         }
         let before = picked.len();
-        let mut rows = statement.query(params![account, after, count(few)])?;
+        let mut rows = statement.query(params![account, after, rows::bound(few)])?;
         while let Some(row) = rows.next()? {
             picked.push(Mark { account: row.get(0)?, seq: row.get(1)?, cursor: row.get(2)? });
         }
@@ -86,10 +86,6 @@ fn first_round(
         wrapped = true;
         (account, after, taken) = (String::new(), i64::MAX, 0);
     }
-}
-
-fn count(rows: usize) -> i64 {
-    i64::try_from(rows).unwrap_or(i64::MAX)
 }
 
 /// Whether any mark is left.

@@ -4,6 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
+use super::append;
 use super::fault::Step;
 use super::listings;
 use super::rows::{self, INSERT_DELIVERY, Kept, delivery_columns};
@@ -11,6 +12,7 @@ use super::slots::Slots;
 use super::sweep;
 use super::writer::Db;
 use crate::adapters::listing::Listing;
+use crate::adapters::passed::Passed;
 use crate::ground::account::Mode;
 use crate::ground::delivery::{Delivery, State, StateKind};
 use crate::ground::event_type::EventType;
@@ -19,7 +21,7 @@ use crate::ground::page::{Page, PageRequest};
 use crate::ground::policy::{
     REPLAY_DUE_MAX, REPLAY_REST_LONG, REPLAY_STEP_EVENTS, REPLAY_WAITING_MAX, SQLITE_PRUNE_STRETCH,
 };
-use crate::ground::replay::{ReplayEvent, ReplayJob, ReplayRoom, ReplayScope, ReplayState};
+use crate::ground::replay::{ReplayJob, ReplayRoom, ReplayScope, ReplayState};
 use crate::ground::replay_request::ReplayQuery;
 use crate::ground::time::{Timestamp, after};
 use crate::ports::replay::ReplayStepped;
@@ -31,9 +33,7 @@ pub(super) fn start(db: &mut Db, job: &ReplayJob) -> Step<ReplayJob> {
         return Ok(kept);
     }
     let mut job = job.clone();
-    let last = "SELECT coalesce(max(seq), 0) FROM tidings_event";
-    let last: i64 = conn.prepare_cached(last)?.query_row([], |row| row.get(0))?;
-    job.starts(last.cast_unsigned());
+    job.starts(append::last(conn)?);
     let sql = "INSERT INTO tidings_replay (id, account, mode, webhook, due, ended, record) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let webhook = job.webhook().map(WebhookId::uuid);
@@ -155,30 +155,6 @@ fn next_due(conn: &Connection) -> Step<Option<Timestamp>> {
     Ok(least.map(rows::time))
 }
 
-fn bound(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
-}
-
-/// An event that a step passes.
-struct Passed {
-    seq: i64,
-    id: EventId,
-    published: Timestamp,
-    event_type: Option<EventType>,
-    marked: bool,
-}
-
-impl Passed {
-    fn met(&self) -> ReplayEvent<'_> {
-        ReplayEvent {
-            number: self.seq.cast_unsigned(),
-            published: self.published,
-            covered: self.event_type.as_ref(),
-            marked: self.marked,
-        }
-    }
-}
-
 struct Stepper<'db> {
     conn: &'db Connection,
     now: Timestamp,
@@ -200,12 +176,12 @@ impl Stepper<'_> {
         };
         let sql = "SELECT count(*) FROM (SELECT 1 FROM tidings_delivery \
                    WHERE webhook = ?1 AND state = 0 AND at <= ?2 LIMIT ?3)";
-        let values = [key, rows::millis(self.now), bound(REPLAY_DUE_MAX)];
+        let values = [key, rows::millis(self.now), rows::bound(REPLAY_DUE_MAX)];
         let due: i64 = self.conn.prepare_cached(sql)?.query_row(values, |row| row.get(0))?;
         let sql = "SELECT count(*) FROM (SELECT 1 FROM tidings_delivery \
                    WHERE cause = ?1 AND cause IS NOT NULL AND state <= 1 AND state <> 1 LIMIT ?2)";
         let cause = job.id.uuid();
-        let values = params![cause.as_bytes().as_slice(), bound(REPLAY_WAITING_MAX)];
+        let values = params![cause.as_bytes().as_slice(), rows::bound(REPLAY_WAITING_MAX)];
         let waiting: i64 = self.conn.prepare_cached(sql)?.query_row(values, |row| row.get(0))?;
         // A webhook that cannot be read is treated as if it were disabled.
         let readable = self.slots.webhook(key)?.is_some();
@@ -261,7 +237,7 @@ impl Stepper<'_> {
              WHERE seq > ?1 AND account = ?3 AND account <> 'default' ORDER BY seq LIMIT ?2"
         };
         let mut select = self.conn.prepare_cached(sql)?;
-        let values = params![cursor, bound(REPLAY_STEP_EVENTS), job.account.as_str()];
+        let values = params![cursor, rows::bound(REPLAY_STEP_EVENTS), job.account.as_str()];
         let mut found = select.query(values)?;
         let mut passed = Vec::new();
         while let Some(row) = found.next()? {
@@ -341,7 +317,7 @@ impl Stepper<'_> {
             job.account.as_str(),
             rows::mode(job.mode),
             cursor.as_bytes().as_slice(),
-            bound(REPLAY_STEP_EVENTS)
+            rows::bound(REPLAY_STEP_EVENTS)
         ])?;
         let mut webhooks = Vec::new();
         while let Some(row) = found.next()? {
@@ -376,7 +352,7 @@ impl Stepper<'_> {
              AND d.state <> 1 LIMIT ?2"
         );
         let cause = job.id.uuid();
-        let values = params![cause.as_bytes().as_slice(), bound(REPLAY_STEP_EVENTS)];
+        let values = params![cause.as_bytes().as_slice(), rows::bound(REPLAY_STEP_EVENTS)];
         let state = State::Cancelled { at: self.now };
         let count = sweep::end(self.conn, &mut self.slots, sql, values, state)?;
         let sql = "SELECT state FROM tidings_delivery \

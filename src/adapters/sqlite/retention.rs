@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::append;
 use super::fault::Step;
 use super::rows;
 use super::writer::Db;
@@ -27,9 +28,7 @@ fn step(conn: &Connection, expunge: &Expunge) -> Step<Expunged> {
          WHERE account = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4";
     const OF_ANOTHER: &str = "SELECT seq, id FROM tidings_event WHERE account = ?1 \
          AND account <> 'default' AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4";
-    const LAST: &str = "SELECT coalesce(max(seq), 0) FROM tidings_event";
-    let last: i64 = conn.prepare_cached(LAST)?.query_row([], |row| row.get(0))?;
-    let (mut events, place) = (Vec::<(i64, EventId)>::new(), expunge.begins(last.cast_unsigned()));
+    let (mut events, place) = (Vec::<(i64, EventId)>::new(), expunge.begins(append::last(conn)?));
     match &expunge.what {
         Expunging::Event(id) => {
             let bytes = id.uuid();
@@ -39,7 +38,7 @@ fn step(conn: &Connection, expunge: &Expunge) -> Step<Expunged> {
             events.extend(found.optional()?.map(|seq| (seq, *id)));
         }
         Expunging::Account(account) => {
-            let limit = i64::try_from(expunge.limit).unwrap_or(i64::MAX);
+            let limit = rows::bound(expunge.limit);
             let (after, through) = (place.after.cast_signed(), place.through.cast_signed());
             let default = *account == Account::default();
             let sql = if default { OF_DEFAULT } else { OF_ANOTHER };
@@ -80,7 +79,7 @@ fn answers(conn: &Connection, seq: i64, id: EventId, most: usize) -> Step<usize>
     let sql = "SELECT a.delivery, a.number FROM tidings_delivery d \
                CROSS JOIN tidings_attempt a ON a.delivery = d.id \
                WHERE d.id BETWEEN ?1 AND ?2 AND d.event = ?3 AND a.response IS NOT NULL LIMIT ?4";
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let most = rows::bound(most);
     let values = params![low.as_bytes().as_slice(), high.as_bytes().as_slice(), seq, most];
     let found: Vec<([u8; 16], i64)> = conn
         .prepare_cached(sql)?
@@ -108,7 +107,7 @@ pub(super) fn backlog(conn: &Connection, account: Option<&Account>, most: usize)
          WHERE w.account = ?2 AND w.needs = 2 LIMIT ?1)",
         "SELECT count(*) FROM (SELECT 1 FROM tidings_mark WHERE account = ?2 LIMIT ?1)",
     ];
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let most = rows::bound(most);
     let mut count: i64 = 0;
     match account {
         None => {

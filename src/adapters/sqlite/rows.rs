@@ -26,6 +26,11 @@ pub(super) fn mode(mode: Mode) -> i64 {
     mode.is_live().into()
 }
 
+/// A number of rows, at most, as SQL has it.
+pub(super) fn bound(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}
+
 fn count(row: &Row<'_>, column: usize) -> Step<u32> {
     u32::try_from(row.get::<_, i64>(column)?).map_err(|_| Fault::unreadable("a count below zero"))
 }

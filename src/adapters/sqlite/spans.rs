@@ -78,7 +78,7 @@ impl<'db> Spans<'db> {
                    WHERE account = ?1 AND mode = ?2 AND pattern = ?3 LIMIT ?4";
         let mut statement = self.conn.prepare_cached(sql)?;
         let (account, mode) = (event.account().as_str(), rows::mode(event.mode()));
-        let limit = i64::try_from(SQLITE_SPANS_KEPT).unwrap_or(i64::MAX);
+        let limit = rows::bound(SQLITE_SPANS_KEPT);
         let mut spans = Vec::new();
         for pattern in event.event_type().patterns() {
             let mut rows = statement.query(params![account, mode, pattern, limit])?;
@@ -103,7 +103,7 @@ impl<'db> Spans<'db> {
                    AND (to_seq IS NULL OR to_seq >= ?5) ORDER BY webhook LIMIT ?6";
         let mut statement = self.conn.prepare_cached(sql)?;
         let (account, mode) = (event.account().as_str(), rows::mode(event.mode()));
-        let rows_limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows_limit = rows::bound(limit);
         let mut webhooks: Vec<i64> = Vec::new();
         // Up to here nothing is missing.
         let mut horizon = OPEN;

@@ -65,6 +65,6 @@ pub(super) fn forget(db: &mut Db, hour: Hour, limit: usize) -> Step<usize> {
     let sql = "DELETE FROM tidings_statistic WHERE (webhook, hour, measure) IN \
                (SELECT webhook, hour, measure FROM tidings_statistic WHERE hour < ?1 \
                 ORDER BY hour LIMIT ?2)";
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let limit = rows::bound(limit);
     Ok(db.conn.prepare_cached(sql)?.execute(params![hour.number(), limit])?)
 }

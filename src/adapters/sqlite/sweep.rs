@@ -23,7 +23,7 @@ use crate::ports::storage::{Sweep, Swept};
 pub(super) fn sweep(db: &mut Db, sweep: &Sweep) -> Step<Swept> {
     let (conn, memory) = (&db.conn, &mut db.memory);
     let now = to_millis(sweep.now);
-    let limit = i64::try_from(sweep.limit).unwrap_or(i64::MAX);
+    let limit = rows::bound(sweep.limit);
     let mut slots = Slots::new(conn, &mut memory.webhooks)?;
     let expired = expire(conn, &mut slots, sweep, now, limit)?;
     let cancelled = cancel(conn, &mut slots, now, limit)?;
