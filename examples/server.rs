@@ -34,7 +34,7 @@ use tokio::net::TcpListener;
 use tidings::api::{Actor, Console, Permission, authorizer_fn};
 use tidings::storage::{SqliteStorage, Storage};
 use tidings::transport::{HyperOptions, HyperTransport};
-use tidings::{Catalogue, NetworkPolicy, Registration, Tidings};
+use tidings::{Catalogue, Entropy, NetworkPolicy, OsEntropy, Registration, Tidings};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -111,7 +111,7 @@ impl Server {
         let tidings = tidings.catalogue(catalogue).network(network.clone()).build();
 
         let listener = TcpListener::bind(&options.listen).await?;
-        let token = options.token.clone().unwrap_or_else(made_token);
+        let token = options.token.clone().map_or_else(made_token, Ok)?;
         let address = format!("http://{}/login?token={token}", listener.local_addr()?);
         let app = app(tidings.clone(), &token, &options.user);
         Ok(Self { address, listener, app, tidings, network, demo: options.demo })
@@ -143,13 +143,10 @@ async fn storage(database: &str) -> Result<Arc<dyn Storage>, Failure> {
     Ok(Arc::new(SqliteStorage::open(database).await?))
 }
 
-fn made_token() -> String {
-    uuid::Uuid::from_u128(std::hash::BuildHasher::hash_one(
-        &std::collections::hash_map::RandomState::new(),
-        std::process::id(),
-    ) as u128)
-    .simple()
-    .to_string()
+fn made_token() -> tidings::Result<String> {
+    let mut bytes = [0; 16];
+    OsEntropy.fill(&mut bytes)?;
+    Ok(uuid::Uuid::from_bytes(bytes).simple().to_string())
 }
 
 // --- the login -----------------------------------------------------------------------------------

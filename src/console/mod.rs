@@ -7,18 +7,20 @@
 mod files;
 
 use std::fmt;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{OriginalUri, Path, State};
 use axum::response::Response;
 use axum::routing::get;
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use self::files::{FILES, INDEX, Kept};
 use crate::engine::tidings::Tidings;
-use crate::http::{Api, Shared, actor};
+use crate::http::{Api, Shared, actor, guard, of_kind};
 use crate::ports::authorizer::Authorizer;
 
 /// The webhook service page: an [`axum::Router`] that the host mounts behind its own login.
@@ -46,14 +48,14 @@ use crate::ports::authorizer::Authorizer;
 #[must_use]
 pub struct Console {
     api: Api,
-    place: Option<String>,
-    style: Option<String>,
+    place: Option<Arc<str>>,
+    style: Bytes,
 }
 
 impl Console {
     /// The page over this handle, for those whom `authorizer` knows.
     pub fn new(tidings: Tidings, authorizer: impl Authorizer) -> Self {
-        Self { api: Api::new(tidings, authorizer), place: None, style: None }
+        Self { api: Api::new(tidings, authorizer), place: None, style: Bytes::new() }
     }
 
     /// As [`Api::origin`].
@@ -65,13 +67,13 @@ impl Console {
     /// Says under which path browsers see the page, such as `/admin/hooks`: where a proxy in front of the
     /// host takes a part of it away. Otherwise the request's own path tells.
     pub fn mounted_at(mut self, path: impl Into<String>) -> Self {
-        self.place = Some(path.into());
+        self.place = Some(path.into().into());
         self
     }
 
     /// A style sheet of the host's, loaded after the page's own: `:root { --tidings-accent: #0a7; }`.
     pub fn style(mut self, css: impl Into<String>) -> Self {
-        self.style = Some(css.into());
+        self.style = Bytes::from(css.into());
         self
     }
 
@@ -88,11 +90,7 @@ impl Console {
     }
 
     fn served(&self) -> Served {
-        Served {
-            shared: self.api.shared(),
-            place: self.place.as_deref().map(Into::into),
-            style: self.style.as_deref().unwrap_or_default().into(),
-        }
+        Served { shared: self.api.shared(), place: self.place.clone(), style: self.style.clone() }
     }
 
     /// The router alone, to be nested wherever the host likes. [`Router::nest`] takes the path without a
@@ -118,8 +116,8 @@ impl fmt::Debug for Console {
 #[derive(Clone)]
 struct Served {
     shared: Shared,
-    place: Option<std::sync::Arc<str>>,
-    style: std::sync::Arc<str>,
+    place: Option<Arc<str>>,
+    style: Bytes,
 }
 
 /// The page, for who is logged in. Its links are to where it is mounted.
@@ -134,7 +132,7 @@ async fn page(State(served): State<Served>, parts: Parts) -> Response {
         (None, None) => parts.uri.path(),
     };
     let text = INDEX.replace("{{base}}", &base(path));
-    answer(StatusCode::OK, "text/html; charset=utf-8", text.into())
+    of_kind(StatusCode::OK, "text/html; charset=utf-8", text)
 }
 
 /// A path as the beginning of the page's links: with one slash at its end and its beginning, fit for an
@@ -165,22 +163,22 @@ async fn file(
     headers: HeaderMap,
 ) -> Response {
     let (kind, text, tag) = if name == "host.css" {
-        ("text/css; charset=utf-8", Body::from(served.style.to_string()), None)
+        ("text/css; charset=utf-8", Body::from(served.style), None)
     } else {
         match FILES.iter().find(|file| file.name == name) {
             Some(Kept { kind, text, .. }) => (*kind, Body::from(*text), Some(TAG)),
             None => {
-                let text = "There is no such file.".into();
-                return answer(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", text);
+                let text = "There is no such file.";
+                return of_kind(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", text);
             }
         }
     };
     let known = headers.get(header::IF_NONE_MATCH).and_then(|known| known.to_str().ok());
     let unchanged = tag.is_some() && known == tag;
     let mut response = if unchanged {
-        answer(StatusCode::NOT_MODIFIED, kind, Body::empty())
+        of_kind(StatusCode::NOT_MODIFIED, kind, Body::empty())
     } else {
-        answer(StatusCode::OK, kind, text)
+        of_kind(StatusCode::OK, kind, text)
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -199,22 +197,14 @@ fn refused(status: StatusCode) -> Response {
         StatusCode::FORBIDDEN => "You may not see this page.",
         _ => "This page cannot be shown now. Try again in a moment.",
     };
-    answer(status, "text/plain; charset=utf-8", text.into())
-}
-
-fn answer(status: StatusCode, kind: &'static str, body: Body) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
+    of_kind(status, "text/plain; charset=utf-8", text)
 }
 
 /// What every answer has: nothing is loaded from elsewhere, no script stands in the page, nobody frames it.
-async fn guarded(mut response: Response) -> Response {
+async fn guarded(response: Response) -> Response {
     const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                           connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'self'";
-    let headers = response.headers_mut();
-    for (name, value) in [
+    let headers = [
         (header::CACHE_CONTROL, "no-store"),
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -222,10 +212,8 @@ async fn guarded(mut response: Response) -> Response {
         (header::REFERRER_POLICY, "no-referrer"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    ] {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
-    }
-    response
+    ];
+    guard(response, headers)
 }
 
 #[cfg(test)]

@@ -124,6 +124,12 @@ impl Error {
         self.0.kind
     }
 
+    /// What is wrong, without the name of the field.
+    #[cfg(feature = "api")]
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// The field of the input that is at fault, where one is.
     pub fn field(&self) -> Option<&str> {
         self.0.field.as_deref()

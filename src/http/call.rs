@@ -5,11 +5,11 @@ use std::str::FromStr;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use super::answer;
@@ -19,7 +19,7 @@ use super::router::Shared;
 use crate::engine::tidings::Tidings;
 use crate::ground::account::{Account, Mode};
 use crate::ground::delivery::DeliveryView;
-use crate::ground::error::Result;
+use crate::ground::error::{ErrorKind, Result};
 use crate::ground::event::Event;
 use crate::ground::id::{DeliveryId, EventId, ReplayId, WebhookId};
 use crate::ground::plain::plain;
@@ -68,10 +68,8 @@ pub(crate) async fn actor(parts: &Parts, shared: &Shared) -> Result<Actor, Probl
         let message = "it cannot be told who sends this: try again";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
     };
-    // The call itself may panic, before there is a future.
-    let asked = std::panic::catch_unwind(AssertUnwindSafe(|| shared.authorizer.authorize(parts)));
-    let Ok(asked) = asked else { return Err(denied("it panicked")) };
-    let asked = AssertUnwindSafe(asked).catch_unwind();
+    // Within the future, since the call itself may panic, too.
+    let asked = AssertUnwindSafe(async { shared.authorizer.authorize(parts).await }).catch_unwind();
     match tokio::time::timeout(API_PATIENCE, asked).await {
         Err(_) => Err(late()),
         Ok(Err(_)) => Err(denied("it panicked")),
@@ -90,24 +88,17 @@ pub(crate) async fn actor(parts: &Parts, shared: &Shared) -> Result<Actor, Probl
 
 /// The body, within its bounds.
 async fn read(body: Body) -> Result<Bytes, Problem> {
-    let reading = async {
-        let (mut body, mut read) = (body, BytesMut::new());
-        while let Some(frame) = body.frame().await {
-            let broken = |_| Problem::parameter("invalid_body", "body", "ended too early");
-            let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
-            if read.len() + data.len() > API_BODY_BYTES_MAX {
-                let message = format!("has more than {API_BODY_BYTES_MAX} bytes");
-                let status = StatusCode::PAYLOAD_TOO_LARGE;
-                return Err(Problem::new(status, "too_large", message).about("body"));
-            }
-            read.extend_from_slice(&data);
+    let reading = Limited::new(body, API_BODY_BYTES_MAX).collect();
+    let problem = match tokio::time::timeout(API_PATIENCE, reading).await {
+        Ok(Ok(read)) => return Ok(read.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let message = format!("has more than {API_BODY_BYTES_MAX} bytes");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
         }
-        Ok(read.freeze())
+        Ok(Err(_)) => Problem::new(StatusCode::BAD_REQUEST, "invalid_body", "ended too early"),
+        Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "did not come in time"),
     };
-    tokio::time::timeout(API_PATIENCE, reading).await.unwrap_or_else(|_| {
-        let message = "did not come in time";
-        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", message).about("body"))
-    })
+    Err(problem.about("body"))
 }
 
 impl Call {
@@ -168,48 +159,46 @@ impl Call {
 
     /// This webhook, if it is within reach.
     pub(super) async fn webhook_of(&self, id: WebhookId) -> Result<Webhook, Problem> {
-        let webhook = self.tidings().webhook(id).await;
-        let webhook = webhook.map_err(|error| hidden(error, "webhook"))?;
-        if self.actor.reaches(webhook.account(), webhook.mode()) {
-            Ok(webhook)
-        } else {
-            Err(Problem::not_found("webhook"))
-        }
+        let found = self.tidings().webhook(id).await;
+        self.within_reach(found, "webhook", |webhook| (webhook.account(), webhook.mode()))
     }
 
     /// The event in the path, if it is within reach.
     pub(super) async fn event(&self) -> Result<Event, Problem> {
         let id: EventId = self.id("id", "event")?;
-        let event = self.tidings().stored_event(id).await;
-        let event = event.map_err(|error| hidden(error, "event"))?;
-        if self.actor.reaches(event.account(), event.mode()) {
-            Ok(event)
-        } else {
-            Err(Problem::not_found("event"))
-        }
+        let found = self.tidings().stored_event(id).await;
+        self.within_reach(found, "event", |event| (event.account(), event.mode()))
     }
 
     /// The delivery in the path, if it is within reach.
     pub(super) async fn delivery(&self) -> Result<DeliveryView, Problem> {
         let id: DeliveryId = self.id("id", "delivery")?;
-        let view = self.tidings().delivery(id).await;
-        let view = view.map_err(|error| hidden(error, "delivery"))?;
-        if self.actor.reaches(view.event.account(), view.event.mode()) {
-            Ok(view)
-        } else {
-            Err(Problem::not_found("delivery"))
-        }
+        let found = self.tidings().delivery(id).await;
+        self.within_reach(found, "delivery", |view| (view.event.account(), view.event.mode()))
     }
 
     /// The replay in the path, if it is within reach.
     pub(super) async fn replay(&self) -> Result<ReplayJob, Problem> {
         let id: ReplayId = self.id("id", "replay")?;
-        let job = self.tidings().replay_job(id).await;
-        let job = job.map_err(|error| hidden(error, "replay"))?;
-        if self.actor.reaches(&job.account, job.mode) {
-            Ok(job)
-        } else {
-            Err(Problem::not_found("replay"))
+        let found = self.tidings().replay_job(id).await;
+        self.within_reach(found, "replay", |job| (&job.account, job.mode))
+    }
+
+    /// What was found. What is unknown is answered as what is out of reach: in the same words.
+    fn within_reach<T>(
+        &self,
+        found: Result<T>,
+        what: &'static str,
+        whose: impl Fn(&T) -> (&Account, Mode),
+    ) -> Result<T, Problem> {
+        match found {
+            Ok(found) => {
+                let (account, mode) = whose(&found);
+                let reached = self.actor.reaches(account, mode);
+                if reached { Ok(found) } else { Err(Problem::not_found(what)) }
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(Problem::not_found(what)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -307,14 +296,6 @@ pub(super) struct Scope {
 
 fn out_of_reach() -> Problem {
     Problem::forbidden("out_of_reach", "this account or mode is not yours").about("account")
-}
-
-/// What is unknown is answered as what is out of reach: in the same words.
-fn hidden(error: crate::ground::error::Error, what: &'static str) -> Problem {
-    match error.kind() {
-        crate::ground::error::ErrorKind::NotFound => Problem::not_found(what),
-        _ => error.into(),
-    }
 }
 
 /// What a deserializer says, about the parameter that it stopped at.

@@ -1,8 +1,7 @@
 //! Events over HTTP: list, read, publish, and what became of one.
 
-use axum::body::Body;
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -275,9 +274,5 @@ fn shown(status: StatusCode, event: &Event) -> Response {
     if event.is_expunged() {
         return answer::json(status, &EventJson::from(event));
     }
-    let mut response = Response::new(Body::from(event.payload().to_owned()));
-    *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
+    answer::of_kind(status, answer::JSON, event.payload().to_owned())
 }

@@ -23,5 +23,9 @@ mod webhooks;
 pub use self::openapi::openapi;
 pub use self::router::Api;
 #[cfg(feature = "console")]
-pub(crate) use self::{call::actor, router::Shared};
+pub(crate) use self::{
+    answer::{guard, of_kind},
+    call::actor,
+    router::Shared,
+};
 pub use crate::ports::authorizer::{Actor, Authorizer, Permission, authorizer_fn};

@@ -128,12 +128,7 @@ impl From<Error> for Problem {
             }
         };
         let field = error.field().map(parameter_of);
-        let text = error.to_string();
-        let message = match error.field().and_then(|field| text.strip_prefix(field)) {
-            Some(rest) => rest.trim_start_matches(": ").to_owned(),
-            None => text,
-        };
-        let problem = Self::new(status, code, message);
+        let problem = Self::new(status, code, error.message().to_owned());
         match field {
             Some(field) => problem.about(field),
             None => problem,

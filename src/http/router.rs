@@ -6,8 +6,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::response::Response;
 use axum::routing::{get, post};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, StatusCode, header};
 
+use super::answer;
 use super::problem::Problem;
 use super::{deliveries, events, openapi, replays, secrets, sight, webhooks};
 use crate::engine::tidings::Tidings;
@@ -125,17 +126,14 @@ async fn other_method() -> Problem {
 }
 
 /// What is answered is for whoever asked, and no page: it is not stored, guessed at, or framed.
-pub(super) async fn guarded(mut response: Response) -> Response {
+async fn guarded(response: Response) -> Response {
     const NONE: &str = "default-src 'none'; frame-ancestors 'none'";
-    let headers = response.headers_mut();
-    for (name, value) in [
+    let headers = [
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CONTENT_SECURITY_POLICY, NONE),
         (header::REFERRER_POLICY, "no-referrer"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    ] {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
-    }
-    response
+    ];
+    answer::guard(response, headers)
 }

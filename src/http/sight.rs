@@ -247,13 +247,14 @@ pub(super) async fn overview(call: Call) -> Answer {
         failing: Vec::new(),
     };
     let Some(scope) = scope else { return answer::ok(&seen) };
-    let storage = call.tidings().storage();
     // It is counted in both modes together.
     if actor.only_mode().is_none() {
-        let waiting = storage.backlog(scope.account.as_ref(), API_COUNT_MAX).await?;
+        let waiting =
+            call.tidings().storage().backlog(scope.account.as_ref(), API_COUNT_MAX).await?;
         seen.backlog = Some(Waiting { waiting, at_least: waiting >= API_COUNT_MAX });
     }
-    let failing = storage.failing(scope.account.as_ref(), scope.mode, API_FAILING_MAX).await?;
+    let failing = call.tidings().failing(scope.account.as_ref(), scope.mode, API_FAILING_MAX);
+    let failing = failing.await?;
     for (id, since) in failing {
         // One that was deleted since is no matter any more.
         if let Ok(webhook) = call.tidings().webhook(id).await {

@@ -122,9 +122,7 @@ pub(super) async fn delete(call: Call) -> Answer {
     let webhook = call.webhook().await?;
     call.unchanged(&webhook)?;
     call.tidings().delete(webhook.id()).await?;
-    let mut response = Response::default();
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    Ok(response)
+    Ok(answer::empty(StatusCode::NO_CONTENT))
 }
 
 /// Enable a webhook. Needs no confirmation.
