@@ -134,8 +134,8 @@ async fn claims(store: &'static str, waiting: u64, webhooks: u64) {
     if !wanted("claim", store) {
         return;
     }
-    let few = filled(store, Fill { webhooks, waiting: 1_000, ended: 0 }).await;
-    let many = filled(store, Fill { webhooks, waiting, ended: 0 }).await;
+    let few = filled(store, Fill { webhooks, waiting: 1_000, ended: 0, fan: 10 }).await;
+    let many = filled(store, Fill { webhooks, waiting, ended: 0, fan: 10 }).await;
     let workers = [Worker::begin(&few.storage, 1).await, Worker::begin(&many.storage, 1).await];
     let mut times = [Vec::new(), Vec::new()];
     // In turn, so that what else the machine does meets both.
@@ -172,7 +172,7 @@ async fn buffers(waiting: u64, webhooks: u64) {
     if !wanted("buffers", "postgres") {
         return;
     }
-    let fill = Fill { webhooks, waiting, ended: waiting };
+    let fill = Fill { webhooks, waiting, ended: waiting, fan: 10 };
     let filled = filled("postgres", fill).await;
     let server = filled.server.as_ref().expect("a server");
     let statements = load::explained(server, DATABASE).await;
@@ -209,7 +209,8 @@ async fn ended(waiting: u64, webhooks: u64) {
         return;
     }
     for record in [0, waiting] {
-        let filled = filled("postgres", Fill { webhooks, waiting: 1_000, ended: record }).await;
+        let filled =
+            filled("postgres", Fill { webhooks, waiting: 1_000, ended: record, fan: 10 }).await;
         let server = filled.server.as_ref().expect("a server");
         let load = Load::begin(&filled.storage).await;
         load.run(Duration::from_secs(2)).await;
@@ -253,7 +254,7 @@ async fn prune(store: &str, old: u64) {
     if !wanted("prune", store) {
         return;
     }
-    let filled = filled(store, Fill { webhooks: 1_000, waiting: 1_000, ended: old }).await;
+    let filled = filled(store, Fill { webhooks: 1_000, waiting: 1_000, ended: old, fan: 10 }).await;
     let load = Load::begin(&filled.storage).await;
     load.run(Duration::from_secs(2)).await;
     let quiet = load.run(Duration::from_secs(8)).await;

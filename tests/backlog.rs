@@ -66,7 +66,7 @@ async fn prune(storage: &Arc<dyn Storage>, events: usize) -> Duration {
 /// Times claims beside a thousand and beside fifty thousand waiting deliveries (SQLite).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_takes_as_long_beside_a_long_backlog() {
-    let fill = Fill { webhooks: 1_000, waiting: 1_000, ended: 0 };
+    let fill = Fill { webhooks: 1_000, waiting: 1_000, ended: 0, fan: 10 };
     let (few, _first) = sqlite(fill).await;
     let (many, _second) = sqlite(Fill { waiting: 50_000, ..fill }).await;
     let few = claim(&Worker::begin(&few, 1).await).await;
@@ -78,7 +78,8 @@ async fn a_claim_takes_as_long_beside_a_long_backlog() {
 /// Prunes a record beside publish, route and settle (SQLite).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pruning_is_in_nobodys_way_in_sqlite() {
-    let (storage, _folder) = sqlite(Fill { webhooks: 100, waiting: 0, ended: 20_000 }).await;
+    let (storage, _folder) =
+        sqlite(Fill { webhooks: 100, waiting: 0, ended: 20_000, fan: 10 }).await;
     let longest = prune(&storage, 2_000).await;
     assert!(longest <= LONGEST, "{longest:?}");
 }
@@ -123,7 +124,7 @@ mod postgres {
     async fn statements_touch_few_pages_beside_a_long_backlog() {
         let many = if std::env::var_os("TIDINGS_LONG").is_some() { 1_000_000 } else { 100_000 };
         let cluster = Cluster::with(explain::options());
-        let fill = Fill { webhooks: 10_000, waiting: many, ended: many };
+        let fill = Fill { webhooks: 10_000, waiting: many, ended: many, fan: 10 };
         drop(filled(&cluster, "plans", fill).await);
         let statements = load::explained(&cluster, "plans").await;
         let hot: Vec<_> = statements.iter().filter(|statement| is_hot(statement)).collect();
@@ -153,7 +154,7 @@ mod postgres {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     #[ignore = "needs PostgreSQL: tests/run"]
     async fn pruning_is_in_nobodys_way_in_postgres() {
-        let fill = Fill { webhooks: 100, waiting: 0, ended: 100_000 };
+        let fill = Fill { webhooks: 100, waiting: 0, ended: 100_000, fan: 10 };
         let storage = filled(Cluster::shared(), "pruned", fill).await;
         let longest = prune(&storage, 10_000).await;
         assert!(longest <= LONGEST, "{longest:?}");

@@ -319,4 +319,10 @@ impl DeliveryView {
     pub fn new(delivery: Delivery, event: &Event) -> Self {
         Self { delivery, event: event.clone(), attempts: Vec::new() }
     }
+
+    /// Bytes of what it was made of and of what was answered.
+    pub(crate) fn bytes(&self) -> usize {
+        let answers = self.attempts.iter().map(|attempt| attempt.response.len());
+        self.event.bytes() + answers.sum::<usize>()
+    }
 }

@@ -102,6 +102,11 @@ impl PageRequest {
 }
 
 /// One page of a listing, newest first.
+///
+/// It may have fewer items than were asked for, or none, and a [`next`](Page::next) all the same: a store
+/// looks at so many rows ([`LISTING_ROWS`](crate::policy::LISTING_ROWS)) and bytes
+/// ([`LISTING_BYTES`](crate::policy::LISTING_BYTES)) for one page, and says where it ended. Whoever follows
+/// `next` until there is none has seen every item.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(clippy::exhaustive_structs)]
 pub struct Page<T> {
@@ -143,7 +148,15 @@ impl<T> Page<T> {
             }
             found.push((key, item));
         }
-        Self::from_keyed(found, newer, older)
+        let (next, previous) = match (found.is_empty(), request.place) {
+            // From what stands at the cursor itself.
+            (true, Place::After(Cursor(at))) if newer => (None, Some(Cursor(at.saturating_sub(1)))),
+            (true, Place::Before(Cursor(at))) if older => {
+                (Some(Cursor(at.saturating_add(1))), None)
+            }
+            _ => return Self::from_keyed(found, newer, older),
+        };
+        Self { items: Vec::new(), next, previous }
     }
 
     /// The page of these items in the order of falling keys, where `newer` and `older` say whether
@@ -154,6 +167,44 @@ impl<T> Page<T> {
         Self { items: found.into_iter().map(|(_, item)| item).collect(), next, previous }
     }
 
+    /// The page of what a look found ahead, in the order in which it came upon it. `behind`: whether there
+    /// may be something on the other side of the place.
+    pub(crate) fn of_look(request: &PageRequest, ahead: Seen<T>, behind: bool) -> Self {
+        let Seen { mut items, ended } = ahead;
+        let more = if items.len() > request.limit {
+            items.truncate(request.limit);
+            items.last().map(|(key, _)| Cursor(*key))
+        } else {
+            ended.map(Cursor)
+        };
+        match request.place {
+            Place::Before(Cursor(at)) => {
+                items.reverse();
+                // What is older than `at + 1` begins with what stands at the cursor itself.
+                let last = items.last().map_or(at.saturating_add(1), |(key, _)| *key);
+                let next = behind.then_some(Cursor(last));
+                Self {
+                    items: items.into_iter().map(|(_, item)| item).collect(),
+                    next,
+                    previous: more,
+                }
+            }
+            Place::First | Place::After(_) => {
+                let at = match request.place {
+                    Place::After(Cursor(at)) => at.saturating_sub(1),
+                    _ => u128::MAX,
+                };
+                let first = items.first().map_or(at, |(key, _)| *key);
+                let previous = behind.then_some(Cursor(first));
+                Self {
+                    items: items.into_iter().map(|(_, item)| item).collect(),
+                    next: more,
+                    previous,
+                }
+            }
+        }
+    }
+
     /// This page with each item changed by `change`.
     pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
         Page {
@@ -162,6 +213,15 @@ impl<T> Page<T> {
             previous: self.previous,
         }
     }
+}
+
+/// What a look along a listing has found.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Seen<T> {
+    /// What fits, with its keys.
+    pub(crate) items: Vec<(u128, T)>,
+    /// The key of the last row that was looked at, where the look ended before the listing did.
+    pub(crate) ended: Option<u128>,
 }
 
 #[cfg(test)]
@@ -200,6 +260,33 @@ mod tests {
         let first = page(&[1, 2, 3, 4, 5], request);
         let second = page(&[1, 2, 3, 6], request.after(first.next.unwrap()));
         assert_eq!(second.items, [3, 2]);
+    }
+
+    /// Makes pages of looks that ended early, found nothing, or too much, from each kind of place (table).
+    #[test]
+    fn a_look_that_ends_early_is_taken_up_where_it_ended() {
+        let request = PageRequest::first(2).unwrap();
+        let (after, before) = (request.after(Cursor(50)), request.at(Place::Before(Cursor(50))));
+        let cursor = |at: Option<u128>| at.map(Cursor);
+        for (request, found, ended, behind, items, next, previous) in [
+            (request, &[9, 8, 7][..], None, false, &[9, 8][..], Some(8), None),
+            (request, &[9, 8], None, false, &[9, 8], None, None),
+            (request, &[9], Some(4), false, &[9], Some(4), None),
+            (request, &[], Some(4), false, &[], Some(4), None),
+            (request, &[], None, false, &[], None, None),
+            (after, &[9, 8, 7], None, true, &[9, 8], Some(8), Some(9)),
+            (after, &[], Some(4), true, &[], Some(4), Some(49)),
+            (after, &[], None, true, &[], None, Some(49)),
+            (before, &[51, 53, 55], None, true, &[53, 51], Some(51), Some(53)),
+            (before, &[51], Some(70), true, &[51], Some(51), Some(70)),
+            (before, &[], Some(70), true, &[], Some(51), Some(70)),
+            (before, &[], None, false, &[], None, None),
+        ] {
+            let found = found.iter().map(|key| (*key, *key)).collect();
+            let page = Page::of_look(&request, Seen { items: found, ended }, behind);
+            let (next, previous) = (cursor(next), cursor(previous));
+            assert_eq!(page, Page { items: items.to_vec(), next, previous }, "{request:?}");
+        }
     }
 
     /// Reads cursors back from their text, and text that is none (table).

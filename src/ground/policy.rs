@@ -150,6 +150,17 @@ pub const VERIFY_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const PAGE_ITEMS_MAX: usize = 100;
 /// Items on a page when nobody says.
 pub const PAGE_ITEMS_DEFAULT: usize = 10;
+/// Rows that are looked at for one page where many do not fit: what was found is answered then, and the
+/// next page goes on behind them. A listing of any size is answered at once so, and nobody waits behind it.
+pub const LISTING_ROWS: usize = 50_000;
+/// Those of them that are read whole and then do not fit: the storage's columns cannot tell.
+pub const LISTING_ROWS_READ: usize = 5_000;
+/// Rows that are looked at first; then ten times as many, and again.
+pub const LISTING_ROWS_FIRST: usize = 500;
+/// Bytes of payloads and answers after which a page ends: one of 100 events could have 100 MiB otherwise.
+pub const LISTING_BYTES: usize = 4 * 1024 * 1024;
+/// Webhooks of an account up to which its deliveries are found webhook by webhook.
+pub const LISTING_WEBHOOKS: usize = 100;
 /// Bytes of a response that are kept with an attempt.
 pub const RESPONSE_BYTES_KEPT: usize = 16 * 1024;
 /// Bytes of an error's text that are kept with an attempt.
@@ -286,6 +297,8 @@ pub const POSTGRES_SPANS_READ: usize = 2_048;
 pub const POSTGRES_CLAIM_LANES: usize = 512;
 /// Rows that a listing reads at once where most do not fit.
 pub const POSTGRES_LISTING_ROWS: usize = 2_048;
+/// Rows with payloads that a listing reads at once: they are in memory together.
+pub const POSTGRES_LISTING_PAYLOADS: usize = 32;
 /// As [`SQLITE_PRUNE_STRETCH`].
 pub const POSTGRES_PRUNE_STRETCH: i64 = 512;
 /// How far behind the newest publish a look for marks begins: a publish that takes longer is found

@@ -18,10 +18,12 @@ use super::cluster::Cluster;
 pub(crate) struct Fill {
     /// Webhooks, all enabled.
     pub(crate) webhooks: u64,
-    /// Deliveries that wait and are due, ten of each event, in turn over the webhooks.
+    /// Deliveries that wait and are due, in turn over the webhooks.
     pub(crate) waiting: u64,
-    /// Deliveries that were made long ago, ten of each event.
+    /// Deliveries that were made long ago.
     pub(crate) ended: u64,
+    /// How many of them each event has.
+    pub(crate) fan: u64,
 }
 
 /// The type of all events.
@@ -47,15 +49,15 @@ pub(crate) async fn postgres(
     fill: Fill,
 ) {
     template(storage).await;
-    let Fill { webhooks, waiting, ended } = fill;
-    let (old, new) = (ended / 10, waiting / 10);
+    let Fill { webhooks, waiting, ended, fan } = fill;
+    let (old, new) = (ended / fan, waiting / fan);
     let columns = "event, webhook, published, attempt, failures, interruptions, lapsed";
     let deliveries = |range: &str| {
         format!(
             "SELECT (left(replace(e.id::text, '-', ''), 12) || '80008' || \
              lpad(to_hex(k), 15, '0'))::uuid AS id, e.seq AS event, \
-             w.first + (e.seq * 10 + k) % {webhooks} AS webhook, e.published \
-             FROM event e CROSS JOIN generate_series(0, 9) k \
+             w.first + (e.seq * {fan} + k) % {webhooks} AS webhook, e.published \
+             FROM event e CROSS JOIN generate_series(0, {fan} - 1) k \
              CROSS JOIN (SELECT min(key) + 1 AS first FROM webhook) w WHERE {range}"
         )
     };
@@ -104,8 +106,8 @@ pub(crate) async fn sqlite(path: &Path, storage: &Arc<dyn Storage>, fill: Fill) 
 
 #[cfg(feature = "sqlite")]
 fn fill_file(path: &Path, template: WebhookId, fill: Fill) -> rusqlite::Result<()> {
-    let Fill { webhooks, waiting, ended } = fill;
-    let (old, new) = (ended / 10, waiting / 10);
+    let Fill { webhooks, waiting, ended, fan } = fill;
+    let (old, new) = (ended / fan, waiting / fan);
     let other = "printf('00000000-0000-7000-8000-%012x', n)";
     let counted = |most: u64| {
         format!(
@@ -113,14 +115,15 @@ fn fill_file(path: &Path, template: WebhookId, fill: Fill) -> rusqlite::Result<(
              WHERE n < {most})"
         )
     };
-    let tens = "(SELECT value AS k FROM json_each('[0,1,2,3,4,5,6,7,8,9]'))";
+    let places: Vec<u64> = (0..fan).collect();
+    let places = format!("(SELECT value AS k FROM json_each('{places:?}'))");
     let deliveries = |range: &str, state: i64| {
         format!(
             "INSERT INTO tidings_delivery (id, event, webhook, published, state, at, attempt, failures,
              interruptions, lapsed)
              SELECT unhex(substr(hex(e.id), 1, 12) || '80008' || printf('%015x', k)), e.seq,
-             2 + (e.seq * 10 + k) % {webhooks}, e.published, {state}, e.published, {state} > 0, 0, 0, 0
-             FROM tidings_event e CROSS JOIN {tens} WHERE {range} ORDER BY e.seq, k;"
+             2 + (e.seq * {fan} + k) % {webhooks}, e.published, {state}, e.published, {state} > 0, 0, 0, 0
+             FROM tidings_event e CROSS JOIN {places} WHERE {range} ORDER BY e.seq, k;"
         )
     };
     let (olds, news) = (format!("seq BETWEEN 2 AND {}", old + 1), format!("seq > {}", old + 1));

@@ -55,7 +55,7 @@ impl State {
                 let number = self.numbers.get(&id).copied().unwrap_or_default();
                 listing::one(number, self.events.get(&number).and_then(event), request)
             }
-            None => listing::page(&self.events, request, event),
+            None => listing::page(&self.events, request, event, Event::bytes),
         }
     }
 

@@ -6,7 +6,8 @@ use std::ops::Bound;
 use super::state::{Row, State};
 use crate::ground::delivery::DeliveryView;
 use crate::ground::id::{DeliveryId, ReplayId, WebhookId};
-use crate::ground::page::{Page, PageRequest, Place};
+use crate::ground::page::{Page, PageRequest, Place, Seen};
+use crate::ground::policy::{LISTING_BYTES, LISTING_ROWS};
 use crate::ground::query::DeliveryQuery;
 
 /// A table's key, as a cursor has it.
@@ -55,42 +56,48 @@ impl Key for ReplayId {
     }
 }
 
-/// The page of a table's rows that are shown. As [`Page::of`] would make it.
+/// The page of a table's rows that are shown. As [`Page::of`] would make it, but for a look that ends early:
+/// everybody waits behind it.
 pub(super) fn page<K: Key, V, T>(
     table: &BTreeMap<K, V>,
     request: &PageRequest,
     shown: impl Fn(&V) -> Option<T>,
+    weigh: impl Fn(&T) -> usize,
 ) -> Page<T> {
-    let shown = |(key, value): (&K, &V)| Some((key.number(), shown(value)?));
+    let look = |rows: &mut dyn Iterator<Item = (&K, &V)>, wanted: usize| {
+        let mut seen = Seen { items: Vec::new(), ended: None };
+        let mut bytes = 0;
+        for (looked, (key, value)) in rows.enumerate() {
+            if seen.items.len() == wanted {
+                break;
+            }
+            if let Some(item) = shown(value) {
+                bytes += weigh(&item);
+                seen.items.push((key.number(), item));
+            }
+            if bytes > LISTING_BYTES || looked + 1 == LISTING_ROWS {
+                seen.ended = Some(key.number());
+                break;
+            }
+        }
+        seen
+    };
+    let any = |seen: Seen<T>| !seen.items.is_empty() || seen.ended.is_some();
     let wanted = request.limit() + 1;
-    let mut found: Vec<(u128, T)>;
-    let (newer, older);
-    match request.place() {
+    let (ahead, behind) = match request.place() {
+        Place::First => (look(&mut table.iter().rev(), wanted), false),
+        Place::After(cursor) => {
+            let at = K::of(cursor.key());
+            let ahead = look(&mut table.range(..at).rev(), wanted);
+            (ahead, any(look(&mut table.range(at..), 1)))
+        }
         Place::Before(cursor) => {
             let at = K::of(cursor.key());
-            let from = (Bound::Excluded(at), Bound::Unbounded);
-            found = table.range(from).filter_map(shown).take(wanted).collect();
-            newer = found.len() == wanted;
-            older = table.range(..=at).rev().find_map(shown).is_some();
-            found.truncate(request.limit());
-            found.reverse();
+            let ahead = look(&mut table.range((Bound::Excluded(at), Bound::Unbounded)), wanted);
+            (ahead, any(look(&mut table.range(..=at).rev(), 1)))
         }
-        place => {
-            let to = match place {
-                Place::After(cursor) => Bound::Excluded(K::of(cursor.key())),
-                _ => Bound::Unbounded,
-            };
-            found =
-                table.range((Bound::Unbounded, to)).rev().filter_map(shown).take(wanted).collect();
-            older = found.len() == wanted;
-            newer = match to {
-                Bound::Excluded(at) => table.range(at..).find_map(shown).is_some(),
-                _ => false,
-            };
-            found.truncate(request.limit());
-        }
-    }
-    Page::from_keyed(found, newer, older)
+    };
+    Page::of_look(request, ahead, behind)
 }
 
 /// The page of a listing that can only have this one item.
@@ -115,7 +122,7 @@ impl State {
             return one(id, self.deliveries.get(&id).and_then(view), request);
         }
         let Some(event) = query.event else {
-            return page(&self.deliveries, request, view);
+            return page(&self.deliveries, request, view, DeliveryView::bytes);
         };
         let kept = self.numbers.get(&event).and_then(|number| self.events.get(number));
         let mut ids = kept.map(|kept| kept.deliveries.clone()).unwrap_or_default();
@@ -146,7 +153,7 @@ mod tests {
                     .rev()
                     .filter_map(|(key, value)| Some(((*key).into(), shown(value)?)));
                 let expected = Page::of(items, &request);
-                assert_eq!(page(&table, &request, shown), expected, "{request:?}");
+                assert_eq!(page(&table, &request, shown, |_| 0), expected, "{request:?}");
             }
         }
     }

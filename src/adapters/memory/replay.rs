@@ -29,7 +29,7 @@ impl State {
         let job = |job: &ReplayJob| query.matches(job).then(|| job.clone());
         match query.id {
             Some(id) => listing::one(id, self.replays.get(&id).and_then(job), request),
-            None => listing::page(&self.replays, request, job),
+            None => listing::page(&self.replays, request, job, |_| 0),
         }
     }
 

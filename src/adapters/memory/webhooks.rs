@@ -32,7 +32,7 @@ impl State {
         let webhook = |hook: &Hook| hook.webhook.clone().filter(|webhook| query.matches(webhook));
         let page = match query.id {
             Some(id) => listing::one(id, self.hooks.get(&id).and_then(webhook), request),
-            None => listing::page(&self.hooks, request, webhook),
+            None => listing::page(&self.hooks, request, webhook, |_| 0),
         };
         page.map(|webhook| Webhook::clone(&webhook))
     }

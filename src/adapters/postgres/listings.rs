@@ -13,14 +13,14 @@ use super::rows::{
     event_columns,
 };
 use super::tx::Query;
-use crate::adapters::listing::{Bound, Listing};
+use crate::adapters::listing::{Bound, Listing, Look, Order, Source, Statement};
 use crate::ground::account::{Account, Mode};
 use crate::ground::delivery::{Attempt, DeliveryView};
 use crate::ground::event::Event;
 use crate::ground::filter::Filter;
 use crate::ground::id::{DeliveryId, WebhookId};
-use crate::ground::page::{Page, PageRequest, Place};
-use crate::ground::policy::POSTGRES_LISTING_ROWS;
+use crate::ground::page::{Page, PageRequest, Place, Seen};
+use crate::ground::policy::{LISTING_WEBHOOKS, POSTGRES_LISTING_PAYLOADS, POSTGRES_LISTING_ROWS};
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
@@ -44,6 +44,14 @@ impl Value {
         }
     }
 
+    /// The first column, as the column that orders a listing has it.
+    fn read(row: &Row, key: &str) -> Step<Self> {
+        Ok(match key {
+            "e.seq" => Self::Number(row.try_get(0)?),
+            _ => Self::Id(row.try_get(0)?),
+        })
+    }
+
     fn bound(&self) -> &(dyn ToSql + Sync) {
         match self {
             Self::Id(value) => value,
@@ -62,47 +70,78 @@ impl Bound for Value {
     fn of_mode(mode: Mode) -> Self {
         Self::Flag(mode.is_live())
     }
+
+    fn of_count(number: usize) -> Self {
+        Self::Number(count(number))
+    }
+
+    fn key(&self) -> u128 {
+        match self {
+            Self::Id(id) => id.as_u128(),
+            Self::Number(number) => number.cast_unsigned().into(),
+            Self::Text(_) | Self::Flag(_) => 0,
+        }
+    }
 }
 
-/// The items on one side of a place, at most `wanted`. `read` makes an item of a row, or passes
-/// it over.
+/// How a listing's rows are read: each gives its key, and the item if it fits.
+pub(super) struct Reading<'r, T> {
+    pub(super) read: &'r (dyn Fn(&Row) -> Step<(u128, Option<T>)> + Sync),
+    /// The item's bytes.
+    pub(super) weigh: fn(&T) -> usize,
+    /// Rows that may be in memory together.
+    pub(super) together: usize,
+}
+
+async fn run(inner: &Inner, (text, values): Statement<Value>) -> Step<Vec<Row>> {
+    let types: Vec<Type> = values.iter().map(Value::kind).collect();
+    let bound: Vec<_> = values.iter().map(Value::bound).collect();
+    inner.database.once_text(&numbered(&text), &types, &bound).await
+}
+
+/// What is found from a place on.
 async fn side<T>(
     listing: &Listing<Value>,
     inner: &Inner,
-    (comparison, order): (&str, &str),
-    mut at: Option<Value>,
-    wanted: usize,
-    read: &(impl Fn(&Row) -> Step<Option<(u128, T)>> + Sync),
-) -> Step<Vec<(u128, T)>> {
-    let mut comparison = comparison.to_owned();
-    let mut found = Vec::new();
-    // Rows that do not fit are passed over; the next stretch begins behind the last row.
-    let mut stretch = wanted;
-    loop {
-        let (text, mut values) =
-            listing.statement(order, at.clone().map(|at| (comparison.as_str(), at)));
-        let text = format!("{text} LIMIT ?");
-        values.push(Value::Number(count(stretch)));
-        let sql = numbered(&text);
-        let types: Vec<Type> = values.iter().map(Value::kind).collect();
-        let bound: Vec<_> = values.iter().map(Value::bound).collect();
-        let rows = inner.database.once_text(&sql, &types, &bound).await?;
-        let ended = rows.len() < stretch;
-        for row in &rows {
-            let Some((key, item)) = read(row)? else { continue };
-            found.push((key, item));
-            if found.len() == wanted {
-                return Ok(found);
+    (order, from, wanted): (Order, Option<(u128, bool)>, usize),
+    reading: &Reading<'_, T>,
+) -> Step<Seen<T>> {
+    let mut look = Look::new(listing, order, from, wanted);
+    while !look.is_over() {
+        if let Some(statement) = look.edge_statement() {
+            let rows = run(inner, statement).await?;
+            let edge = rows.first().map(|row| Value::read(row, listing.key()));
+            look.set_edge(edge.transpose()?);
+        }
+        // Of what fits by its columns some may not fit all the same: more is read at once then.
+        let mut limit = look.missing();
+        loop {
+            limit = limit.min(reading.together);
+            let (mut text, mut values) = look.statement();
+            text.push_str(" LIMIT ?");
+            values.push(Value::Number(count(limit)));
+            let rows = run(inner, (text, values)).await?;
+            let ended = rows.len() < limit;
+            let mut last = None;
+            for row in &rows {
+                let (key, item) = (reading.read)(row)?;
+                last = Some(key);
+                if look.take(key, item, reading.weigh) {
+                    break;
+                }
             }
+            if look.is_over() {
+                break;
+            }
+            let Some(last) = last.filter(|_| !ended) else {
+                look.turn();
+                break;
+            };
+            look.go_on(last);
+            limit *= 4;
         }
-        if ended {
-            return Ok(found);
-        }
-        let Some(last) = rows.last() else { return Ok(found) };
-        at = Some(place(last, listing.key)?);
-        comparison = if order == "DESC" { "<".to_owned() } else { ">".to_owned() };
-        stretch = (stretch * 4).min(POSTGRES_LISTING_ROWS);
     }
+    Ok(look.seen())
 }
 
 /// The page that is asked for.
@@ -110,43 +149,24 @@ pub(super) async fn page<T>(
     listing: &Listing<Value>,
     inner: &Inner,
     request: &PageRequest,
-    cursor: impl Fn(u128) -> Value,
-    read: impl Fn(&Row) -> Step<Option<(u128, T)>> + Sync,
+    reading: Reading<'_, T>,
 ) -> Step<Page<T>> {
     let wanted = request.limit() + 1;
-    let (mut found, newer, older);
-    match request.place() {
-        Place::First => {
-            found = side(listing, inner, ("<", "DESC"), None, wanted, &read).await?;
-            newer = false;
-            older = found.len() == wanted;
-        }
-        Place::After(at) => {
-            let at = cursor(at.key());
-            found = side(listing, inner, ("<", "DESC"), Some(at.clone()), wanted, &read).await?;
-            newer = !side(listing, inner, (">=", "ASC"), Some(at), 1, &read).await?.is_empty();
-            older = found.len() == wanted;
-        }
-        Place::Before(at) => {
-            let at = cursor(at.key());
-            found = side(listing, inner, (">", "ASC"), Some(at.clone()), wanted, &read).await?;
-            newer = found.len() == wanted;
-            older = !side(listing, inner, ("<=", "DESC"), Some(at), 1, &read).await?.is_empty();
-        }
-    }
-    found.truncate(request.limit());
-    if matches!(request.place(), Place::Before(_)) {
-        found.reverse();
-    }
-    Ok(Page::from_keyed(found, newer, older))
-}
-
-/// Where a row stands: its first column is the one that orders.
-fn place(row: &Row, key: &str) -> Step<Value> {
-    Ok(match key {
-        "e.seq" => Value::Number(row.try_get(0)?),
-        _ => Value::Id(row.try_get(0)?),
-    })
+    let side =
+        async |order, from, wanted| side(listing, inner, (order, from, wanted), &reading).await;
+    let any = |seen: &Seen<T>| !seen.items.is_empty() || seen.ended.is_some();
+    let (ahead, behind) = match request.place() {
+        Place::First => (side(Order::Falling, None, wanted).await?, false),
+        Place::After(at) => (
+            side(Order::Falling, Some((at.key(), false)), wanted).await?,
+            any(&side(Order::Rising, Some((at.key(), true)), 1).await?),
+        ),
+        Place::Before(at) => (
+            side(Order::Rising, Some((at.key(), false)), wanted).await?,
+            any(&side(Order::Falling, Some((at.key(), true)), 1).await?),
+        ),
+    };
+    Ok(Page::of_look(request, ahead, behind))
 }
 
 /// The statement with `$1`, `$2`, … for each `?`. No constant part has a question mark of its own.
@@ -169,19 +189,25 @@ fn number_cursor(key: u128) -> Value {
     Value::Number(i64::try_from(key).unwrap_or(i64::MAX))
 }
 
+const WEBHOOKS: Source<Value> = Source {
+    select: "SELECT w.id, r.record FROM {s}.webhook w JOIN {s}.registration r ON r.webhook = w.key",
+    table: "{s}.webhook w",
+    key: "w.id",
+    cursor: id_cursor,
+};
+
 /// Lists webhooks, by falling id.
 pub(super) async fn webhooks(
     inner: &Inner,
     query: &WebhookQuery,
     request: &PageRequest,
 ) -> Step<Page<Webhook>> {
-    let select = "SELECT w.id, r.record FROM {s}.webhook w \
-                  JOIN {s}.registration r ON r.webhook = w.key";
-    let mut listing = Listing::new(select, "w.id");
+    let mut listing = Listing::new(WEBHOOKS);
     listing.narrow("w.ended IS NULL", []);
-    listing.narrow_to_account("w", query.account.as_ref(), query.mode);
+    listing.anchor_to_account("w", query.account.as_ref());
+    listing.narrow_to_mode("w", query.mode);
     if let Some(id) = query.id {
-        listing.narrow("w.id = ?", [Value::Id(id.uuid())]);
+        listing.anchor("w.id = ?", [Value::Id(id.uuid())]);
     }
     if let Some(text) = &query.text {
         // What a text column cannot hold is in none of them.
@@ -195,10 +221,18 @@ pub(super) async fn webhooks(
         let webhook = Webhook::from_stored(row.try_get(1)?)?;
         // What the columns cannot tell is left to the query itself.
         let fits = query.matches(&webhook);
-        Ok(fits.then(|| (webhook.id().uuid().as_u128(), webhook)))
+        Ok((webhook.id().uuid().as_u128(), fits.then_some(webhook)))
     };
-    page(&listing, inner, request, id_cursor, read).await
+    let reading = Reading { read: &read, weigh: |_| 0, together: POSTGRES_LISTING_ROWS };
+    page(&listing, inner, request, reading).await
 }
+
+const EVENTS: Source<Value> = Source {
+    select: concat!("SELECT e.seq, ", event_columns!(), " FROM {s}.event e"),
+    table: "{s}.event e",
+    key: "e.seq",
+    cursor: number_cursor,
+};
 
 /// Lists events, by falling number of publish.
 pub(super) async fn events(
@@ -206,15 +240,17 @@ pub(super) async fn events(
     query: &EventQuery,
     request: &PageRequest,
 ) -> Step<Page<Event>> {
-    let select = concat!("SELECT e.seq, ", event_columns!(), " FROM {s}.event e");
-    let mut listing = Listing::new(select, "e.seq");
-    listing.narrow_to_account("e", query.account.as_ref(), query.mode);
+    let mut listing = Listing::new(EVENTS);
     if query.account.as_ref().is_some_and(|account| *account != Account::default()) {
+        listing.anchor_to_account("e", query.account.as_ref());
         // The condition of the index.
-        listing.narrow("e.account <> 'default'", []);
+        listing.anchor("e.account <> 'default'", []);
+    } else {
+        listing.narrow_to_account("e", query.account.as_ref());
     }
+    listing.narrow_to_mode("e", query.mode);
     if let Some(id) = query.id {
-        listing.narrow("e.id = ?", [Value::Id(id.uuid())]);
+        listing.anchor("e.id = ?", [Value::Id(id.uuid())]);
     }
     if let Some(from) = query.from {
         // Events are at whole milliseconds.
@@ -226,9 +262,10 @@ pub(super) async fn events(
     narrow_to_types(&mut listing, &query.types);
     let read = |row: &Row| {
         let seq: i64 = row.try_get(0)?;
-        Ok(Some((u128::from(seq.cast_unsigned()), rows::event(row, 1)?)))
+        Ok((seq.cast_unsigned().into(), Some(rows::event(row, 1)?)))
     };
-    page(&listing, inner, request, number_cursor, read).await
+    let reading = Reading { read: &read, weigh: Event::bytes, together: POSTGRES_LISTING_PAYLOADS };
+    page(&listing, inner, request, reading).await
 }
 
 /// Any of these.
@@ -237,15 +274,16 @@ fn narrow_to_types(listing: &mut Listing<Value>, types: &[Filter]) {
         return;
     }
     let mut choices = Vec::with_capacity(types.len());
+    let mut values = Vec::new();
     for filter in types {
         let (choice, text) = match filter.as_str().strip_suffix('*') {
             Some(prefix) => ("starts_with(e.type, ?)", prefix),
             None => ("e.type = ?", filter.as_str()),
         };
         choices.push(choice);
-        listing.values.push(Value::Text(text.to_owned()));
+        values.push(Value::Text(text.to_owned()));
     }
-    listing.conditions.push(format!("({})", choices.join(" OR ")));
+    listing.narrow(format!("({})", choices.join(" OR ")), values);
 }
 
 const ATTEMPTS: Query = Query::new(
@@ -257,13 +295,8 @@ const ATTEMPTS: Query = Query::new(
     &[Type::UUID_ARRAY],
 );
 
-/// Lists deliveries with their events and attempts, by falling id.
-pub(super) async fn deliveries(
-    inner: &Inner,
-    query: &DeliveryQuery,
-    request: &PageRequest,
-) -> Step<Page<DeliveryView>> {
-    let select = concat!(
+const DELIVERIES: Source<Value> = Source {
+    select: concat!(
         "SELECT ",
         delivery_columns!(),
         ", w.id, ",
@@ -272,29 +305,72 @@ pub(super) async fn deliveries(
         attempt_columns!("d"),
         " FROM {s}.delivery d JOIN {s}.webhook w ON w.key = d.webhook \
          JOIN {s}.event e ON e.seq = d.event"
-    );
+    ),
+    table: "{s}.delivery d",
+    key: "d.id",
+    cursor: id_cursor,
+};
+
+const OF_ACCOUNT: Query = Query::new(
+    "SELECT key FROM {s}.webhook WHERE account = $1 AND ($2::boolean IS NULL OR mode = $2) LIMIT $3",
+    &[Type::TEXT, Type::BOOL, Type::INT8],
+);
+
+/// The numbers of all webhooks whose deliveries are asked for, where nothing else narrows them and there are
+/// few: an account's deliveries may be few among many.
+async fn webhooks_of(inner: &Inner, query: &DeliveryQuery) -> Step<Option<Vec<Value>>> {
+    let narrow = query.id.is_none() && query.event.is_none() && query.webhook.is_none();
+    let Some(account) = query.account.as_ref().filter(|_| narrow) else { return Ok(None) };
+    let (account, mode) = (account.as_str(), query.mode.map(Mode::is_live));
+    let values: [&(dyn ToSql + Sync); 3] = [&account, &mode, &count(LISTING_WEBHOOKS + 1)];
+    let found = inner.database.once(&OF_ACCOUNT, &values).await?;
+    if found.len() > LISTING_WEBHOOKS {
+        return Ok(None);
+    }
+    let keys = found.iter().map(|row| Ok(Value::Number(row.try_get(0)?)));
+    Ok(Some(keys.collect::<Step<_>>()?))
+}
+
+/// Lists deliveries with their events and attempts, by falling id.
+pub(super) async fn deliveries(
+    inner: &Inner,
+    query: &DeliveryQuery,
+    request: &PageRequest,
+) -> Step<Page<DeliveryView>> {
     const EVENT: usize = DELIVERY_COLUMNS + 1;
     const ATTEMPT: usize = EVENT + EVENT_COLUMNS;
-    let mut listing = Listing::new(select, "d.id");
-    // A delivery's webhook is of its event's account and mode, and the smaller row.
-    listing.narrow_to_account("w", query.account.as_ref(), query.mode);
+    let mut listing = Listing::new(DELIVERIES);
     if let Some(id) = query.id {
-        listing.narrow("d.id = ?", [Value::Id(id.uuid())]);
+        listing.anchor("d.id = ?", [Value::Id(id.uuid())]);
     }
     if let Some(event) = query.event {
         let (low, high) = DeliveryId::range_of(event);
         let range = [Value::Id(low.uuid()), Value::Id(high.uuid())];
-        listing.narrow("d.id BETWEEN ? AND ?", range);
+        listing.anchor("d.id BETWEEN ? AND ?", range);
         listing.narrow("e.id = ?", [Value::Id(event.uuid())]);
     }
     if let Some(webhook) = query.webhook {
         let key = "d.webhook = (SELECT key FROM {s}.webhook WHERE id = ?)";
-        listing.narrow(key, [Value::Id(webhook.uuid())]);
+        listing.anchor(key, [Value::Id(webhook.uuid())]);
     }
-    if !query.states.is_empty() {
-        let states = query.states.iter().map(|state| rows::state_number(*state).to_string());
-        let states: Vec<_> = states.collect();
-        listing.narrow(format!("d.state IN ({})", states.join(", ")), []);
+    match webhooks_of(inner, query).await? {
+        Some(webhooks) => listing.among("d.webhook", webhooks),
+        // A delivery's webhook is of its event's account and mode, and the smaller row.
+        None => {
+            listing.narrow_to_account("w", query.account.as_ref());
+            listing.narrow_to_mode("w", query.mode);
+        }
+    }
+    let states = query.states.iter().map(|state| rows::state_number(*state));
+    match states.collect::<Vec<_>>()[..] {
+        [] => {}
+        // Which rows these are the tables say, or an index.
+        [state @ 0..=1] => listing.anchor(format!("d.state = {state}"), []),
+        [state] if state > 2 => listing.anchor(format!("d.state > 2 AND d.state = {state}"), []),
+        ref states => {
+            let states: Vec<_> = states.iter().map(ToString::to_string).collect();
+            listing.narrow(format!("d.state IN ({})", states.join(", ")), []);
+        }
     }
     if let Some(from) = query.from {
         listing.narrow("d.published >= ?", [Value::Number(rows::millis_up(from))]);
@@ -309,9 +385,11 @@ pub(super) async fn deliveries(
         let last = rows::attempt(row, delivery.attempt, ATTEMPT)?;
         let key = delivery.id.uuid().as_u128();
         let view = DeliveryView { delivery, event, attempts: last.into_iter().collect() };
-        Ok(Some((key, view)))
+        Ok((key, Some(view)))
     };
-    let mut page = page(&listing, inner, request, id_cursor, read).await?;
+    let (weigh, together) = (DeliveryView::bytes, POSTGRES_LISTING_PAYLOADS);
+    let reading = Reading { read: &read, weigh, together };
+    let mut page = page(&listing, inner, request, reading).await?;
     let ids: Vec<Uuid> = page.items.iter().map(|view| view.delivery.id.uuid()).collect();
     let mut attempts: HashMap<Uuid, Vec<Attempt>> = HashMap::new();
     for row in inner.database.once(&ATTEMPTS, &[&ids]).await? {

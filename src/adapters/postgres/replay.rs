@@ -14,11 +14,11 @@ use super::Inner;
 use super::append;
 use super::fault::{Fault, Step};
 use super::lanes::{self, Slot, slot_columns};
-use super::listings::{self, Value};
+use super::listings::{self, Reading, Value};
 use super::rows::{self, Inserts, count};
 use super::sweep;
 use super::tx::{Query, Tx};
-use crate::adapters::listing::Listing;
+use crate::adapters::listing::{Listing, Source};
 use crate::adapters::passed::Passed;
 use crate::ground::account::Mode;
 use crate::ground::delivery::{Delivery, State, StateKind};
@@ -26,8 +26,8 @@ use crate::ground::event_type::EventType;
 use crate::ground::id::{Cause, DeliveryId, EventId, ReplayId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::policy::{
-    POSTGRES_PRUNE_STRETCH, REPLAY_DUE_MAX, REPLAY_REST_LONG, REPLAY_STEP_EVENTS,
-    REPLAY_WAITING_MAX,
+    POSTGRES_LISTING_ROWS, POSTGRES_PRUNE_STRETCH, REPLAY_DUE_MAX, REPLAY_REST_LONG,
+    REPLAY_STEP_EVENTS, REPLAY_WAITING_MAX,
 };
 use crate::ground::replay::{ReplayJob, ReplayRoom, ReplayScope, ReplayState};
 use crate::ground::replay_request::ReplayQuery;
@@ -82,26 +82,36 @@ pub(super) async fn start(inner: &Inner, job: &ReplayJob) -> Step<ReplayJob> {
     tx.end(result).await
 }
 
+const REPLAYS: Source<Value> = Source {
+    select: "SELECT r.id, r.record FROM {s}.replay r",
+    table: "{s}.replay r",
+    key: "r.id",
+    cursor: listings::id_cursor,
+};
+
 /// Lists jobs, by falling id.
 pub(super) async fn jobs(
     inner: &Inner,
     query: &ReplayQuery,
     request: &PageRequest,
 ) -> Step<Page<ReplayJob>> {
-    let mut listing = Listing::new("SELECT r.id, r.record FROM {s}.replay r", "r.id");
-    listing.narrow_to_account("r", query.account.as_ref(), query.mode);
+    let mut listing = Listing::new(REPLAYS);
+    listing.narrow_to_account("r", query.account.as_ref());
+    listing.narrow_to_mode("r", query.mode);
     if let Some(id) = query.id {
-        listing.narrow("r.id = ?", [Value::Id(id.uuid())]);
+        listing.anchor("r.id = ?", [Value::Id(id.uuid())]);
     }
     if let Some(webhook) = query.webhook {
         listing.narrow("r.webhook = ?", [Value::Id(webhook.uuid())]);
     }
     let read = |row: &Row| {
+        let key = row.try_get::<_, Uuid>(0)?.as_u128();
         // One that is damaged, or that a newer version wrote, does not hide the others.
-        let Ok(job) = ReplayJob::from_stored(row.try_get(1)?) else { return Ok(None) };
-        Ok(query.matches(&job).then(|| (job.id.uuid().as_u128(), job)))
+        let job = ReplayJob::from_stored(row.try_get(1)?).ok();
+        Ok((key, job.filter(|job| query.matches(job))))
     };
-    listings::page(&listing, inner, request, listings::id_cursor, read).await
+    let reading = Reading { read: &read, weigh: |_| 0, together: POSTGRES_LISTING_ROWS };
+    listings::page(&listing, inner, request, reading).await
 }
 
 /// Cancels a job.

@@ -11,11 +11,12 @@ use crate::ground::error::{Error, ErrorKind};
 use crate::ground::policy::{POSTGRES_MIGRATION_LOCK, POSTGRES_MIGRATION_PAUSE};
 
 /// Each brings the schema one version further; they are never changed once released.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     concat!(include_str!("schema/001.sql"), include_str!("schema/publish.sql")),
     include_str!("schema/002.sql"),
     include_str!("schema/003.sql"),
     include_str!("schema/004.sql"),
+    include_str!("schema/005.sql"),
 ];
 
 /// A step that brings a schema one version further, as text for a migration tool of the host's own.

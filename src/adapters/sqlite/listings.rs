@@ -1,18 +1,19 @@
 //! Listings: pages of webhooks, events and deliveries, newest first.
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 use uuid::Uuid;
 
 use super::fault::{Fault, Step};
 use super::rows::{self, DELIVERY_COLUMNS, Kept, SELECT_ATTEMPTS, delivery_columns, event_columns};
-use crate::adapters::listing::{Bound, Listing};
+use crate::adapters::listing::{Bound, Listing, Look, Order, Source};
 use crate::ground::account::{Account, Mode};
 use crate::ground::delivery::{DeliveryView, StateKind};
 use crate::ground::event::Event;
 use crate::ground::filter::Filter;
 use crate::ground::id::{DeliveryId, WebhookId};
-use crate::ground::page::{Page, PageRequest, Place};
+use crate::ground::page::{Page, PageRequest, Place, Seen};
+use crate::ground::policy::LISTING_WEBHOOKS;
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
@@ -25,53 +26,66 @@ impl Bound for Value {
     fn of_mode(mode: Mode) -> Self {
         Self::Integer(rows::mode(mode))
     }
+
+    fn of_count(count: usize) -> Self {
+        Self::Integer(rows::bound(count))
+    }
+
+    fn key(&self) -> u128 {
+        match self {
+            Self::Integer(number) => number.cast_unsigned().into(),
+            Self::Blob(bytes) => Uuid::from_slice(bytes).map_or(0, |id| id.as_u128()),
+            _ => 0,
+        }
+    }
 }
 
-/// The page that is asked for. `read` makes an item of a row, or passes it over.
+/// The page that is asked for. `read` gives a row's key, and the item if it fits; `weigh` its bytes.
 pub(super) fn page<T>(
     listing: &Listing<Value>,
     conn: &Connection,
     request: &PageRequest,
-    cursor: impl Fn(u128) -> Value,
-    read: impl Fn(&Row<'_>) -> Step<Option<(u128, T)>>,
+    read: impl Fn(&Row<'_>) -> Step<(u128, Option<T>)>,
+    weigh: fn(&T) -> usize,
 ) -> Step<Page<T>> {
     let wanted = request.limit() + 1;
-    let side = |comparison: &str, order: &str, at: Option<u128>, wanted: usize| {
-        let at = at.map(|at| (comparison, cursor(at)));
-        let (sql, values) = listing.statement(order, at);
-        let mut statement = conn.prepare_cached(&sql)?;
-        let mut rows = statement.query(params_from_iter(values))?;
-        let mut found = Vec::new();
-        while found.len() < wanted
-            && let Some(row) = rows.next()?
-        {
-            found.extend(read(row)?);
+    let side = |order: Order, from: Option<(u128, bool)>, wanted: usize| {
+        let mut look = Look::new(listing, order, from, wanted);
+        while !look.is_over() {
+            if let Some((sql, values)) = look.edge_statement() {
+                let mut statement = conn.prepare_cached(&sql)?;
+                let values = params_from_iter(values);
+                look.set_edge(statement.query_row(values, |row| row.get(0)).optional()?);
+            }
+            let (sql, values) = look.statement();
+            let mut statement = conn.prepare_cached(&sql)?;
+            let mut rows = statement.query(params_from_iter(values))?;
+            loop {
+                let Some(row) = rows.next()? else {
+                    look.turn();
+                    break;
+                };
+                let (key, item) = read(row)?;
+                if look.take(key, item, weigh) {
+                    break;
+                }
+            }
         }
-        Ok::<_, Fault>(found)
+        Ok::<_, Fault>(look.seen())
     };
-    let (mut found, newer, older);
-    match request.place() {
-        Place::First => {
-            found = side("", "DESC", None, wanted)?;
-            newer = false;
-            older = found.len() == wanted;
-        }
-        Place::After(at) => {
-            found = side("<", "DESC", Some(at.key()), wanted)?;
-            newer = !side(">=", "ASC", Some(at.key()), 1)?.is_empty();
-            older = found.len() == wanted;
-        }
-        Place::Before(at) => {
-            found = side(">", "ASC", Some(at.key()), wanted)?;
-            newer = found.len() == wanted;
-            older = !side("<=", "DESC", Some(at.key()), 1)?.is_empty();
-        }
-    }
-    found.truncate(request.limit());
-    if matches!(request.place(), Place::Before(_)) {
-        found.reverse();
-    }
-    Ok(Page::from_keyed(found, newer, older))
+    let any = |seen: &Seen<T>| !seen.items.is_empty() || seen.ended.is_some();
+    let (ahead, behind) = match request.place() {
+        Place::First => (side(Order::Falling, None, wanted)?, false),
+        Place::After(at) => (
+            side(Order::Falling, Some((at.key(), false)), wanted)?,
+            any(&side(Order::Rising, Some((at.key(), true)), 1)?),
+        ),
+        Place::Before(at) => (
+            side(Order::Rising, Some((at.key(), false)), wanted)?,
+            any(&side(Order::Falling, Some((at.key(), true)), 1)?),
+        ),
+    };
+    Ok(Page::of_look(request, ahead, behind))
 }
 
 fn blob(id: Uuid) -> Value {
@@ -87,19 +101,26 @@ fn number_cursor(key: u128) -> Value {
     Value::Integer(i64::try_from(key).unwrap_or(i64::MAX))
 }
 
+const WEBHOOKS: Source<Value> = Source {
+    select: "SELECT w.id, r.record FROM tidings_webhook w \
+             JOIN tidings_registration r ON r.webhook = w.key",
+    table: "tidings_webhook w",
+    key: "w.id",
+    cursor: id_cursor,
+};
+
 /// Lists webhooks, by falling id.
 pub(super) fn webhooks(
     conn: &Connection,
     query: &WebhookQuery,
     request: &PageRequest,
 ) -> Step<Page<Webhook>> {
-    let select = "SELECT r.record FROM tidings_webhook w \
-                  JOIN tidings_registration r ON r.webhook = w.key";
-    let mut listing = Listing::new(select, "w.id");
+    let mut listing = Listing::new(WEBHOOKS);
     listing.narrow("w.ended IS NULL", []);
-    listing.narrow_to_account("w", query.account.as_ref(), query.mode);
+    listing.anchor_to_account("w", query.account.as_ref());
+    listing.narrow_to_mode("w", query.mode);
     if let Some(id) = query.id {
-        listing.narrow("w.id = ?", [blob(id.uuid())]);
+        listing.anchor("w.id = ?", [blob(id.uuid())]);
     }
     if let Some(text) = &query.text {
         let text = Value::Text(text.to_ascii_lowercase());
@@ -108,13 +129,21 @@ pub(super) fn webhooks(
     if let Some(enabled) = query.enabled {
         listing.narrow("w.enabled = ?", [Value::Integer(enabled.into())]);
     }
-    page(&listing, conn, request, id_cursor, |row| {
-        let webhook = Webhook::from_stored(rows::text(row, 0)?)?;
+    let read = |row: &Row<'_>| {
+        let webhook = Webhook::from_stored(rows::text(row, 1)?)?;
         // What the columns cannot tell is left to the query itself.
         let fits = query.matches(&webhook);
-        Ok(fits.then(|| (webhook.id().uuid().as_u128(), webhook)))
-    })
+        Ok((webhook.id().uuid().as_u128(), fits.then_some(webhook)))
+    };
+    page(&listing, conn, request, read, |_| 0)
 }
+
+const EVENTS: Source<Value> = Source {
+    select: concat!("SELECT e.seq, ", event_columns!(), " FROM tidings_event e"),
+    table: "tidings_event e",
+    key: "e.seq",
+    cursor: number_cursor,
+};
 
 /// Lists events, by falling number of publish.
 pub(super) fn events(
@@ -122,15 +151,17 @@ pub(super) fn events(
     query: &EventQuery,
     request: &PageRequest,
 ) -> Step<Page<Event>> {
-    let select = concat!("SELECT e.seq, ", event_columns!(), " FROM tidings_event e");
-    let mut listing = Listing::new(select, "e.seq");
-    listing.narrow_to_account("e", query.account.as_ref(), query.mode);
+    let mut listing = Listing::new(EVENTS);
     if query.account.as_ref().is_some_and(|account| *account != Account::default()) {
+        listing.anchor_to_account("e", query.account.as_ref());
         // The condition of the index.
-        listing.narrow("e.account <> 'default'", []);
+        listing.anchor("e.account <> 'default'", []);
+    } else {
+        listing.narrow_to_account("e", query.account.as_ref());
     }
+    listing.narrow_to_mode("e", query.mode);
     if let Some(id) = query.id {
-        listing.narrow("e.id = ?", [blob(id.uuid())]);
+        listing.anchor("e.id = ?", [blob(id.uuid())]);
     }
     if let Some(from) = query.from {
         // Events are at whole milliseconds.
@@ -141,34 +172,64 @@ pub(super) fn events(
         listing.narrow("e.created < ?", [Value::Integer(rows::millis_up(until))]);
     }
     narrow_to_types(&mut listing, &query.types);
-    page(&listing, conn, request, number_cursor, |row| {
+    let read = |row: &Row<'_>| {
         let seq: i64 = row.get(0)?;
         let event = rows::event(row, 1)?;
-        Ok(Some((u128::from(seq.cast_unsigned()), event)))
-    })
+        Ok((seq.cast_unsigned().into(), Some(event)))
+    };
+    page(&listing, conn, request, read, Event::bytes)
 }
 
-/// Any of these, as ranges that an index could use.
+/// Any of these.
 fn narrow_to_types(listing: &mut Listing<Value>, types: &[Filter]) {
     if types.is_empty() || types.iter().any(|filter| filter.as_str() == "*") {
         return;
     }
     let mut choices = Vec::with_capacity(types.len());
+    let mut values = Vec::new();
     for filter in types {
         match filter.as_str().strip_suffix('*') {
             Some(prefix) => {
                 choices.push("substr(e.type, 1, length(?)) = ?");
-                listing.values.push(Value::Text(prefix.to_owned()));
-                listing.values.push(Value::Text(prefix.to_owned()));
+                values.push(Value::Text(prefix.to_owned()));
+                values.push(Value::Text(prefix.to_owned()));
             }
             None => {
                 choices.push("e.type = ?");
-                listing.values.push(Value::Text(filter.as_str().to_owned()));
+                values.push(Value::Text(filter.as_str().to_owned()));
             }
         }
     }
-    listing.conditions.push(format!("({})", choices.join(" OR ")));
+    listing.narrow(format!("({})", choices.join(" OR ")), values);
 }
+
+/// Deliveries, by an index that is said or that SQLite chooses.
+macro_rules! deliveries_by {
+    ($index:literal) => {
+        Source {
+            select: concat!(
+                "SELECT ",
+                delivery_columns!(),
+                ", w.id, ",
+                event_columns!(),
+                " FROM tidings_delivery d",
+                $index,
+                " CROSS JOIN tidings_webhook w ON w.key = d.webhook \
+                 CROSS JOIN tidings_event e ON e.seq = d.event"
+            ),
+            table: concat!("tidings_delivery d", $index),
+            key: "d.id",
+            cursor: id_cursor,
+        }
+    };
+}
+
+const DELIVERIES: Source<Value> = deliveries_by!("");
+const LEASED: Source<Value> = deliveries_by!(" INDEXED BY tidings_delivery_leased");
+const FAILED: Source<Value> = deliveries_by!(" INDEXED BY tidings_delivery_failed");
+const OF_WEBHOOKS: Source<Value> = deliveries_by!(" INDEXED BY tidings_delivery_webhook");
+const FAILED_OF_WEBHOOKS: Source<Value> =
+    deliveries_by!(" INDEXED BY tidings_delivery_failed_webhook");
 
 /// Lists deliveries with their events and attempts, by falling id.
 pub(super) fn deliveries(
@@ -176,36 +237,54 @@ pub(super) fn deliveries(
     query: &DeliveryQuery,
     request: &PageRequest,
 ) -> Step<Page<DeliveryView>> {
-    let select = concat!(
-        "SELECT ",
-        delivery_columns!(),
-        ", w.id, ",
-        event_columns!(),
-        " FROM tidings_delivery d CROSS JOIN tidings_webhook w ON w.key = d.webhook \
-         CROSS JOIN tidings_event e ON e.seq = d.event"
-    );
-    let mut listing = Listing::new(select, "d.id");
-    // A delivery's webhook is of its event's account and mode, and the smaller row.
-    listing.narrow_to_account("w", query.account.as_ref(), query.mode);
+    let webhooks = webhooks_of(conn, query)?;
+    // There are few leased ones, and few that failed.
+    let named = query.id.is_some() || query.event.is_some();
+    let state = match query.states[..] {
+        [state] if !named => rows::state_number(state),
+        _ => 0,
+    };
+    let source = match (state, query.webhook.is_some() || webhooks.is_some()) {
+        (1, _) => LEASED,
+        (3.., true) => FAILED_OF_WEBHOOKS,
+        (3.., false) => FAILED,
+        _ if webhooks.is_some() => OF_WEBHOOKS,
+        _ => DELIVERIES,
+    };
+    let mut listing = Listing::new(source);
     if let Some(id) = query.id {
-        listing.narrow("d.id = ?", [blob(id.uuid())]);
+        listing.anchor("d.id = ?", [blob(id.uuid())]);
     }
     if let Some(event) = query.event {
         let (low, high) = DeliveryId::range_of(event);
-        listing.narrow("d.id BETWEEN ? AND ?", [blob(low.uuid()), blob(high.uuid())]);
+        listing.anchor("d.id BETWEEN ? AND ?", [blob(low.uuid()), blob(high.uuid())]);
         listing.narrow("e.id = ?", [blob(event.uuid())]);
     }
     if let Some(webhook) = query.webhook {
         let key = "d.webhook = (SELECT key FROM tidings_webhook WHERE id = ?)";
-        listing.narrow(key, [blob(webhook.uuid())]);
+        listing.anchor(key, [blob(webhook.uuid())]);
     }
-    if !query.states.is_empty() {
-        let states = query.states.iter().map(|state| rows::state_number(*state).to_string());
-        let mut states: Vec<_> = states.collect();
-        if query.states.contains(&StateKind::Waiting) {
-            states.push(rows::PARKED.to_string());
+    match webhooks {
+        Some(webhooks) => listing.among("d.webhook", webhooks),
+        // A delivery's webhook is of its event's account and mode, and the smaller row.
+        None => {
+            listing.narrow_to_account("w", query.account.as_ref());
+            listing.narrow_to_mode("w", query.mode);
         }
-        listing.narrow(format!("d.state IN ({})", states.join(", ")), []);
+    }
+    match state {
+        // The conditions of the indexes.
+        1 => listing.anchor("d.state = 1", []),
+        3.. => listing.anchor("d.state > 2 AND d.state = ?", [Value::Integer(state.into())]),
+        _ if query.states.is_empty() => {}
+        _ => {
+            let numbers = query.states.iter().map(|state| rows::state_number(*state));
+            let mut numbers: Vec<String> = numbers.map(|number| number.to_string()).collect();
+            if query.states.contains(&StateKind::Waiting) {
+                numbers.push(rows::PARKED.to_string());
+            }
+            listing.narrow(format!("d.state IN ({})", numbers.join(", ")), []);
+        }
     }
     if let Some(from) = query.from {
         listing.narrow("d.published >= ?", [Value::Integer(rows::millis_up(from))]);
@@ -213,22 +292,35 @@ pub(super) fn deliveries(
     if let Some(until) = query.until {
         listing.narrow("d.published < ?", [Value::Integer(rows::millis_up(until))]);
     }
-    let page = page(&listing, conn, request, id_cursor, |row| {
+    let read = |row: &Row<'_>| {
         let webhook = rows::uuid(row, DELIVERY_COLUMNS)?.into();
         let event = rows::event(row, DELIVERY_COLUMNS + 1)?;
         let delivery = Kept::read(row, 0)?.delivery(event.id(), webhook);
-        let attempts = Vec::new();
-        Ok(Some((delivery.id.uuid().as_u128(), DeliveryView { delivery, event, attempts })))
-    })?;
-    let mut page = page;
-    let mut select = conn.prepare_cached(SELECT_ATTEMPTS)?;
-    for view in &mut page.items {
+        let key = delivery.id.uuid().as_u128();
+        let mut view = DeliveryView { delivery, event, attempts: Vec::new() };
+        let mut select = conn.prepare_cached(SELECT_ATTEMPTS)?;
         let mut rows = select.query([view.delivery.id.uuid().as_bytes().as_slice()])?;
         while let Some(row) = rows.next()? {
             view.attempts.push(rows::attempt(row)?);
         }
-    }
-    Ok(page)
+        Ok((key, Some(view)))
+    };
+    page(&listing, conn, request, read, DeliveryView::bytes)
+}
+
+/// The numbers of all webhooks whose deliveries are asked for, where nothing else narrows them and there are
+/// few: an account's deliveries may be few among many.
+fn webhooks_of(conn: &Connection, query: &DeliveryQuery) -> Step<Option<Vec<Value>>> {
+    let narrow = query.id.is_none() && query.event.is_none() && query.webhook.is_none();
+    let Some(account) = query.account.as_ref().filter(|_| narrow) else { return Ok(None) };
+    let sql =
+        "SELECT key FROM tidings_webhook WHERE account = ?1 AND (?2 IS NULL OR mode = ?2) LIMIT ?3";
+    let mode = query.mode.map(rows::mode);
+    let most = rows::bound(LISTING_WEBHOOKS + 1);
+    let mut select = conn.prepare_cached(sql)?;
+    let keys = select.query_map(params![account.as_str(), mode, most], |row| row.get(0))?;
+    let keys: Vec<Value> = keys.collect::<rusqlite::Result<_>>()?;
+    Ok(Some(keys).filter(|keys| keys.len() <= LISTING_WEBHOOKS))
 }
 
 /// The first mark of each account, of a thousand accounts at most, each by one look into an index; the

@@ -11,7 +11,7 @@ use super::rows::{self, INSERT_DELIVERY, Kept, delivery_columns};
 use super::slots::Slots;
 use super::sweep;
 use super::writer::Db;
-use crate::adapters::listing::Listing;
+use crate::adapters::listing::{Listing, Source};
 use crate::adapters::passed::Passed;
 use crate::ground::account::Mode;
 use crate::ground::delivery::{Delivery, State, StateKind};
@@ -55,20 +55,29 @@ pub(super) fn jobs(
     query: &ReplayQuery,
     request: &PageRequest,
 ) -> Step<Page<ReplayJob>> {
-    let mut listing = Listing::new("SELECT r.record FROM tidings_replay r", "r.id");
-    listing.narrow_to_account("r", query.account.as_ref(), query.mode);
+    const REPLAYS: Source<Value> = Source {
+        select: "SELECT r.id, r.record FROM tidings_replay r",
+        table: "tidings_replay r",
+        key: "r.id",
+        cursor: listings::id_cursor,
+    };
+    let mut listing = Listing::new(REPLAYS);
+    listing.narrow_to_account("r", query.account.as_ref());
+    listing.narrow_to_mode("r", query.mode);
     let blob = |id: Uuid| Value::Blob(id.as_bytes().to_vec());
     if let Some(id) = query.id {
-        listing.narrow("r.id = ?", [blob(id.uuid())]);
+        listing.anchor("r.id = ?", [blob(id.uuid())]);
     }
     if let Some(webhook) = query.webhook {
         listing.narrow("r.webhook = ?", [blob(webhook.uuid())]);
     }
-    listings::page(&listing, conn, request, listings::id_cursor, |row| {
+    let read = |row: &Row<'_>| {
+        let key = rows::uuid(row, 0)?.as_u128();
         // One that is damaged, or that a newer version wrote, does not hide the others.
-        let Ok(job) = ReplayJob::from_stored(rows::text(row, 0)?) else { return Ok(None) };
-        Ok(query.matches(&job).then(|| (job.id.uuid().as_u128(), job)))
-    })
+        let job = ReplayJob::from_stored(rows::text(row, 1)?).ok();
+        Ok((key, job.filter(|job| query.matches(job))))
+    };
+    listings::page(&listing, conn, request, read, |_| 0)
 }
 
 /// Cancels a job.

@@ -14,11 +14,12 @@ use crate::ground::policy::{
 };
 
 /// Each brings the schema one version further; they are never changed once released.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("schema/001.sql"),
     include_str!("schema/002.sql"),
     include_str!("schema/003.sql"),
     include_str!("schema/004.sql"),
+    include_str!("schema/005.sql"),
 ];
 
 /// Marks files that are ours alone, for people who look at one (`file`, `PRAGMA application_id`):
