@@ -6,7 +6,7 @@
 
 use crate::ground::account::{Account, Mode};
 use crate::ground::page::Seen;
-use crate::ground::policy::{LISTING_BYTES, LISTING_ROWS, LISTING_ROWS_FIRST, LISTING_ROWS_READ};
+use crate::ground::policy::{LISTING_BYTES, LISTING_ROWS_FIRST, LISTING_ROWS_READ};
 
 /// A value that is bound to a statement.
 pub(crate) trait Bound: Clone {
@@ -28,6 +28,8 @@ pub(crate) struct Source<V> {
     pub(crate) key: &'static str,
     /// The value of that column, of a cursor.
     pub(crate) cursor: fn(u128) -> V,
+    /// How many rows are looked at for one page.
+    pub(crate) rows: usize,
 }
 
 /// A listing, put together from constant parts; values are bound, never written in.
@@ -129,6 +131,15 @@ impl<V: Bound> Listing<V> {
         let select = self.source.select;
         let text = format!("{select}{} ORDER BY {key} {}", all_of(&conditions), order.word());
         (text, values)
+    }
+
+    /// How many rows of the table fit, up to `most`. For conditions on its own columns.
+    pub(crate) fn count(&self, most: usize) -> Statement<V> {
+        let conditions = [&self.anchors[..], &self.conditions[..]].concat();
+        let mut values = [&self.anchor_values[..], &self.values[..]].concat();
+        values.push(V::of_count(most));
+        let (table, conditions) = (self.source.table, all_of(&conditions));
+        (format!("SELECT count(*) FROM (SELECT 1 FROM {table}{conditions} LIMIT ?) a"), values)
     }
 
     /// The key of the row at which a stretch from the place ends.
@@ -327,12 +338,12 @@ impl<'l, V: Bound, T> Look<'l, V, T> {
             return;
         };
         self.looked += self.stretch;
-        if self.looked >= LISTING_ROWS {
+        if self.looked >= self.listing.source.rows {
             self.over = true;
             self.ended = Some(edge.key());
             return;
         }
-        self.stretch = (self.stretch * 10).min(LISTING_ROWS - self.looked);
+        self.stretch = (self.stretch * 10).min(self.listing.source.rows - self.looked);
         self.from = Some(Place { comparison: self.order.beyond(), at: edge });
     }
 

@@ -153,8 +153,10 @@ pub const PAGE_ITEMS_DEFAULT: usize = 10;
 /// Rows that are looked at for one page where many do not fit: what was found is answered then, and the
 /// next page goes on behind them. A listing of any size is answered at once so, and nobody waits behind it.
 pub const LISTING_ROWS: usize = 50_000;
+/// The same for webhooks, whose texts are looked through.
+pub const LISTING_WEBHOOK_ROWS: usize = 25_000;
 /// Those of them that are read whole and then do not fit: the storage's columns cannot tell.
-pub const LISTING_ROWS_READ: usize = 5_000;
+pub const LISTING_ROWS_READ: usize = 2_500;
 /// Rows that are looked at first; then ten times as many, and again.
 pub const LISTING_ROWS_FIRST: usize = 500;
 /// Bytes of payloads and answers after which a page ends: one of 100 events could have 100 MiB otherwise.

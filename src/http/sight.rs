@@ -17,8 +17,9 @@ use crate::ground::query::WebhookQuery;
 use crate::ground::statistics::{StatisticsQuery, StatisticsReport};
 use crate::ground::time::{before, format_time};
 use crate::ground::view::WebhookView;
-use crate::ground::webhook::{DisabledReason, Status};
+use crate::ground::webhook::{DisabledReason, Status, Webhook};
 use crate::ports::authorizer::Permission;
+use crate::ports::storage::WebhookGroup;
 
 /// Who acts, and what is within their reach.
 #[derive(Serialize, ToSchema)]
@@ -262,42 +263,48 @@ pub(super) async fn overview(call: Call) -> Answer {
             seen.failing.push(Failing { webhook: (&webhook).into(), failing_since });
         }
     }
-    let (enabled, more, _) = count(&call, &scope, true).await?;
-    let (disabled, yet_more, given_up) = count(&call, &scope, false).await?;
     let room = API_FAILING_MAX.saturating_sub(seen.failing.len());
-    let given_up = given_up.into_iter().take(room);
-    seen.failing.extend(given_up.map(|webhook| Failing { webhook, failing_since: None }));
-    seen.webhooks = Registered { enabled, disabled, at_least: more || yet_more };
+    let given_up = given_up(&call, &scope, room).await?;
+    seen.failing.extend(
+        given_up.iter().map(|webhook| Failing { webhook: webhook.into(), failing_since: None }),
+    );
+    let (enabled, disabled) =
+        (count(&call, &scope, true).await?, count(&call, &scope, false).await?);
+    let at_least = enabled.max(disabled) >= API_COUNT_MAX;
+    seen.webhooks = Registered { enabled, disabled, at_least };
     answer::ok(&seen)
 }
 
-/// How many webhooks there are, up to five pages, whether there are more, and which of them were disabled
-/// because they failed.
-async fn count(
-    call: &Call,
-    scope: &Scope,
-    enabled: bool,
-) -> Result<(usize, bool, Vec<WebhookView>), Problem> {
+/// How many webhooks there are, up to a bound.
+async fn count(call: &Call, scope: &Scope, enabled: bool) -> Result<usize, Problem> {
+    let (account, mode) = (scope.account.clone(), scope.mode);
+    let group = WebhookGroup { account, mode, enabled: Some(enabled) };
+    Ok(call.tidings().storage().count_webhooks(&group, API_COUNT_MAX).await?)
+}
+
+/// Webhooks that were disabled because they failed: the newest, as far as a few pages of disabled ones tell.
+async fn given_up(call: &Call, scope: &Scope, most: usize) -> Result<Vec<Webhook>, Problem> {
+    const PAGES: usize = 5;
     const GIVEN_UP: [DisabledReason; 2] = [DisabledReason::Failing, DisabledReason::Gone];
     let query = WebhookQuery {
         account: scope.account.clone(),
         mode: scope.mode,
-        enabled: Some(enabled),
+        enabled: Some(false),
         ..WebhookQuery::default()
     };
-    let (mut count, mut given_up) = (0, Vec::new());
+    let failed = |webhook: &Webhook| matches!(webhook.status(), Status::Disabled(reason) if GIVEN_UP.contains(&reason));
+    let mut found = Vec::new();
     let mut request = PageRequest::first(PAGE_ITEMS_MAX)?;
-    for _ in 0..5 {
+    for _ in 0..PAGES {
         let page = call.tidings().webhooks(&query, &request).await?;
-        count += page.items.len();
-        given_up.extend(page.items.iter().filter_map(|webhook| match webhook.status() {
-            Status::Disabled(reason) if GIVEN_UP.contains(&reason) => Some(webhook.into()),
-            _ => None,
-        }));
-        let Some(next) = page.next else { return Ok((count, false, given_up)) };
-        request = request.after(next);
+        found.extend(page.items.into_iter().filter(failed));
+        match page.next {
+            Some(next) if found.len() < most => request = request.after(next),
+            _ => break,
+        }
     }
-    Ok((count, true, given_up))
+    found.truncate(most);
+    Ok(found)
 }
 
 /// The event types that the host publishes.

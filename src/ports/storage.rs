@@ -93,6 +93,7 @@ use crate::ground::event::Event;
 use crate::ground::id::{Cause, DeliveryId, DispatcherId, EventId, WebhookId};
 use crate::ground::lane::Turned;
 use crate::ground::page::{Page, PageRequest};
+use crate::ground::policy::PAGE_ITEMS_MAX;
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 use crate::ground::report::ReportKind;
 use crate::ground::time::Timestamp;
@@ -120,7 +121,27 @@ pub trait WebhookStore: Debug + Send + Sync + 'static {
     async fn put(&self, webhook: &Webhook, now: Timestamp) -> Result<Webhook>;
 
     /// Lists webhooks, newest first: by falling id.
+    ///
+    /// As in every listing, a page may be short, or empty, and say where the next one begins ([`Page`]): so
+    /// a store need not read on for ever where few rows fit.
     async fn webhooks(&self, query: &WebhookQuery, page: &PageRequest) -> Result<Page<Webhook>>;
+
+    /// How many webhooks there are, or enabled ones, or others, counted up to `most`. For people who look.
+    ///
+    /// Without more it goes through the listing: a store that can count does better.
+    async fn count_webhooks(&self, group: &WebhookGroup, most: usize) -> Result<usize> {
+        let WebhookGroup { account, mode, enabled } = group.clone();
+        let query = &WebhookQuery { account, mode, enabled, ..WebhookQuery::default() };
+        let (mut count, mut request) = (0, PageRequest::first(PAGE_ITEMS_MAX)?);
+        loop {
+            let page = self.webhooks(query, &request).await?;
+            count += page.items.len();
+            match page.next {
+                Some(next) if count < most => request = request.after(next),
+                _ => return Ok(count.min(most)),
+            }
+        }
+    }
 
     /// Deletes a webhook for good; `false` if there is none. Costs the same however many
     /// deliveries wait: they are never claimed again, and [`sweep`](DeliveryQueue::sweep) cancels
@@ -303,6 +324,18 @@ pub trait Wakeup: Debug + Send + Sync {
     /// Waits until more announcements were heard than `seen`, and says how many; 0 were heard before
     /// the first call. Dropping the future loses none.
     async fn heard(&self, seen: u64) -> u64;
+}
+
+/// Webhooks that are alike in this. What is `None` does not narrow.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)]
+pub struct WebhookGroup {
+    /// Of this account.
+    pub account: Option<Account>,
+    /// Of this mode.
+    pub mode: Option<Mode>,
+    /// Enabled or disabled.
+    pub enabled: Option<bool>,
 }
 
 /// What [`put`](WebhookStore::put) does first in a store whose lanes have no holders.

@@ -6,6 +6,7 @@ use super::fixtures::*;
 use crate::ground::event_type::EventType;
 use crate::ground::filter::Filter;
 use crate::ground::page::Place;
+use crate::ports::storage::WebhookGroup;
 
 /// Walks a listing to its end and back, two at a time.
 async fn walk<T: Debug + PartialEq + Clone>(
@@ -110,6 +111,19 @@ pub(super) async fn webhooks_are_listed_by_every_field(store: &dyn Storage) {
     });
     for query in queries {
         walk_webhooks(store, &query, &all).await;
+    }
+    for account in [None, Some(account("even")), Some(account("eve"))] {
+        for mode in [None, Some(Mode::Live), Some(Mode::Test)] {
+            for enabled in [None, Some(true), Some(false)] {
+                let group = WebhookGroup { account: account.clone(), mode, enabled };
+                let query = WebhookQuery { account: account.clone(), mode, enabled, ..empty() };
+                let expected = all.iter().filter(|webhook| query.matches(webhook)).count();
+                for most in [2, 100] {
+                    let count = store.count_webhooks(&group, most).await.expect("count");
+                    assert_eq!(count, expected.min(most), "{group:?}");
+                }
+            }
+        }
     }
 }
 
@@ -266,6 +280,12 @@ pub(super) async fn deliveries_are_listed_by_every_field(store: &dyn Storage) {
     for kind in kinds {
         queries.push(DeliveryQuery { states: vec![kind], ..empty() });
         queries.push(DeliveryQuery { states: vec![kind, StateKind::Waiting], ..query.clone() });
+        queries.push(DeliveryQuery { states: vec![kind], ..query.clone() });
+        for name in ["default", "other", "nobody"] {
+            let of = DeliveryQuery { account: Some(account(name)), ..empty() };
+            queries.push(DeliveryQuery { states: vec![kind], ..of.clone() });
+            queries.push(DeliveryQuery { mode: Some(Mode::Test), states: vec![kind], ..of });
+        }
     }
     queries.push(DeliveryQuery {
         account: Some(Account::default()),

@@ -42,7 +42,8 @@ use crate::ports::replay::{Replay, ReplayStepped};
 use crate::ports::statistics::{Counted, Statistics};
 use crate::ports::storage::{
     Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
-    NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, TableSize, Turn, WebhookStore,
+    NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, TableSize, Turn, WebhookGroup,
+    WebhookStore,
 };
 
 /// Keeps everything in memory; it is gone with the last clone.
@@ -85,6 +86,14 @@ impl WebhookStore for MemoryStorage {
 
     async fn webhooks(&self, query: &WebhookQuery, page: &PageRequest) -> Result<Page<Webhook>> {
         Ok(self.state().webhooks(query, page))
+    }
+
+    async fn count_webhooks(&self, group: &WebhookGroup, most: usize) -> Result<usize> {
+        let WebhookGroup { account, mode, enabled } = group.clone();
+        let query = WebhookQuery { account, mode, enabled, ..WebhookQuery::default() };
+        let state = self.state();
+        let webhooks = state.hooks.values().filter_map(|hook| hook.webhook.as_ref());
+        Ok(webhooks.filter(|webhook| query.matches(webhook)).take(most).count())
     }
 
     async fn delete(&self, id: WebhookId, _now: Timestamp) -> Result<bool> {

@@ -20,10 +20,14 @@ use crate::ground::event::Event;
 use crate::ground::filter::Filter;
 use crate::ground::id::{DeliveryId, WebhookId};
 use crate::ground::page::{Page, PageRequest, Place, Seen};
-use crate::ground::policy::{LISTING_WEBHOOKS, POSTGRES_LISTING_PAYLOADS, POSTGRES_LISTING_ROWS};
+use crate::ground::policy::{
+    LISTING_ROWS, LISTING_WEBHOOK_ROWS, LISTING_WEBHOOKS, POSTGRES_LISTING_PAYLOADS,
+    POSTGRES_LISTING_ROWS,
+};
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
+use crate::ports::storage::WebhookGroup;
 
 /// A value of a listing's statement.
 #[derive(Debug, Clone)]
@@ -194,7 +198,40 @@ const WEBHOOKS: Source<Value> = Source {
     table: "{s}.webhook w",
     key: "w.id",
     cursor: id_cursor,
+    rows: LISTING_WEBHOOK_ROWS,
 };
+
+/// The webhooks that are alike in this.
+fn webhooks_alike(
+    account: Option<&Account>,
+    mode: Option<Mode>,
+    enabled: Option<bool>,
+) -> Listing<Value> {
+    let mut listing = Listing::new(WEBHOOKS);
+    match (enabled, account) {
+        // The condition of the index: of many that are enabled a few are not.
+        (Some(false), None) => listing.anchor("NOT w.enabled AND w.ended IS NULL", []),
+        (Some(enabled), _) => {
+            listing.narrow("w.ended IS NULL AND w.enabled = ?", [Value::Flag(enabled)]);
+        }
+        (None, _) => listing.narrow("w.ended IS NULL", []),
+    }
+    listing.anchor_to_account("w", account);
+    listing.narrow_to_mode("w", mode);
+    listing
+}
+
+/// How many webhooks there are, up to `most`.
+pub(super) async fn count_webhooks(
+    inner: &Inner,
+    group: &WebhookGroup,
+    most: usize,
+) -> Step<usize> {
+    let listing = webhooks_alike(group.account.as_ref(), group.mode, group.enabled);
+    let rows = run(inner, listing.count(most)).await?;
+    let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
 
 /// Lists webhooks, by falling id.
 pub(super) async fn webhooks(
@@ -202,10 +239,7 @@ pub(super) async fn webhooks(
     query: &WebhookQuery,
     request: &PageRequest,
 ) -> Step<Page<Webhook>> {
-    let mut listing = Listing::new(WEBHOOKS);
-    listing.narrow("w.ended IS NULL", []);
-    listing.anchor_to_account("w", query.account.as_ref());
-    listing.narrow_to_mode("w", query.mode);
+    let mut listing = webhooks_alike(query.account.as_ref(), query.mode, query.enabled);
     if let Some(id) = query.id {
         listing.anchor("w.id = ?", [Value::Id(id.uuid())]);
     }
@@ -213,9 +247,6 @@ pub(super) async fn webhooks(
         // What a text column cannot hold is in none of them.
         let text = text.to_ascii_lowercase().replace('\0', "\n\n");
         listing.narrow("strpos(r.search, ?) > 0", [Value::Text(text)]);
-    }
-    if let Some(enabled) = query.enabled {
-        listing.narrow("w.enabled = ?", [Value::Flag(enabled)]);
     }
     let read = |row: &Row| {
         let webhook = Webhook::from_stored(row.try_get(1)?)?;
@@ -232,6 +263,7 @@ const EVENTS: Source<Value> = Source {
     table: "{s}.event e",
     key: "e.seq",
     cursor: number_cursor,
+    rows: LISTING_ROWS,
 };
 
 /// Lists events, by falling number of publish.
@@ -309,6 +341,7 @@ const DELIVERIES: Source<Value> = Source {
     table: "{s}.delivery d",
     key: "d.id",
     cursor: id_cursor,
+    rows: LISTING_ROWS,
 };
 
 const OF_ACCOUNT: Query = Query::new(

@@ -67,7 +67,7 @@ use crate::ports::statistics::{Counted, Statistics};
 use crate::ports::storage::{
     Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
     NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, TableSize, Turn, Wakeup,
-    WebhookStore,
+    WebhookGroup, WebhookStore,
 };
 
 /// Keeps everything in one schema of a PostgreSQL database, for any number of nodes.
@@ -215,6 +215,10 @@ impl WebhookStore for PostgresStorage {
 
     async fn webhooks(&self, query: &WebhookQuery, page: &PageRequest) -> Result<Page<Webhook>> {
         listings::webhooks(&self.0, query, page).await.map_err(Fault::into_error)
+    }
+
+    async fn count_webhooks(&self, group: &WebhookGroup, most: usize) -> Result<usize> {
+        listings::count_webhooks(&self.0, group, most).await.map_err(Fault::into_error)
     }
 
     async fn delete(&self, id: WebhookId, _now: Timestamp) -> Result<bool> {

@@ -26,7 +26,7 @@ use crate::ground::event_type::EventType;
 use crate::ground::id::{Cause, DeliveryId, EventId, ReplayId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::policy::{
-    POSTGRES_LISTING_ROWS, POSTGRES_PRUNE_STRETCH, REPLAY_DUE_MAX, REPLAY_REST_LONG,
+    LISTING_ROWS, POSTGRES_LISTING_ROWS, POSTGRES_PRUNE_STRETCH, REPLAY_DUE_MAX, REPLAY_REST_LONG,
     REPLAY_STEP_EVENTS, REPLAY_WAITING_MAX,
 };
 use crate::ground::replay::{ReplayJob, ReplayRoom, ReplayScope, ReplayState};
@@ -87,6 +87,7 @@ const REPLAYS: Source<Value> = Source {
     table: "{s}.replay r",
     key: "r.id",
     cursor: listings::id_cursor,
+    rows: LISTING_ROWS,
 };
 
 /// Lists jobs, by falling id.

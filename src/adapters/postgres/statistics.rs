@@ -26,11 +26,23 @@ pub(super) fn part(dispatcher: DispatcherId) -> i16 {
 /// What sweeps add to: there is one at a time.
 pub(super) const SWEEPS: i16 = 0;
 
+// The totals come last: each is everybody's.
 const ADD: Query = Query::new(
-    "INSERT INTO {s}.statistic AS s (webhook, hour, measure, part, count) \
-     SELECT n.webhook, n.hour, n.measure, $4, n.count \
-     FROM unnest($1, $2, $3, $5) AS n(webhook, hour, measure, count) \
-     ON CONFLICT (webhook, hour, measure, part) DO UPDATE SET count = s.count + excluded.count",
+    "WITH n AS MATERIALIZED ( \
+         SELECT n.webhook, n.hour, n.measure, n.count, w.account, w.mode \
+         FROM unnest($1, $2, $3, $5) AS n(webhook, hour, measure, count) \
+         CROSS JOIN LATERAL (SELECT account, mode FROM {s}.webhook WHERE key = n.webhook OFFSET 0) w), \
+     added AS ( \
+         INSERT INTO {s}.statistic AS s (webhook, hour, measure, part, count) \
+         SELECT webhook, hour, measure, $4, count FROM n \
+         ON CONFLICT (webhook, hour, measure, part) DO UPDATE SET count = s.count + excluded.count \
+         RETURNING 1) \
+     INSERT INTO {s}.total AS t (account, hour, mode, measure, part, count) \
+     SELECT coalesce(account, ''), hour, mode, measure, $4, sum(count)::bigint FROM n \
+     WHERE (SELECT count(*) FROM added) >= 0 \
+     GROUP BY GROUPING SETS ((account, hour, mode, measure), (hour, mode, measure)) \
+     ORDER BY 1 DESC, 2, 3, 4 \
+     ON CONFLICT (account, hour, mode, measure, part) DO UPDATE SET count = t.count + excluded.count",
     &[Type::INT8_ARRAY, Type::INT4_ARRAY, Type::INT2_ARRAY, Type::INT2, Type::INT8_ARRAY],
 );
 
@@ -47,26 +59,20 @@ pub(super) async fn add(tx: &Tx<'_>, part: i16, additions: &Additions<i64>) -> S
     tx.run(&ADD, &[&webhook, &hour, &measure, &part, &counts]).await
 }
 
-/// The numbers of some webhooks, by a condition on `w`.
-macro_rules! counts {
-    ($where:literal) => {
-        concat!(
-            "SELECT s.hour, s.measure, sum(s.count)::bigint FROM {s}.webhook w \
-             CROSS JOIN LATERAL (SELECT c.hour, c.measure, c.count FROM {s}.statistic c \
-             WHERE c.webhook = w.key AND c.hour >= $1 AND c.hour < $2 OFFSET 0) s \
-             WHERE ($3::boolean IS NULL OR w.mode = $3) AND ",
-            $where,
-            " GROUP BY s.hour, s.measure"
-        )
-    };
-}
 const OF_WEBHOOK: Query = Query::new(
-    counts!("w.id = $4 AND ($5::text IS NULL OR w.account = $5)"),
-    &[Type::INT4, Type::INT4, Type::BOOL, Type::UUID, Type::TEXT],
+    "SELECT s.hour, s.measure, sum(s.count)::bigint FROM {s}.webhook w \
+     CROSS JOIN LATERAL (SELECT c.hour, c.measure, c.count FROM {s}.statistic c \
+     WHERE c.webhook = w.key AND c.hour >= $1 AND c.hour < $2 OFFSET 0) s \
+     WHERE ($3::boolean IS NULL OR w.mode = $3) AND ($4 = '' OR w.account = $4) AND w.id = $5 \
+     GROUP BY s.hour, s.measure",
+    &[Type::INT4, Type::INT4, Type::BOOL, Type::TEXT, Type::UUID],
 );
-const OF_ACCOUNT: Query =
-    Query::new(counts!("w.account = $4"), &[Type::INT4, Type::INT4, Type::BOOL, Type::TEXT]);
-const OF_ALL: Query = Query::new(counts!("true"), &[Type::INT4, Type::INT4, Type::BOOL]);
+const OF_ACCOUNT: Query = Query::new(
+    "SELECT s.hour, s.measure, sum(s.count)::bigint FROM {s}.total s \
+     WHERE s.hour >= $1 AND s.hour < $2 AND ($3::boolean IS NULL OR s.mode = $3) AND s.account = $4 \
+     GROUP BY s.hour, s.measure",
+    &[Type::INT4, Type::INT4, Type::BOOL, Type::TEXT],
+);
 
 /// What was counted.
 pub(super) async fn counts(inner: &Inner, query: &StatisticsQuery) -> Step<Vec<Counted>> {
@@ -74,18 +80,15 @@ pub(super) async fn counts(inner: &Inner, query: &StatisticsQuery) -> Step<Vec<C
     let (start, end) = (hours.start.number(), hours.end.number());
     let mode = query.only_mode().map(|mode| mode.is_live());
     let webhook = query.only_webhook().map(|webhook| webhook.uuid());
-    let account = query.only_account().map(|account| account.as_str());
-    let mut values: Vec<Value<'_>> = vec![&start, &end, &mode];
-    let query = match (&webhook, &account) {
-        (Some(webhook), _) => {
-            values.extend([webhook as Value<'_>, &account as Value<'_>]);
+    // All accounts have their totals under an empty name, which no account has.
+    let account = query.only_account().map_or("", |account| account.as_str());
+    let mut values: Vec<Value<'_>> = vec![&start, &end, &mode, &account];
+    let query = match &webhook {
+        Some(webhook) => {
+            values.push(webhook);
             &OF_WEBHOOK
         }
-        (None, Some(account)) => {
-            values.push(account);
-            &OF_ACCOUNT
-        }
-        (None, None) => &OF_ALL,
+        None => &OF_ACCOUNT,
     };
     let rows = inner.database.once(query, &values).await?;
     let counted = |row: &tokio_postgres::Row| {
@@ -105,8 +108,16 @@ const FORGET: Query = Query::new(
     &[Type::INT4, Type::INT8],
 );
 
+// There are two for each webhook's at most, and they go with them.
+const FORGET_TOTALS: Query = Query::new(
+    "DELETE FROM {s}.total WHERE ctid = ANY (ARRAY (SELECT ctid FROM {s}.total \
+     WHERE hour < $1 ORDER BY hour LIMIT 2 * $2 FOR UPDATE SKIP LOCKED)) RETURNING 1",
+    &[Type::INT4, Type::INT8],
+);
+
 /// Forgets numbers of hours before `hour`, at most `limit`.
 pub(super) async fn forget(inner: &Inner, hour: Hour, limit: usize) -> Step<usize> {
     let gone = inner.database.once(&FORGET, &[&hour.number(), &count(limit)]).await?;
+    inner.database.once(&FORGET_TOTALS, &[&hour.number(), &count(limit)]).await?;
     Ok(gone.len())
 }

@@ -13,10 +13,11 @@ use crate::ground::event::Event;
 use crate::ground::filter::Filter;
 use crate::ground::id::{DeliveryId, WebhookId};
 use crate::ground::page::{Page, PageRequest, Place, Seen};
-use crate::ground::policy::LISTING_WEBHOOKS;
+use crate::ground::policy::{LISTING_ROWS, LISTING_WEBHOOK_ROWS, LISTING_WEBHOOKS};
 use crate::ground::query::{DeliveryQuery, EventQuery, WebhookQuery};
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
+use crate::ports::storage::WebhookGroup;
 
 impl Bound for Value {
     fn of_text(text: String) -> Self {
@@ -107,7 +108,37 @@ const WEBHOOKS: Source<Value> = Source {
     table: "tidings_webhook w",
     key: "w.id",
     cursor: id_cursor,
+    rows: LISTING_WEBHOOK_ROWS,
 };
+
+/// The webhooks that are alike in this.
+fn webhooks_alike(
+    account: Option<&Account>,
+    mode: Option<Mode>,
+    enabled: Option<bool>,
+) -> Listing<Value> {
+    let mut listing = Listing::new(WEBHOOKS);
+    match (enabled, account) {
+        // The condition of the index: of many that are enabled a few are not.
+        (Some(false), None) => listing.anchor("w.enabled = 0 AND w.ended IS NULL", []),
+        (Some(enabled), _) => {
+            listing.narrow("w.ended IS NULL AND w.enabled = ?", [Value::Integer(enabled.into())]);
+        }
+        (None, _) => listing.narrow("w.ended IS NULL", []),
+    }
+    listing.anchor_to_account("w", account);
+    listing.narrow_to_mode("w", mode);
+    listing
+}
+
+/// How many webhooks there are, up to `most`.
+pub(super) fn count_webhooks(conn: &Connection, group: &WebhookGroup, most: usize) -> Step<usize> {
+    let listing = webhooks_alike(group.account.as_ref(), group.mode, group.enabled);
+    let (sql, values) = listing.count(most);
+    let mut statement = conn.prepare_cached(&sql)?;
+    let count: i64 = statement.query_row(params_from_iter(values), |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
 
 /// Lists webhooks, by falling id.
 pub(super) fn webhooks(
@@ -115,19 +146,13 @@ pub(super) fn webhooks(
     query: &WebhookQuery,
     request: &PageRequest,
 ) -> Step<Page<Webhook>> {
-    let mut listing = Listing::new(WEBHOOKS);
-    listing.narrow("w.ended IS NULL", []);
-    listing.anchor_to_account("w", query.account.as_ref());
-    listing.narrow_to_mode("w", query.mode);
+    let mut listing = webhooks_alike(query.account.as_ref(), query.mode, query.enabled);
     if let Some(id) = query.id {
         listing.anchor("w.id = ?", [blob(id.uuid())]);
     }
     if let Some(text) = &query.text {
         let text = Value::Text(text.to_ascii_lowercase());
         listing.narrow("instr(r.search, ?) > 0", [text]);
-    }
-    if let Some(enabled) = query.enabled {
-        listing.narrow("w.enabled = ?", [Value::Integer(enabled.into())]);
     }
     let read = |row: &Row<'_>| {
         let webhook = Webhook::from_stored(rows::text(row, 1)?)?;
@@ -143,6 +168,7 @@ const EVENTS: Source<Value> = Source {
     table: "tidings_event e",
     key: "e.seq",
     cursor: number_cursor,
+    rows: LISTING_ROWS,
 };
 
 /// Lists events, by falling number of publish.
@@ -220,6 +246,7 @@ macro_rules! deliveries_by {
             table: concat!("tidings_delivery d", $index),
             key: "d.id",
             cursor: id_cursor,
+            rows: LISTING_ROWS,
         }
     };
 }

@@ -62,7 +62,8 @@ use crate::ports::replay::{Replay, ReplayStepped};
 use crate::ports::statistics::{Counted, Statistics};
 use crate::ports::storage::{
     Alive, Appended, Claimed, DeliveryQueue, Enqueued, EventStore, Expunge, Expunged, Heartbeat,
-    NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, TableSize, Turn, WebhookStore,
+    NewEvent, Owed, Routed, Settled, Settlement, Sweep, Swept, TableSize, Turn, WebhookGroup,
+    WebhookStore,
 };
 
 /// Keeps everything in one SQLite file.
@@ -256,6 +257,11 @@ impl WebhookStore for SqliteStorage {
     async fn webhooks(&self, query: &WebhookQuery, page: &PageRequest) -> Result<Page<Webhook>> {
         let (query, page) = (query.clone(), *page);
         self.read(move |conn| listings::webhooks(conn, &query, &page)).await
+    }
+
+    async fn count_webhooks(&self, group: &WebhookGroup, most: usize) -> Result<usize> {
+        let group = group.clone();
+        self.read(move |conn| listings::count_webhooks(conn, &group, most)).await
     }
 
     async fn delete(&self, id: WebhookId, _now: Timestamp) -> Result<bool> {

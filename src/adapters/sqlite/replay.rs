@@ -19,7 +19,8 @@ use crate::ground::event_type::EventType;
 use crate::ground::id::{Cause, DeliveryId, EventId, ReplayId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
 use crate::ground::policy::{
-    REPLAY_DUE_MAX, REPLAY_REST_LONG, REPLAY_STEP_EVENTS, REPLAY_WAITING_MAX, SQLITE_PRUNE_STRETCH,
+    LISTING_ROWS, REPLAY_DUE_MAX, REPLAY_REST_LONG, REPLAY_STEP_EVENTS, REPLAY_WAITING_MAX,
+    SQLITE_PRUNE_STRETCH,
 };
 use crate::ground::replay::{ReplayJob, ReplayRoom, ReplayScope, ReplayState};
 use crate::ground::replay_request::ReplayQuery;
@@ -60,6 +61,7 @@ pub(super) fn jobs(
         table: "tidings_replay r",
         key: "r.id",
         cursor: listings::id_cursor,
+        rows: LISTING_ROWS,
     };
     let mut listing = Listing::new(REPLAYS);
     listing.narrow_to_account("r", query.account.as_ref());
