@@ -1,0 +1,4 @@
+//! Placeholder.
+pub(crate) fn accounts() -> Vec<tidings::Account> {
+    Vec::new()
+}
