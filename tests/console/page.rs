@@ -129,23 +129,33 @@ impl Page {
     // --- waiting ------------------------------------------------------------------------------
 
     /// Tries until there is something.
-    pub(crate) async fn wait<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    pub(crate) async fn wait<T>(&self, what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+        match Self::tried(look).await {
+            Some(found) => found,
+            None => self.give_up(what).await,
+        }
+    }
+
+    /// Tries until there is something, or for so long that there will be nothing.
+    pub(crate) async fn tried<T>(mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(found) = look().await {
+            let found = look().await;
+            if found.is_some() || Instant::now() > deadline {
                 return found;
-            }
-            if Instant::now() > deadline {
-                let name = std::thread::current().name().unwrap_or("test").replace("::", "-");
-                self.shot(&format!("failed-{name}")).await;
-                let text = self.run("return document.body.innerText", json!([])).await;
-                let planned = self.planned.lock().expect("a list").clone();
-                let logged = wrong(&self.driver, &self.origin, &planned).await.join("\n");
-                let text = text.as_str().unwrap_or_default();
-                panic!("waited in vain for {what}\n\n{text}\n\n{logged}");
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Fails with what the page looks like.
+    pub(crate) async fn give_up(&self, what: &str) -> ! {
+        let name = std::thread::current().name().unwrap_or("test").replace("::", "-");
+        self.shot(&format!("failed-{name}")).await;
+        let text = self.run("return document.body.innerText", json!([])).await;
+        let planned = self.planned.lock().expect("a list").clone();
+        let logged = wrong(&self.driver, &self.origin, &planned).await.join("\n");
+        panic!("waited in vain for {what}\n\n{}\n\n{logged}", text.as_str().unwrap_or_default());
     }
 
     /// Tries until the script returns what counts as true, and answers with it.
