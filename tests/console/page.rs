@@ -323,6 +323,12 @@ impl Page {
 
     /// Lets axe look at the page as it stands: what it finds fails the test.
     pub(crate) async fn is_accessible(&self, name: &str) {
+        let found = self.axe().await;
+        assert_eq!(found, json!([]), "{name}: axe finds {found:#}");
+    }
+
+    /// What axe finds.
+    pub(crate) async fn axe(&self) -> Value {
         if self.run("return typeof axe", json!([])).await == "undefined" {
             let path = env::var("TIDINGS_AXE")
                 .expect("TIDINGS_AXE names axe.min.js, which tests/run installs");
@@ -331,9 +337,7 @@ impl Page {
             self.driver.devtools("Runtime.evaluate", json!({ "expression": source })).await;
         }
         let body = json!({ "script": AXE, "args": [] });
-        let found = self.driver.post("execute/async", body).await.expect("axe");
-        let found = found.as_array().expect("a list");
-        assert!(found.is_empty(), "{name}: axe finds {found:#?}");
+        self.driver.post("execute/async", body).await.expect("axe")
     }
 }
 

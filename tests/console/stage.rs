@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidings::api::{Actor, Console, Permission, authorizer_fn};
 use tidings::storage::{MemoryStorage, SqliteStorage, Storage};
-use tidings::transport::{HyperOptions, HyperTransport};
+use tidings::transport::{HyperOptions, HyperTransport, Transport};
 use tidings::{
-    Account, Catalogue, Change, DeliveryView, Edit, Event, EventId, NetworkPolicy, PageRequest,
-    Registration, Tidings, Webhook, WebhookId,
+    Account, Catalogue, Change, Edit, Event, EventId, NetworkPolicy, PageRequest, Registration,
+    Tidings, Webhook, WebhookId,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -60,8 +60,8 @@ impl Stage {
         Self::over(folder, Arc::new(MemoryStorage::new()), shop(), mount).await
     }
 
-    /// Over a storage that has a past.
-    pub(crate) async fn after(storage: Arc<dyn Storage>, receivers: Receivers) -> Self {
+    /// Over a storage that has a past, with other receivers.
+    pub(crate) async fn after(storage: Arc<dyn Storage>, receivers: impl Transport) -> Self {
         let folder = TempDir::new().expect("a folder");
         Self::made(folder, storage, shop(), receivers, |console| console.at(MOUNT)).await
     }
@@ -72,24 +72,26 @@ impl Stage {
         catalogue: Option<Catalogue>,
         mount: impl FnOnce(Console) -> Router,
     ) -> Self {
-        Self::made(folder, storage, catalogue, Receivers::start().await, mount).await
+        let network = NetworkPolicy::public_only().allow_loopback();
+        let options = HyperOptions::default().with_network(network);
+        let transport = HyperTransport::new(options).expect("a transport");
+        Self::made(folder, storage, catalogue, transport, mount).await
     }
 
     async fn made(
         folder: TempDir,
         storage: Arc<dyn Storage>,
         catalogue: Option<Catalogue>,
-        receivers: Receivers,
+        transport: impl Transport,
         mount: impl FnOnce(Console) -> Router,
     ) -> Self {
         let network = NetworkPolicy::public_only().allow_loopback();
-        let mut builder = Tidings::builder_shared(storage).network(network.clone());
+        let mut builder = Tidings::builder_shared(storage).network(network);
         if let Some(catalogue) = catalogue {
             builder = builder.catalogue(catalogue);
         }
         let tidings = builder.build();
-        let options = HyperOptions::default().with_network(network);
-        let transport = HyperTransport::new(options).expect("a transport");
+        let receivers = Receivers::start().await;
         let dispatcher = tidings.dispatcher(transport).expect("a dispatcher");
         let mut tasks = JoinSet::new();
         tasks.spawn(dispatcher.run(std::future::pending()));
@@ -131,12 +133,6 @@ impl Stage {
         let event: Event = self.tidings.event(change).expect("an event");
         self.tidings.publish(&event).await.expect("a publish");
         event.id()
-    }
-
-    /// The latest deliveries.
-    pub(crate) async fn deliveries(&self) -> Vec<DeliveryView> {
-        let page = PageRequest::default();
-        self.tidings.deliveries(&Default::default(), &page).await.expect("a list").items
     }
 }
 

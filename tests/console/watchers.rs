@@ -56,6 +56,16 @@ async fn whatever_a_page_must_not_do_is_caught() {
     page.see("No webhooks yet").await;
     assert_eq!(wrong(driver, &stage.origin, &[]).await, [""; 0]);
 
+    // Axe sees what is wrong, too: a picture without words, a word that is hard to read.
+    page.is_accessible("no webhooks").await;
+    let plant = "const word = document.createElement('p');
+        word.textContent = 'faint';
+        word.style.color = '#ccc';
+        document.getElementById('main').append(word, document.createElement('img'))";
+    page.run(plant, json!([])).await;
+    let found = page.axe().await.to_string();
+    assert!(found.contains("image-alt") && found.contains("color-contrast"), "{found}");
+
     page.go_to(&format!("{}/planted", stage.origin)).await;
     page.until("the script to end", "return document.title === 'done'").await;
     let mut found = Vec::new();
