@@ -113,10 +113,7 @@ impl Page {
     }
 
     pub(crate) async fn sized(&self, width: u32, height: u32, dark: bool) {
-        let phone = width < 600;
-        let size =
-            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone });
-        self.driver.devtools("Emulation.setDeviceMetricsOverride", size).await;
+        self.of_size(width, height).await;
         let scheme = if dark { "dark" } else { "light" };
         let features = json!([
             { "name": "prefers-color-scheme", "value": scheme },
@@ -124,6 +121,13 @@ impl Page {
         ]);
         let media = json!({ "features": features });
         self.driver.devtools("Emulation.setEmulatedMedia", media).await;
+    }
+
+    async fn of_size(&self, width: u32, height: u32) {
+        let phone = width < 600;
+        let size =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone });
+        self.driver.devtools("Emulation.setDeviceMetricsOverride", size).await;
     }
 
     // --- waiting ------------------------------------------------------------------------------
@@ -296,22 +300,20 @@ impl Page {
 
     // --- looking ------------------------------------------------------------------------------
 
-    /// Keeps a picture of the whole page, and says where.
+    /// Keeps a picture of the whole page: on a screen that is as high.
     pub(crate) async fn shot(&self, name: &str) -> PathBuf {
-        let size = self.run("return document.documentElement.scrollHeight", json!([])).await;
-        let height = size.as_f64().unwrap_or(900.0).clamp(1.0, 6_000.0);
-        let width = self.run("return innerWidth", json!([])).await;
-        let clip = json!({ "x": 0, "y": 0, "width": width, "height": height, "scale": 1 });
-        let options = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
-        self.kept(name, options).await
+        let sizes = "return [innerWidth, innerHeight, document.documentElement.scrollHeight]";
+        let sizes = self.run(sizes, json!([])).await;
+        let [width, height, whole] = [0, 1, 2].map(|at| sizes[at].as_u64().unwrap_or(900) as u32);
+        self.of_size(width, whole.clamp(height, 6_000)).await;
+        let path = self.screen(name).await;
+        self.of_size(width, height).await;
+        path
     }
 
     /// Keeps a picture of what is on the screen.
     pub(crate) async fn screen(&self, name: &str) -> PathBuf {
-        self.kept(name, json!({ "format": "png" })).await
-    }
-
-    async fn kept(&self, name: &str, options: Value) -> PathBuf {
+        let options = json!({ "format": "png" });
         let picture = self.driver.devtools("Page.captureScreenshot", options).await;
         let picture = BASE64_STANDARD.decode(picture["data"].as_str().expect("a picture"));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target folder");
