@@ -1,6 +1,6 @@
 //! What people read of events, deliveries, replays, the catalogue and the overview, and do with them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tidings::{Change, Registration};
@@ -172,9 +172,13 @@ async fn a_slow_answer_is_awaited_and_timed() {
     page.see("Sending…").await;
     let came = async || (!stage.receivers.received("held/inbox").is_empty()).then_some(());
     page.wait("the request", came).await;
-    // The receiver takes its time: this is no wait for the page.
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
-    assert!(!page.sees("at last").await);
+    // All the while the page says that it is under way.
+    let asked = Instant::now();
+    let second = async || {
+        assert!(page.sees("Sending…").await && !page.sees("at last").await);
+        (asked.elapsed() > Duration::from_millis(1_100)).then_some(())
+    };
+    page.wait("a second to pass", second).await;
     stage.receivers.release();
     page.see("at last").await;
     page.see("HTTP 201").await;

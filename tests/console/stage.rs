@@ -15,8 +15,8 @@ use tidings::api::{Actor, Console, Permission, authorizer_fn};
 use tidings::storage::{MemoryStorage, SqliteStorage, Storage};
 use tidings::transport::{HyperOptions, HyperTransport, Transport};
 use tidings::{
-    Account, Catalogue, Change, Edit, Event, EventId, NetworkPolicy, PageRequest, Registration,
-    Tidings, Webhook, WebhookId,
+    Account, Catalogue, Change, Edit, Event, EventId, NetworkPolicy, Registration, Tidings,
+    Webhook, WebhookId,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
