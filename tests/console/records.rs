@@ -172,6 +172,7 @@ async fn a_slow_answer_is_awaited_and_timed() {
     page.see("Sending…").await;
     let came = async || (!stage.receivers.received("held/inbox").is_empty()).then_some(());
     page.wait("the request", came).await;
+    page.see("Sending…").await;
     // All the while the page says that it is under way.
     let asked = Instant::now();
     let second = async || {
