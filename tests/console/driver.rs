@@ -14,6 +14,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -30,12 +31,16 @@ pub(crate) struct Driver {
     session: String,
     /// Killed when this is dropped.
     _process: Child,
+    /// Where the browser has its profile, which it leaves behind.
+    _folder: TempDir,
 }
 
 impl Driver {
     pub(crate) async fn start() -> Self {
         let program = env::var("TIDINGS_CHROMEDRIVER").unwrap_or_else(|_| "chromedriver".into());
+        let folder = TempDir::new().expect("a folder");
         let mut command = Command::new(program);
+        command.env("TMPDIR", folder.path());
         command.arg("--port=0").env("TZ", "UTC").env("LANG", "C.UTF-8").kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn().unwrap_or_else(|error| panic!("{MISSING}: {error}"));
@@ -50,7 +55,8 @@ impl Driver {
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let client = Client::builder(TokioExecutor::new()).build_http();
         let address = format!("127.0.0.1:{port}");
-        let mut driver = Self { client, address, session: String::new(), _process: process };
+        let mut driver =
+            Self { client, address, session: String::new(), _process: process, _folder: folder };
         let made = driver.call(Method::POST, "/session", Some(capabilities())).await;
         let made = made.unwrap_or_else(|error| panic!("{MISSING}: {error}"));
         driver.session = made["sessionId"].as_str().expect("a session").to_owned();
