@@ -1,5 +1,10 @@
-//! The console's router: the page wherever it is mounted, its files, and what browsers are told of them.
+//! The console: the page wherever it is mounted, its files, what browsers are told of them, and the page in
+//! a browser.
 #![cfg(feature = "console")]
+
+#[cfg(all(feature = "hyper", feature = "sqlite"))]
+#[path = "console/browser.rs"]
+mod browser;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -108,6 +108,9 @@ function drawScope() {
       choices: [["live", "Live"], ["test", "Test"]], change: (value) => lookAt({ test: value === "test" }) }),
     hasSeveralAccounts() && accountField(),
     h("p", { class: "who" }, h("span", { class: "muted" }, "Signed in as "), h("span", { class: "user" }, user())));
+  // The field keeps its place and the focus, also where the page chose another account.
+  const field = document.querySelector("#scope .scope-field > :last-child");
+  if (field) field.value = accountInView();
   document.body.classList.toggle("test-mode", isTest());
 }
 
@@ -117,7 +120,7 @@ function accountField() {
   const field = accounts() === null
     ? h("input", { id, type: "text", value: accountInView(), placeholder: "All", autocomplete: "off", spellcheck: "false", on: { change } })
     : h("select", { id, value: accountInView(), on: { change } },
-      h("option", { value: "" }, "All of mine"), accounts().map((name) => h("option", { value: name }, name)));
+      accounts().map((name) => h("option", { value: name }, name)));
   return h("div", { class: "scope-field", keep: true }, h("label", { for: id }, "Account"), field);
 }
 

@@ -6,7 +6,7 @@ import { learn, nameOf } from "./names.js";
 import { FAST, to, whisper } from "./page.js";
 import { filter, listing, table } from "./parts.js";
 
-/** A list of deliveries with a filter by state. `of` says what they have in common, `shows` what differs. */
+/** A list of deliveries with a filter by state. `of` gives what they have in common, `shows` what differs. */
 export function deliveryList(page, { path, of, shows, empty, limit = 10 }) {
   const region = h("div", { class: "region" });
   let chosen = "";
@@ -18,7 +18,7 @@ export function deliveryList(page, { path, of, shows, empty, limit = 10 }) {
   } } }, h("option", { value: "" }, "All"), Object.entries(STATES).map(([name, [, , text]]) => h("option", { value: name }, text)));
   const list = listing(page, {
     region, what: "the deliveries", path, limit, every: FAST,
-    filters: () => ({ ...of, state: chosen }),
+    filters: () => ({ ...of(), state: chosen }),
     seen: (rows) => {
       if (newest && rows[0] && rows[0].id !== newest) whisper("There are new deliveries.");
       newest = rows[0]?.id ?? newest;

@@ -10,12 +10,12 @@ import { icon } from "./icon.js";
 import { changes, compact, find, tryParse } from "./json.js";
 import { feed, say, to } from "./page.js";
 import { facts, json, panel, table } from "./parts.js";
-import { may } from "./session.js";
+import { may, named } from "./session.js";
 
 export function openEvent(page, id) {
   const region = h("div", { class: "region" });
   const actions = h("div", { class: "actions" });
-  const deliveries = deliveryList(page, { path: path("events", id, "deliveries"), of: {}, shows: "webhook",
+  const deliveries = deliveryList(page, { path: path("events", id, "deliveries"), of: () => ({}), shows: "webhook",
     empty: "No webhook asked for this event." });
   page.main.append(page.head({ above: [to("events"), "Events"], title: "Event", actions, below: h("p", { class: "muted user" }, id) }),
     region, panel("Deliveries", { actions: deliveries.filter }, deliveries.region));
@@ -92,7 +92,7 @@ function webhookField() {
   const note = h("p", { class: "hint", role: "status" });
   const look = async () => {
     try {
-      const { data } = await get("webhooks", { search: search.value.trim(), limit: 50 });
+      const { data } = await get("webhooks", { ...named(), search: search.value.trim(), limit: 50 });
       lay(select, data.data.map((webhook) => h("option", { value: webhook.id, key: webhook.id }, `${webhook.address}${webhook.enabled ? "" : " (disabled)"}`)));
       select.selectedIndex = data.data.length > 0 ? 0 : -1;
       note.textContent = data.data.length === 0 ? "No webhook matches." : data.hasMore ? "These are the first 50. Search for others." : "";

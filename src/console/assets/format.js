@@ -37,7 +37,7 @@ export function when(iso) {
 /** The exact time, and how long ago. */
 export function exactly(iso) {
   const near = Math.abs(Date.now() - Date.parse(iso)) < DAY;
-  return h("time", { datetime: iso }, moment(iso), near && h("span", { class: "muted" }, ` · ${ago(iso)}`));
+  return h("time", { datetime: iso }, moment(iso), near && h("span", { class: "muted" }, ` ·\u00a0${ago(iso)}`));
 }
 
 function ago(iso) {
@@ -49,13 +49,14 @@ function ago(iso) {
   if (length >= DAY) return dayTime(iso);
   const text = length < MINUTE ? `${Math.round(length / SECOND)}\u00a0s`
     : length < HOURS ? `${Math.floor(length / MINUTE)}\u00a0min` : `${Math.floor(length / HOURS)}\u00a0h`;
-  return past > 0 ? `${text} ago` : `in ${text}`;
+  return past > 0 ? `${text}\u00a0ago` : `in\u00a0${text}`;
 }
 
 export function duration(millis) {
   if (millis === null || millis === undefined) return "–";
   // Latencies are whole milliseconds; nothing takes none.
   if (millis === 0) return "<\u00a01\u00a0ms";
+  if (millis < 0.1) return "<\u00a00.1\u00a0ms";
   if (millis < 10) return `${Math.round(millis * 10) / 10}\u00a0ms`;
   if (millis < SECOND) return `${Math.round(millis)}\u00a0ms`;
   if (millis < MINUTE) return `${(millis / SECOND).toFixed(1)}\u00a0s`;

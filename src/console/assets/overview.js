@@ -17,13 +17,14 @@ export function openOverview(page) {
   feed(page, {
     region, what: "the overview", every: FAST,
     read: async (signal) => (await get("overview", scope(), signal)).data,
-    draw: (overview) => [h("div", { class: "cards" }, backlog(overview), webhooks(overview), overview.health && health(overview.health)),
+    draw: (overview) => [h("div", { class: "cards" }, overview.backlog && backlog(overview), webhooks(overview), overview.health && health(overview.health)),
       failed(overview.failing ?? [])],
   });
 }
 
 const atLeast = (count, more) => `${number(count)}${more ? " or more" : ""}`;
 
+// What waits is counted in both modes, so that who sees one of them alone is not told.
 const backlog = ({ backlog: { waiting, atLeast: more } }) => panel("Backlog", { class: "panel card" },
   h("dl", { class: "figures" }, figure("Deliveries waiting", atLeast(waiting, more))),
   h("p", { class: "muted" }, "Those that are to be sent, now or at their next attempt."));

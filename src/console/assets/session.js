@@ -12,6 +12,7 @@ let account = "";
 export async function begin() {
   me = (await get("me")).data;
   test = hasBothModes() ? remembered() : me.liveMode === false;
+  if (mustName()) account = me.accounts[0];
 }
 
 export const user = () => me.user;
@@ -23,6 +24,17 @@ export const accountInView = () => account;
 /** The accounts to choose from; null for any. */
 export const accounts = () => me.accounts ?? null;
 export const hasSeveralAccounts = () => me.accounts === null || me.accounts === undefined || me.accounts.length > 1;
+
+// Who reaches several accounts, but not all, has to say of which one each list is.
+const mustName = () => me.accounts?.length > 1;
+
+/** The account that a list must name beside what it is of: where somebody has to, the one that is looked at. */
+export const named = () => (mustName() ? { account } : {});
+
+/** Looks at the account of what was opened, where somebody has to name one. */
+export function lookInto(of) {
+  if (mustName() && of !== account) lookAt({ account: of });
+}
 
 export function lookAt(change) {
   if ("test" in change) {

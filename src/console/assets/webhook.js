@@ -11,7 +11,7 @@ import { remember } from "./names.js";
 import { FAST, feed, to } from "./page.js";
 import { block, facts, panel } from "./parts.js";
 import { replayPanel } from "./replay_panel.js";
-import { hasSeveralAccounts, may } from "./session.js";
+import { hasSeveralAccounts, lookInto, may, named } from "./session.js";
 import { actionsOf, enable } from "./webhook_actions.js";
 import { TestPanel } from "./test_panel.js";
 
@@ -20,7 +20,7 @@ export function openWebhook(page, id) {
   const below = h("div", { class: "below" });
   const notice = h("div", { class: "region" });
   const settings = h("div", { class: "region" });
-  const deliveries = deliveryList(page, { path: "deliveries", of: { webhook: id }, shows: "type", empty: "Nothing has been sent to this webhook yet." });
+  const deliveries = deliveryList(page, { path: "deliveries", of: () => ({ webhook: id, ...named() }), shows: "type", empty: "Nothing has been sent to this webhook yet." });
   const health = healthPanel(page, { title: "Health", path: path("webhooks", id, "statistics") });
   const test = new TestPanel(page, id, () => {
     deliveries.refresh();
@@ -39,6 +39,7 @@ export function openWebhook(page, id) {
     },
     seen: ({ webhook, text }) => {
       remember(webhook);
+      lookInto(webhook.account);
       page.call(webhook.address);
       page.h1.classList.add("address", "user");
       lay(below, summary(webhook));

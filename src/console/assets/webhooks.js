@@ -7,7 +7,7 @@ import { icon } from "./icon.js";
 import { eachOf, remember } from "./names.js";
 import { SLOW, to } from "./page.js";
 import { countTeller, filter, listing, table } from "./parts.js";
-import { may, scope } from "./session.js";
+import { may, named, scope } from "./session.js";
 
 const STALE = 30_000;
 
@@ -112,15 +112,15 @@ function fill(page, rows, health, redraw) {
   for (const { id } of old) if (health.has(id)) health.get(id).asked = Date.now();
   return eachOf(old, async ({ id }) => {
     if (page.closed) return;
-    health.set(id, { asked: Date.now(), ...(await read(id, page.signal)) });
+    health.set(id, { asked: Date.now(), ...(await read(id, named(), page.signal)) });
     redraw();
   });
 }
 
-async function read(id, signal) {
+async function read(id, of, signal) {
   try {
     const [deliveries, statistics] = await Promise.all([
-      get("deliveries", { webhook: id, limit: 1 }, signal),
+      get("deliveries", { webhook: id, ...of, limit: 1 }, signal),
       get(path("webhooks", id, "statistics"), {}, signal),
     ]);
     return { last: deliveries.data.data[0], rate: statistics.data.successRate, attempts: statistics.data.attempts };
