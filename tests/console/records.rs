@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tidings::{Change, Registration};
+use tidings::policy::LISTING_ROWS;
+use tidings::{Change, Event, Registration};
 
 use super::page::Page;
 use super::stage::Stage;
@@ -264,5 +265,28 @@ async fn the_overview_says_what_needs_attention() {
     page.see("Success rate 0 %").await;
     page.tick("7 d").await;
     page.see("Attempts").await;
+    page.end().await;
+}
+
+/// Looks for one event behind more than the API looks through for a page, and for one that there is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Chromium: tests/run"]
+async fn a_rare_event_is_found_behind_many() {
+    let stage = Stage::with_catalogue(None).await;
+    stage.order("1001").await;
+    let many = (0..LISTING_ROWS + 500).map(|number| {
+        let change = Change::of("order.noted", &json!({ "id": number })).expect("a change");
+        stage.tidings.event(change).expect("an event")
+    });
+    let many: Vec<Event> = many.collect();
+    for some in many.chunks(500) {
+        stage.tidings.publish_all(some).await.expect("a publish");
+    }
+    let page = Page::open(&stage, "Olga", "events").await;
+    page.see("order.noted").await;
+    page.fill("Type", "order.accepted").await;
+    page.see("1001").await;
+    page.fill("Type", "no.such").await;
+    page.see("No event matches").await;
     page.end().await;
 }

@@ -9,6 +9,9 @@ import { icon } from "./icon.js";
 // Colouring each word of a long text costs more than it tells.
 const COLOURED = 60_000;
 
+// The API looks at so many rows for one page, and says where it ended. Further pages that one is put together from:
+const FOLLOWED = 8;
+
 /** A table that becomes a stack of cards where it is narrow. Columns: `{head, cell, class}`; the first heads its row. */
 export function table({ caption, columns, rows, key }) {
   return h("table", { class: "rows", role: "table" },
@@ -36,7 +39,7 @@ export function listing(page, { region, what, path, filters, limit = 20, every, 
   const list = feed(page, {
     region, what, every,
     read: async (signal) => {
-      const { data } = await get(path, { ...filters(), limit, ...place }, signal);
+      const data = await whole(path, { ...filters(), limit, ...place }, signal);
       // The page before all others is the first one, which grows.
       if (place.endingBefore && !data.previous) place = {};
       return data;
@@ -44,8 +47,9 @@ export function listing(page, { region, what, path, filters, limit = 20, every, 
     seen: (value) => seen?.(value.data),
     draw: (value) => {
       const first = !place.startingAfter && !place.endingBefore;
-      if (value.data.length === 0 && first) return h("div", { class: "empty", key: "empty" }, empty());
-      return [rows(value.data), turning(value, first, go)];
+      const nothing = value.data.length === 0;
+      if (nothing && first && !value.next) return h("div", { class: "empty", key: "empty" }, empty());
+      return [nothing ? h("div", { class: "empty", key: "empty" }, further(value)) : rows(value.data), turning(value, first, go)];
     },
   });
   return {
@@ -58,6 +62,26 @@ export function listing(page, { region, what, path, filters, limit = 20, every, 
     get rows() { return list.value?.data ?? []; },
   };
 }
+
+/** A page of the API, with what the pages behind it have as long as it is short. */
+async function whole(path, query, signal) {
+  const { data } = await get(path, query, signal);
+  const back = Boolean(query.endingBefore);
+  for (let more = 0; more < FOLLOWED && data.data.length < query.limit && (back ? data.previous : data.next); more++) {
+    const from = back ? { endingBefore: data.previous } : { startingAfter: data.next };
+    const { data: next } = await get(path, { ...query, startingAfter: null, endingBefore: null, ...from, limit: query.limit - data.data.length }, signal);
+    data.data = back ? [...next.data, ...data.data] : [...data.data, ...next.data];
+    if (back) data.previous = next.previous;
+    else data.next = next.next;
+  }
+  return data;
+}
+
+/** What is said where so much was looked through, and nothing of it fits. */
+const further = (value) => [
+  h("h2", null, "Nothing found so far"),
+  h("p", null, value.next ? "A large part was looked through, and nothing in it matches. Older looks further." : "Nothing older matches."),
+];
 
 function turning(value, first, go) {
   if (first && !value.next) return null;
