@@ -11,6 +11,9 @@ mod forms;
 mod guard;
 #[path = "api/journeys.rs"]
 mod journeys;
+#[cfg(all(feature = "hyper", feature = "ed25519"))]
+#[path = "api/requests.rs"]
+mod requests;
 #[path = "api/stage.rs"]
 mod stage;
 #[cfg(feature = "sqlite")]

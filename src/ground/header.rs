@@ -35,6 +35,9 @@ const RESERVED: [&str; 18] = [
     "webhook-signature",
     "webhook-timestamp",
 ];
+/// What stands for a value that is not shown.
+pub(crate) const MASK: &str = "***";
+
 const RESERVED_PREFIX: &str = "proxy-";
 
 /// The name of a header that a webhook may set: a token of RFC 9110 of 1 to 128 bytes that is not

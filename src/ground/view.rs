@@ -11,6 +11,7 @@ use super::condition::Condition;
 use super::delivery::{Attempt, DeliveryView, Outcome, State, StateKind};
 use super::event_type::EventType;
 use super::filter::Filters;
+use super::header::MASK;
 use super::id::{Cause, DeliveryId, EventId, WebhookId};
 use super::identity::ClientIdentity;
 use super::oauth::OAuth;
@@ -19,9 +20,6 @@ use super::rate_limit::RateLimit;
 use super::signature::SignatureScheme;
 use super::time::format_time;
 use super::webhook::{API_VERSION_DEFAULT, DisabledReason, Status, Webhook};
-
-/// What stands for a value that is not shown.
-const MASK: &str = "***";
 
 /// A webhook without its secrets, sealed or not.
 ///
