@@ -1,5 +1,5 @@
 //! The HTTP API: what callers do with it, what they may not, and that it is as it is described.
-#![cfg(all(feature = "api", feature = "schema"))]
+#![cfg(all(feature = "api", feature = "schema", feature = "sealing"))]
 
 #[path = "api/contract.rs"]
 mod contract;

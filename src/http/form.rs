@@ -12,7 +12,7 @@ use crate::ground::authentication::{Authentication, Basic};
 use crate::ground::condition::Condition;
 use crate::ground::error::{Error, Result};
 use crate::ground::filter::Filters;
-use crate::ground::header::Headers;
+use crate::ground::header::{Headers, MASK};
 use crate::ground::identity::{ClientIdentity, RootCertificates};
 use crate::ground::oauth::{Grant, OAuth};
 use crate::ground::order::Ordering;
@@ -117,7 +117,8 @@ macro_rules! form {
             #[serde(default, deserialize_with = "given")]
             #[schema(value_type = Option<BTreeMap<String, String>>)]
             metadata: Given<BTreeMap<String, String>>,
-            /// Headers to send with every request. Their values are never shown again.
+            /// Headers to send with every request. Their values are never shown again: a value of `***` in a change
+            /// keeps the one that the name has, and is refused where it has none.
             #[serde(default, deserialize_with = "given")]
             #[schema(value_type = Option<BTreeMap<String, String>>)]
             headers: Given<BTreeMap<String, String>>,
@@ -169,7 +170,7 @@ macro_rules! form {
 
         impl $name {
             /// What both have in common, as an edit.
-            fn common(&mut self, former: &Authentication) -> Result<Edit> {
+            fn common(&mut self, former: Option<&Webhook>) -> Result<Edit> {
                 let mut edit = Edit::new();
                 if let Some(text) = self.description.take() {
                     edit = edit.description(text.unwrap_or_default());
@@ -178,8 +179,14 @@ macro_rules! form {
                     edit = edit.metadata(metadata.unwrap_or_default());
                 }
                 if let Some(headers) = self.headers.take() {
-                    edit = edit.headers(Headers::parse(headers.unwrap_or_default())?);
+                    let headers = Headers::parse(headers.unwrap_or_default())?;
+                    edit = match former {
+                        // It is resolved where the stored values are open.
+                        Some(_) => edit.masked_headers(headers),
+                        None => edit.headers(headers.unmasked(&Headers::default())?),
+                    };
                 }
+                let former = former.map_or(&Authentication::None, Webhook::authentication);
                 if let Some(authentication) = authentication(self.authentication.take(), self.oauth.take(), former)? {
                     edit = edit.authentication(authentication);
                 }
@@ -282,8 +289,7 @@ impl NewWebhook {
         mode: Mode,
     ) -> Result<Registration> {
         let registration = Registration::new(&self.address, &self.types)?;
-        let mut registration =
-            registration.with(self.common(&Authentication::None)?).account(account).mode(mode);
+        let mut registration = registration.with(self.common(None)?).account(account).mode(mode);
         if let Some(enabled) = self.enabled {
             registration = registration.enabled(enabled);
         }
@@ -312,7 +318,11 @@ impl WebhookEdit {
         let moves = address.host() != old.host()
             || address.port() != old.port()
             || address.is_https() != old.is_https();
-        let headers = self.headers.is_none() && !webhook.headers().is_empty();
+        let kept = |headers: &BTreeMap<_, String>| headers.values().any(|value| value == MASK);
+        let headers = match &self.headers {
+            None => !webhook.headers().is_empty(),
+            Some(headers) => headers.as_ref().is_some_and(kept),
+        };
         let anew = self.authentication.is_some() || self.oauth.is_some();
         let authentication = !anew && *webhook.authentication() != Authentication::None;
         moves && (headers || authentication)
@@ -321,9 +331,9 @@ impl WebhookEdit {
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid), naming the field; also where a change of the status comes
     /// with others: one of them could fail, and half of it would be done.
-    pub(super) fn into_wish(mut self, former: &Authentication) -> Result<Wish> {
+    pub(super) fn into_wish(mut self, former: &Webhook) -> Result<Wish> {
         let none = Edit::new();
-        let mut edit = self.common(former)?;
+        let mut edit = self.common(Some(former))?;
         if let Some(address) = self.address.take() {
             edit = edit.address(EndpointUrl::parse(&address)?);
         }

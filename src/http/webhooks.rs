@@ -104,7 +104,7 @@ pub(super) async fn edit(call: Call) -> Answer {
             "give the headers and the authentication again: they would go to another host";
         return Err(Problem::forbidden("permission", message).about("address"));
     }
-    let wish = form.into_wish(webhook.authentication())?;
+    let wish = form.into_wish(&webhook)?;
     let changed = match wish {
         Wish::Change(edit) => tidings.edit(id, version, *edit).await?,
         Wish::Enable => tidings.enable(id).await?,

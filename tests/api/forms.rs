@@ -2,6 +2,8 @@
 
 use axum::body::Body;
 use serde_json::{Value, json};
+use tidings::storage::MemoryStorage;
+use tidings::{KeyId, KeyRing, SealingKey, Tidings};
 
 use crate::stage::Stage;
 
@@ -193,6 +195,42 @@ async fn null_clears_what_it_names() {
     assert_eq!((cleared.status.as_u16(), cleared.json.get("authentication")), (200, None));
 }
 
+/// Sends back headers as they are shown, with one more and one less, and looks at what is stored. Masks
+/// names that have no value, in a change and at the creation. With and without keys of the host's.
+#[tokio::test]
+async fn a_masked_header_keeps_its_value() {
+    let key = SealingKey::new(KeyId::parse("k1").expect("an id"), [1; 32]);
+    let sealing = Tidings::builder(MemoryStorage::new()).keys(KeyRing::new(key.clone()));
+    for stage in [Stage::new(), Stage::of(sealing.build())] {
+        masked_headers_keep_their_values(&stage, &key).await;
+    }
+}
+
+async fn masked_headers_keep_their_values(stage: &Stage, key: &SealingKey) {
+    let headers = json!({ "headers": { "x-key": "s3cret", "x-old": "old" }, "enabled": true });
+    let path = format!("/webhooks/{}", stage.post("Alice", "/webhooks", hook(headers)).await.id());
+    let shown = stage.get("Alice", &path).await.json["headers"].clone();
+    assert_eq!(shown, json!({ "x-key": "***", "x-old": "***" }));
+    let edit = async |headers: Value| {
+        stage.call("Alice", "PATCH", &path, Some(json!({ "headers": headers }))).await
+    };
+    let same = edit(shown).await;
+    assert_eq!((same.status.as_u16(), &same.json["version"]), (200, &json!(1)), "{same:?}");
+    let other = edit(json!({ "X-Key": "***", "x-new": "new" })).await;
+    assert_eq!(other.json["headers"], json!({ "X-Key": "***", "x-new": "***" }), "{other:?}");
+    let id = other.id().parse().expect("an id");
+    let kept = stage.tidings.webhook(id).await.and_then(|webhook| webhook.open(key));
+    let kept = kept.expect("a webhook");
+    let kept = kept.headers().iter().map(|(name, value)| (name.as_str(), value.reveal()));
+    assert_eq!(kept.collect::<Vec<_>>(), [("X-Key", "s3cret"), ("x-new", "new")]);
+    let refused = edit(json!({ "x-key": "***", "x-gone": "***" })).await;
+    assert_eq!(refused.error(), (400, "invalid_parameter", "headers"));
+    assert!(refused.text.contains("x-gone"), "{refused:?}");
+    let refused =
+        stage.post("Alice", "/webhooks", hook(json!({ "headers": { "x-key": "***" } }))).await;
+    assert_eq!(refused.error(), (400, "invalid_parameter", "headers"));
+}
+
 /// Moves webhooks with and without credentials, as somebody who may not reveal.
 #[tokio::test]
 async fn credentials_are_not_moved_by_who_may_not_see_them() {
@@ -206,6 +244,8 @@ async fn credentials_are_not_moved_by_who_may_not_see_them() {
         (header.clone(), json!({ "address": near }), 200),
         (json!({}), json!({ "address": elsewhere }), 200),
         (header.clone(), json!({ "address": elsewhere, "headers": null }), 200),
+        (header.clone(), json!({ "address": elsewhere, "headers": { "x-key": "***" } }), 403),
+        (header.clone(), json!({ "address": elsewhere, "headers": { "x-key": "new" } }), 200),
         (basic, json!({ "address": elsewhere, "authentication": null }), 200),
     ] {
         let path = format!("/webhooks/{}", stage.post("Alice", "/webhooks", hook(has)).await.id());
