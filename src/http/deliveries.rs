@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer::{self, Answer, Listing};
-use super::call::Call;
+use super::call::{Asked, Call};
 use super::params::{DeliveryParams, time};
 use super::problem::Problem;
 use super::problems::Problems;
@@ -23,8 +23,7 @@ use crate::ports::authorizer::Permission;
 /// List deliveries, newest first.
 #[utoipa::path(get, path = "/deliveries", tag = "deliveries", operation_id = "listDeliveries",
     params(DeliveryParams), responses((status = 200, body = Listing<DeliveryJson>), Problems))]
-pub(super) async fn list(call: Call) -> Answer {
-    let params: DeliveryParams = call.query()?;
+pub(super) async fn list(Asked(call, params): Asked<DeliveryParams>) -> Answer {
     let from = time(params.published_gte.as_deref(), "publishedTime[gte]")?;
     let until = time(params.published_lt.as_deref(), "publishedTime[lt]")?;
     let paging = params.paging();

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
 use super::answer::{self, Answer, Listing};
-use super::call::Call;
+use super::call::{Asked, Call};
 use super::params::{EventParams, PageParams, time};
 use super::problem::Problem;
 use super::problems::Problems;
@@ -100,8 +100,7 @@ impl From<&Event> for EventJson {
 /// List events, newest first.
 #[utoipa::path(get, path = "/events", tag = "events", operation_id = "listEvents",
     params(EventParams), responses((status = 200, body = Listing<EventJson>), Problems))]
-pub(super) async fn list(call: Call) -> Answer {
-    let params: EventParams = call.query()?;
+pub(super) async fn list(Asked(call, params): Asked<EventParams>) -> Answer {
     let types = types(&params)?;
     let (from, until) = span(&params)?;
     let paging = params.paging();
@@ -159,8 +158,7 @@ pub(super) async fn read(call: Call) -> Answer {
 #[utoipa::path(get, path = "/events/{id}/deliveries", tag = "events", operation_id = "listDeliveriesOfEvent",
     params(("id" = String, Path, description = "Its id"), PageParams),
     responses((status = 200, body = Listing<DeliveryJson>), Problems))]
-pub(super) async fn deliveries(call: Call) -> Answer {
-    let params: PageParams = call.query()?;
+pub(super) async fn deliveries(Asked(call, params): Asked<PageParams>) -> Answer {
     let event = call.event().await?;
     let paging = params.paging();
     let query = DeliveryQuery { event: Some(event.id()), ..DeliveryQuery::default() };

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::answer::{self, Answer, Listing};
-use super::call::Call;
+use super::call::{Asked, Call};
 use super::params::{ReplayParams, time};
 use super::problems::Problems;
 use super::webhooks::Nothing;
@@ -175,8 +175,7 @@ pub(super) async fn start_of_event(call: Call) -> Answer {
 /// List replays, the last started first.
 #[utoipa::path(get, path = "/replays", tag = "replays", operation_id = "listReplays",
     params(ReplayParams), responses((status = 200, body = Listing<ReplayJson>), Problems))]
-pub(super) async fn list(call: Call) -> Answer {
-    let params: ReplayParams = call.query()?;
+pub(super) async fn list(Asked(call, params): Asked<ReplayParams>) -> Answer {
     let paging = params.paging();
     let webhook = params.webhook.as_deref().map(WebhookId::parse).transpose();
     let (Some((scope, page)), Ok(webhook)) = (paging.of(&call)?, webhook) else {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::answer::{self, Answer, Listing};
-use super::call::Call;
+use super::call::{Asked, Call};
 use super::form::{NewWebhook, WebhookEdit, Wish};
 use super::params::WebhookParams;
 use super::problem::Problem;
@@ -21,8 +21,7 @@ use crate::ports::authorizer::Permission;
 /// Search webhooks, newest first.
 #[utoipa::path(get, path = "/webhooks", tag = "webhooks", operation_id = "listWebhooks",
     params(WebhookParams), responses((status = 200, body = Listing<WebhookView>), Problems))]
-pub(super) async fn list(call: Call) -> Answer {
-    let params: WebhookParams = call.query()?;
+pub(super) async fn list(Asked(call, params): Asked<WebhookParams>) -> Answer {
     let event_type = params.event_type.as_deref().map(EventType::parse).transpose()?;
     let paging = params.paging();
     let Some((scope, page)) = paging.of(&call)? else {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tidings::storage::MemoryStorage;
 use tidings::{KeyId, KeyRing, SealingKey, Tidings};
 
+use crate::contract::Contract;
 use crate::stage::Stage;
 
 fn hook(more: Value) -> Value {
@@ -294,6 +295,30 @@ async fn wrong_queries_are_named() {
     let many: String = (0..21).map(|number| format!("types=order.t{number}&")).collect();
     let answer = stage.get("Alice", &format!("/events?{many}limit=1")).await;
     assert_eq!(answer.error(), (400, "invalid_parameter", "types"));
+}
+
+/// Sends every operation a parameter that it does not have, to what is there, is not, and is another's: the
+/// answer names it, and nothing is done.
+#[tokio::test]
+async fn no_operation_takes_an_unknown_parameter() {
+    let stage = Stage::new();
+    let (webhook, path) = stage.webhook("a").await;
+    for operation in Contract::new().operations() {
+        let path = operation.at(&webhook.id());
+        for user in ["Alice", "Bob"] {
+            let path = format!("{path}?colour=red");
+            let body = operation.changes().then(|| json!({}));
+            let answer = stage.call(user, &operation.method, &path, body).await;
+            let expected = (400, "unknown_parameter", "colour");
+            assert_eq!(answer.error(), expected, "{operation:?} {answer:?}");
+        }
+    }
+    assert_eq!(stage.get("Alice", &path).await.status, 200, "it is not deleted");
+    let head = stage.call("Alice", "HEAD", "/me?_=1", None).await;
+    assert_eq!(head.status, 400, "no cache keeps answers that have to be told apart");
+    assert_eq!(stage.get("Alice", "/me?").await.status, 200);
+    assert_eq!(stage.get("Nobody", "/me?colour=red").await.error().0, 401);
+    assert_eq!(stage.get("Alice", "/nothing?colour=red").await.error().0, 404);
 }
 
 /// Sends bodies that are no JSON, too large, or too deep, and asks for what is not there.
