@@ -11,6 +11,9 @@ mod forms;
 mod guard;
 #[path = "api/journeys.rs"]
 mod journeys;
+#[cfg(feature = "sqlite")]
+#[path = "api/replays.rs"]
+mod replays;
 #[cfg(all(feature = "hyper", feature = "ed25519"))]
 #[path = "api/requests.rs"]
 mod requests;
