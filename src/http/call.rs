@@ -322,7 +322,7 @@ fn refused<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>, whole: &
     let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
     let join = |name: &str| match path.as_str() {
         "" => name.to_owned(),
-        path if path.ends_with(name) => path.to_owned(),
+        path if path.rsplit('.').next() == Some(name) => path.to_owned(),
         path => format!("{path}.{name}"),
     };
     let (code, parameter) = match (named, missing) {

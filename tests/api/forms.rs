@@ -163,6 +163,13 @@ async fn what_is_wrong_is_named() {
         (
             "POST",
             "/events",
+            json!({ "type": "order.accepted", "data": { "object": {}, "a": 1 } }),
+            "unknown_parameter",
+            "data.a",
+        ),
+        (
+            "POST",
+            "/events",
             json!({ "type": "order.accepted", "data": { "object": {} }, "id": "7" }),
             invalid,
             "id",
