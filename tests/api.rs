@@ -5,6 +5,8 @@
 mod contract;
 #[path = "api/curl.rs"]
 mod curl;
+#[path = "api/described.rs"]
+mod described;
 #[path = "api/forms.rs"]
 mod forms;
 #[path = "api/guard.rs"]

@@ -60,13 +60,21 @@ pub(super) struct DeliveryShown {
     request: Option<RequestJson>,
 }
 
+/// What a request does.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+#[schema(as = RequestMethod)]
+enum Method {
+    Post,
+}
+
 /// A request.
 #[derive(Serialize, ToSchema)]
 struct RequestJson {
     /// Always `POST`.
-    #[schema(value_type = String)]
-    method: &'static str,
+    method: Method,
     /// Where to.
+    #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://")]
     url: String,
     /// Its headers: without the signature and its time, and without what the connection (`host`,
     /// `content-length`) and the sender's own hooks add. The values of the webhook's own, and what
@@ -88,7 +96,7 @@ impl RequestJson {
             (name.as_str().to_owned(), value)
         });
         Some(Self {
-            method: "POST",
+            method: Method::Post,
             url: webhook.address().as_str().to_owned(),
             headers: shown.collect(),
             body: view.event.rendered(webhook.api_version()).to_owned(),

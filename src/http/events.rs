@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::answer::{self, Answer, Listing};
 use super::call::{Asked, Call};
@@ -77,6 +77,7 @@ pub(super) struct ExpungedJson {
     #[serde(rename = "type")]
     event_type: EventType,
     live_mode: bool,
+    #[schema(format = DateTime)]
     created_time: String,
     /// Always true.
     expunged: bool,
@@ -203,10 +204,19 @@ struct NewData {
     previous_attributes: Option<Box<RawValue>>,
 }
 
+/// Which event it is, in the caller's own words.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code)] // It describes a header, which is read where it is needed.
+pub(super) struct IdempotencyKey {
+    /// Text of the caller's choice, of 1 to 255 bytes: the same key means the same event.
+    #[param(rename = "Idempotency-Key", value_type = String, required = false, min_length = 1, max_length = 255)]
+    key: Option<String>,
+}
+
 /// Publish an event. With the header `Idempotency-Key`, or an id, once however often it is sent.
 #[utoipa::path(post, path = "/events", tag = "events", operation_id = "publishEvent",
-    params(("Idempotency-Key" = Option<String>, Header,
-        description = "Text of the caller's choice, of 1 to 255 bytes: the same key means the same event")),
+    params(IdempotencyKey),
     request_body = NewEvent,
     responses((status = 201, body = EventJson, description = "It is kept"),
         (status = 200, body = EventJson, description = "It was kept before"), Problems))]

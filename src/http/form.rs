@@ -47,6 +47,7 @@ pub(super) struct BasicForm {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct OAuthForm {
     /// The token endpoint: `https://…`.
+    #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://", max_length = 2048)]
     token_end_point: String,
     /// The client's id there.
     #[serde(rename = "clientID")]
@@ -87,6 +88,7 @@ pub(super) struct RateForm {
     per_second: u32,
     /// Requests at once after a rest; 1 when nobody says.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 10000)]
     burst: Option<u32>,
 }
 
@@ -148,7 +150,7 @@ macro_rules! form {
             timeout_millis: Given<u64>,
             /// How requests are signed; as Standard Webhooks says when nobody says.
             #[serde(default, deserialize_with = "given")]
-            #[schema(value_type = Option<Vec<SignatureScheme>>)]
+            #[schema(value_type = Option<Vec<SignatureScheme>>, min_items = 1, max_items = 4)]
             schemes: Given<Vec<SignatureScheme>>,
             /// Whether it gets its events in order.
             #[serde(default, deserialize_with = "given")]
@@ -229,9 +231,10 @@ form! {
     /// A webhook to be created.
     NewWebhook {
         /// Where payloads go: `http://` or `https://`.
+        #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://", max_length = 2048)]
         address: String,
         /// The event types that it wants: `order.accepted`, `order.*`, `*`. One at least.
-        #[schema(min_items = 1)]
+        #[schema(min_items = 1, max_items = 512)]
         types: Vec<String>,
         /// Whether it is delivered to from the start. It is not when nobody says; `prompt` in the answer
         /// says then that the person is to be asked.
@@ -255,10 +258,11 @@ form! {
     WebhookEdit {
         /// Where payloads go from now on.
         #[serde(default)]
+        #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://", max_length = 2048)]
         address: Option<String>,
         /// The event types that it wants from now on.
         #[serde(default)]
-        #[schema(min_items = 1)]
+        #[schema(min_items = 1, max_items = 512)]
         types: Option<Vec<String>>,
         /// Enables or disables. Not together with other changes; `confirmation` is needed to disable.
         #[serde(default)]

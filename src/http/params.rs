@@ -123,18 +123,23 @@ listing_params! {
         #[param(max_items = 20)]
         types: Vec<String>,
         /// Created at this time.
+        #[param(format = DateTime)]
         created_time: Option<String>,
         /// Created later than this.
         #[serde(rename = "createdTime[gt]")]
+        #[param(format = DateTime)]
         created_gt: Option<String>,
         /// Created at this time or later.
         #[serde(rename = "createdTime[gte]")]
+        #[param(format = DateTime)]
         created_gte: Option<String>,
         /// Created earlier than this.
         #[serde(rename = "createdTime[lt]")]
+        #[param(format = DateTime)]
         created_lt: Option<String>,
         /// Created at this time or earlier.
         #[serde(rename = "createdTime[lte]")]
+        #[param(format = DateTime)]
         created_lte: Option<String>,
     }
 }
@@ -151,9 +156,11 @@ listing_params! {
         state: Vec<crate::ground::delivery::StateKind>,
         /// Published at this time or later.
         #[serde(rename = "publishedTime[gte]")]
+        #[param(format = DateTime)]
         published_gte: Option<String>,
         /// Published earlier than this.
         #[serde(rename = "publishedTime[lt]")]
+        #[param(format = DateTime)]
         published_lt: Option<String>,
     }
 }
@@ -166,6 +173,16 @@ listing_params! {
         /// Those that are running, or those that have ended.
         running: Option<bool>,
     }
+}
+
+/// From which version of a webhook a change is made.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code)] // It describes a header, which is read where it is needed.
+pub(super) struct IfMatch {
+    /// The `ETag` that the change is made from: it is done only if nobody else has changed the webhook.
+    #[param(rename = "If-Match", value_type = String, required = false)]
+    tag: Option<String>,
 }
 
 /// Which part of a listing.

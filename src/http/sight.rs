@@ -31,8 +31,19 @@ pub(super) struct Me {
     /// The mode within reach, as `liveMode`; `null`: both.
     live_mode: Option<bool>,
     /// What they may do: `view`, `manage`, `reveal`, `operate`.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<PermissionName>)]
     permissions: Vec<&'static str>,
+}
+
+/// What somebody may do.
+#[derive(ToSchema)]
+#[schema(as = Permission, rename_all = "lowercase")]
+#[allow(dead_code)] // It describes the names, which the permissions have themselves.
+enum PermissionName {
+    View,
+    Manage,
+    Reveal,
+    Operate,
 }
 
 /// See who you are to the host, and what you may do.
@@ -58,8 +69,10 @@ pub(super) async fn me(call: Call) -> Answer {
 #[into_params(parameter_in = Query)]
 pub(super) struct StatisticsParams {
     /// From this hour on; the last 24 hours, when nobody says.
+    #[param(format = DateTime)]
     from: Option<String>,
     /// Before this hour ends; now, when nobody says.
+    #[param(format = DateTime)]
     to: Option<String>,
     /// Of this account. Who reaches several has to say which.
     account: Option<String>,
@@ -93,6 +106,7 @@ pub(super) struct StatisticsBody {
 #[allow(dead_code)] // As above.
 struct HourBody {
     /// When the hour began.
+    #[schema(format = DateTime)]
     from: String,
     #[schema(inline)]
     #[serde(flatten)]
@@ -143,8 +157,10 @@ pub(super) async fn statistics(Asked(call, params): Asked<StatisticsParams>) -> 
 #[into_params(parameter_in = Query)]
 pub(super) struct SpanParams {
     /// From this hour on; the last 24 hours, when nobody says.
+    #[param(format = DateTime)]
     from: Option<String>,
     /// Before this hour ends; now, when nobody says.
+    #[param(format = DateTime)]
     to: Option<String>,
 }
 
@@ -216,6 +232,7 @@ struct Failing {
     webhook: WebhookView,
     /// Since when nothing but failures comes back; absent where it was disabled.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     failing_since: Option<String>,
 }
 

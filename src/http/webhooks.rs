@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::answer::{self, Answer, Listing};
 use super::call::{Asked, Call};
 use super::form::{NewWebhook, WebhookEdit, Wish};
-use super::params::WebhookParams;
+use super::params::{IfMatch, WebhookParams};
 use super::problem::Problem;
 use super::problems::Problems;
 use crate::ground::event_type::EventType;
@@ -54,7 +54,9 @@ pub(super) struct CreatedWebhook {
 
 /// Create a webhook. It is disabled unless `enabled` is true.
 #[utoipa::path(post, path = "/webhooks", tag = "webhooks", operation_id = "createWebhook",
-    request_body = NewWebhook, responses((status = 201, body = CreatedWebhook), Problems))]
+    request_body = NewWebhook, responses((status = 201, body = CreatedWebhook, headers(
+        ("ETag" = String, description = "Its version, for `If-Match`"),
+        ("Location" = String, description = "Where it is, relative to this request"))), Problems))]
 pub(super) async fn create(call: Call) -> Answer {
     call.may(Permission::Manage)?;
     let form: NewWebhook = call.body()?;
@@ -81,7 +83,8 @@ pub(super) async fn create(call: Call) -> Answer {
 /// Read a webhook.
 #[utoipa::path(get, path = "/webhooks/{id}", tag = "webhooks", operation_id = "getWebhook",
     params(("id" = String, Path, description = "Its id")),
-    responses((status = 200, body = WebhookView), Problems))]
+    responses((status = 200, body = WebhookView,
+        headers(("ETag" = String, description = "Its version, for `If-Match`"))), Problems))]
 pub(super) async fn read(call: Call) -> Answer {
     Ok(shown(&call.webhook().await?))
 }
@@ -89,8 +92,9 @@ pub(super) async fn read(call: Call) -> Answer {
 /// Change a webhook: what is absent stays, `null` clears. With `If-Match`, only if nobody else has changed it.
 #[utoipa::path(patch, path = "/webhooks/{id}", tag = "webhooks", operation_id = "editWebhook",
     params(("id" = String, Path, description = "Its id"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that the change is made from")),
-    request_body = WebhookEdit, responses((status = 200, body = WebhookView), Problems))]
+        IfMatch),
+    request_body = WebhookEdit, responses((status = 200, body = WebhookView,
+        headers(("ETag" = String, description = "Its version, for `If-Match`"))), Problems))]
 pub(super) async fn edit(call: Call) -> Answer {
     call.may(Permission::Manage)?;
     let webhook = call.webhook().await?;
@@ -114,7 +118,7 @@ pub(super) async fn edit(call: Call) -> Answer {
 
 /// Delete a webhook for good. What waits for it is cancelled, the record of the rest stays.
 #[utoipa::path(delete, path = "/webhooks/{id}", tag = "webhooks", operation_id = "deleteWebhook",
-    params(("id" = String, Path, description = "Its id")),
+    params(("id" = String, Path, description = "Its id"), IfMatch),
     responses((status = 204, description = "It is gone"), Problems))]
 pub(super) async fn delete(call: Call) -> Answer {
     call.may(Permission::Manage)?;
@@ -126,8 +130,9 @@ pub(super) async fn delete(call: Call) -> Answer {
 
 /// Enable a webhook. Needs no confirmation.
 #[utoipa::path(post, path = "/webhooks/{id}/enable", tag = "webhooks", operation_id = "enableWebhook",
-    params(("id" = String, Path, description = "Its id")), request_body = Nothing,
-    responses((status = 200, body = WebhookView), Problems))]
+    params(("id" = String, Path, description = "Its id"), IfMatch), request_body = Nothing,
+    responses((status = 200, body = WebhookView,
+        headers(("ETag" = String, description = "Its version, for `If-Match`"))), Problems))]
 pub(super) async fn enable(call: Call) -> Answer {
     call.may(Permission::Manage)?;
     let webhook = call.webhook().await?;
@@ -147,13 +152,15 @@ pub(super) struct Nothing {}
 pub(super) struct Confirmed {
     /// The acting user's name, exactly as it is.
     #[serde(default)]
+    #[schema(required = true)]
     pub(super) confirmation: String,
 }
 
 /// Disable a webhook: nothing is sent to it any more.
 #[utoipa::path(post, path = "/webhooks/{id}/disable", tag = "webhooks", operation_id = "disableWebhook",
-    params(("id" = String, Path, description = "Its id")), request_body = Confirmed,
-    responses((status = 200, body = WebhookView), Problems))]
+    params(("id" = String, Path, description = "Its id"), IfMatch), request_body = Confirmed,
+    responses((status = 200, body = WebhookView,
+        headers(("ETag" = String, description = "Its version, for `If-Match`"))), Problems))]
 pub(super) async fn disable(call: Call) -> Answer {
     call.may(Permission::Manage)?;
     let webhook = call.webhook().await?;

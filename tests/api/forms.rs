@@ -366,6 +366,7 @@ async fn strange_requests_are_answered_in_order() {
     assert_eq!(stage.get("Alice", "/nothing").await.error(), (404, "not_found", ""));
     let answer = stage.call("Alice", "PUT", "/webhooks", Some(json!({}))).await;
     assert_eq!(answer.error().0, 405, "{answer:?}");
+    assert_eq!(answer.header("allow"), "GET,HEAD,POST");
     let head = stage.call("Alice", "HEAD", "/webhooks", None).await;
     assert_eq!((head.status.as_u16(), head.text.as_str()), (200, ""));
 }
