@@ -9,17 +9,15 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer::{self, Answer, Listing};
 use super::call::{Asked, Call};
-use super::params::{EventParams, PageParams, time};
+use super::params::{EventParams, PageParams, time, types};
 use super::problem::Problem;
 use super::problems::Problems;
 use crate::ground::account::{Account, Mode};
 use crate::ground::change::Change;
-use crate::ground::error::{Error, Result};
 use crate::ground::event::Event;
 use crate::ground::event_type::EventType;
-use crate::ground::filter::Filter;
 use crate::ground::id::EventId;
-use crate::ground::policy::{API_TYPES_MAX, IDEMPOTENCY_KEY_BYTES_MAX};
+use crate::ground::policy::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::ground::query::{DeliveryQuery, EventQuery};
 use crate::ground::time::{Timestamp, after, format_time};
 use crate::ground::view::DeliveryJson;
@@ -102,7 +100,7 @@ impl From<&Event> for EventJson {
 #[utoipa::path(get, path = "/events", tag = "events", operation_id = "listEvents",
     params(EventParams), responses((status = 200, body = Listing<EventJson>), Problems))]
 pub(super) async fn list(Asked(call, params): Asked<EventParams>) -> Answer {
-    let types = types(&params)?;
+    let types = types(params.event_type.as_deref(), &params.types)?;
     let (from, until) = span(&params)?;
     let paging = params.paging();
     let Some((scope, page)) = paging.of(&call)? else {
@@ -112,26 +110,6 @@ pub(super) async fn list(Asked(call, params): Asked<EventParams>) -> Answer {
     let query = EventQuery { account, mode, id: None, types, from, until };
     let page = call.tidings().events(&query, &page).await?;
     answer::ok(&paging.listing(page, |event| EventJson::from(&event)))
-}
-
-fn types(params: &EventParams) -> Result<Vec<Filter>, Problem> {
-    let in_type = |error: Error, name: &'static str| Problem::from(error).about(name);
-    match (&params.event_type, params.types.len()) {
-        (Some(_), 1..) => {
-            let message = "cannot be given together with type";
-            Err(Problem::parameter("invalid_parameter", "types", message))
-        }
-        (Some(one), 0) => Ok(vec![Filter::parse(one).map_err(|error| in_type(error, "type"))?]),
-        (None, count) if count > API_TYPES_MAX => {
-            let message = format!("has {count} types; {API_TYPES_MAX} are allowed");
-            Err(Problem::parameter("invalid_parameter", "types", message))
-        }
-        (None, _) => {
-            let exact = |text: &String| Filter::parse(EventType::parse(text)?.as_str());
-            let exact = params.types.iter().map(exact).collect::<Result<Vec<_>>>();
-            exact.map_err(|error| in_type(error, "types"))
-        }
-    }
 }
 
 /// The time that is asked for, in whole milliseconds, which is what events are created in.

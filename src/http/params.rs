@@ -7,7 +7,10 @@ use super::answer::Listing;
 use super::call::{Call, Scope};
 use super::problem::Problem;
 use crate::ground::error::Error;
+use crate::ground::event_type::EventType;
+use crate::ground::filter::Filter;
 use crate::ground::page::{Page, PageRequest, Place};
+use crate::ground::policy::API_TYPES_MAX;
 use crate::ground::time::{Timestamp, parse_time};
 
 /// Which part of a listing, and whose.
@@ -63,6 +66,26 @@ pub(super) fn time(text: Option<&str>, name: &'static str) -> Result<Option<Time
     })
 }
 
+/// The types that are asked for: one, which may be a pattern, or several exact ones.
+pub(super) fn types(one: Option<&str>, several: &[String]) -> Result<Vec<Filter>, Problem> {
+    let about = |name: &'static str| move |error: Error| Problem::from(error).about(name);
+    match (one, several.len()) {
+        (Some(_), 1..) => {
+            let message = "cannot be given together with type";
+            Err(Problem::parameter("invalid_parameter", "types", message))
+        }
+        (Some(one), 0) => Ok(vec![Filter::parse(one).map_err(about("type"))?]),
+        (None, count) if count > API_TYPES_MAX => {
+            let message = format!("has {count} types; {API_TYPES_MAX} are allowed");
+            Err(Problem::parameter("invalid_parameter", "types", message))
+        }
+        (None, _) => {
+            let exact = |text: &String| EventType::parse(text).map(Filter::from);
+            several.iter().map(exact).collect::<Result<_, _>>().map_err(about("types"))
+        }
+    }
+}
+
 /// Defines the query of a listing: its own parameters, and those of all listings.
 macro_rules! listing_params {
     ($(#[$doc:meta])* $name:ident { $($(#[$meta:meta])* $field:ident: $type:ty,)* }) => {
@@ -106,9 +129,14 @@ listing_params! {
         search: Option<String>,
         /// Enabled or disabled ones.
         enabled: Option<bool>,
-        /// Those that want events of this type.
+        /// Those that want events of this type; with a pattern such as `order.*`, those that want anything that
+        /// it matches. Not together with `types`.
         #[serde(rename = "type")]
         event_type: Option<String>,
+        /// Those that want events of one of these exact types, at most 20.
+        #[serde(default)]
+        #[param(max_items = 20)]
+        types: Vec<String>,
     }
 }
 

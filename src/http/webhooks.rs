@@ -8,10 +8,9 @@ use utoipa::ToSchema;
 use super::answer::{self, Answer, Listing};
 use super::call::{Asked, Call};
 use super::form::{NewWebhook, WebhookEdit, Wish};
-use super::params::{IfMatch, WebhookParams};
+use super::params::{IfMatch, WebhookParams, types};
 use super::problem::Problem;
 use super::problems::Problems;
-use crate::ground::event_type::EventType;
 use crate::ground::id::{DeliveryId, EventId};
 use crate::ground::query::WebhookQuery;
 use crate::ground::view::WebhookView;
@@ -22,7 +21,7 @@ use crate::ports::authorizer::Permission;
 #[utoipa::path(get, path = "/webhooks", tag = "webhooks", operation_id = "listWebhooks",
     params(WebhookParams), responses((status = 200, body = Listing<WebhookView>), Problems))]
 pub(super) async fn list(Asked(call, params): Asked<WebhookParams>) -> Answer {
-    let event_type = params.event_type.as_deref().map(EventType::parse).transpose()?;
+    let types = types(params.event_type.as_deref(), &params.types)?;
     let paging = params.paging();
     let Some((scope, page)) = paging.of(&call)? else {
         return answer::ok(&Listing::<WebhookView>::empty());
@@ -32,7 +31,7 @@ pub(super) async fn list(Asked(call, params): Asked<WebhookParams>) -> Answer {
         mode: scope.mode,
         text: params.search,
         enabled: params.enabled,
-        event_type,
+        types,
         ..WebhookQuery::default()
     };
     let page = call.tidings().webhooks(&query, &page).await?;
