@@ -1,16 +1,24 @@
 //! The HTTP API: what callers do with it, what they may not, and that it is as it is described.
-#![cfg(all(feature = "api", feature = "schema"))]
+#![cfg(all(feature = "api", feature = "schema", feature = "sealing"))]
 
 #[path = "api/contract.rs"]
 mod contract;
 #[path = "api/curl.rs"]
 mod curl;
+#[path = "api/described.rs"]
+mod described;
 #[path = "api/forms.rs"]
 mod forms;
 #[path = "api/guard.rs"]
 mod guard;
 #[path = "api/journeys.rs"]
 mod journeys;
+#[cfg(feature = "sqlite")]
+#[path = "api/replays.rs"]
+mod replays;
+#[cfg(all(feature = "hyper", feature = "ed25519"))]
+#[path = "api/requests.rs"]
+mod requests;
 #[path = "api/stage.rs"]
 mod stage;
 #[cfg(feature = "sqlite")]

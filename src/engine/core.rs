@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use super::audience::Audience;
 use super::backlog::Gauge;
@@ -50,6 +50,8 @@ pub(crate) struct Core {
     /// Counts the replays that this handle started or cancelled: a bell rings for every publish, and
     /// none of those needs a look at replays.
     pub(crate) replays: AtomicU64,
+    /// Held while a replay is started: what is counted before it holds until it is there.
+    pub(super) replay_start: Mutex<()>,
 }
 
 impl Core {

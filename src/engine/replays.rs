@@ -6,6 +6,7 @@ use super::tidings::Tidings;
 use crate::ground::error::{Error, ErrorKind, Result};
 use crate::ground::id::{Cause, EventId, ReplayId, WebhookId};
 use crate::ground::page::{Page, PageRequest};
+use crate::ground::policy::REPLAYS_RUNNING_MAX;
 use crate::ground::replay::ReplayJob;
 use crate::ground::replay_request::{ReplayQuery, ReplayRequest};
 use crate::ports::replay::Replay;
@@ -22,6 +23,8 @@ impl Tidings {
     /// [`Invalid`](ErrorKind::Invalid) when the webhook is disabled: nothing would be sent (seed row W25),
     /// when no time lies between the bounds, or for the nil id; [`NotFound`](ErrorKind::NotFound);
     /// [`Conflict`](ErrorKind::Conflict) when an id of your own is that of another replay;
+    /// [`Limit`](ErrorKind::Limit) while [100](crate::policy::REPLAYS_RUNNING_MAX) replays of the account and
+    /// mode run;
     /// [`Refused`](ErrorKind::Refused) over a storage that has no [`Replay`].
     ///
     /// # Cancellation
@@ -40,7 +43,7 @@ impl Tidings {
             None => ReplayId::new(now, &self.core.id_bytes()?),
         };
         let asked = request.into_job(id, &webhook, now)?;
-        let job = store.start(&asked).await?;
+        let job = self.start_replay(store, &asked).await?;
         if !job.is_like(&asked) {
             let message = format!("the replay {id} is another one: give this one an id of its own");
             return Err(Error::new(ErrorKind::Conflict, message));
@@ -69,7 +72,8 @@ impl Tidings {
         };
         let now = self.core.shared_now().await?;
         let id = ReplayId::new(now, &self.core.id_bytes()?);
-        let job = store.start(&ReplayJob::of_event(id, &event, webhook.as_ref(), now)?).await?;
+        let job = ReplayJob::of_event(id, &event, webhook.as_ref(), now)?;
+        let job = self.start_replay(store, &job).await?;
         self.ring_replays();
         Ok(job)
     }
@@ -108,6 +112,28 @@ impl Tidings {
         let cancelled = store.cancel(id, self.core.shared_now().await?).await?;
         self.ring_replays();
         cancelled.ok_or_else(|| Error::not_found("replay", id))
+    }
+
+    /// Has the store start a job, unless as many run as may at once. Those that this handle starts are
+    /// counted one after the other; each other process may be one ahead of the count.
+    async fn start_replay(&self, store: &dyn Replay, job: &ReplayJob) -> Result<ReplayJob> {
+        let _turn = self.core.replay_start.lock().await;
+        let (account, mode) = (Some(job.account.clone()), Some(job.mode));
+        let running = ReplayQuery { account, mode, running: Some(true), ..ReplayQuery::default() };
+        let page = store.jobs(&running, &PageRequest::first(REPLAYS_RUNNING_MAX)?).await?;
+        if page.items.len() >= REPLAYS_RUNNING_MAX {
+            // One that is there already is not started anew.
+            let same = ReplayQuery { id: Some(job.id), ..ReplayQuery::default() };
+            if store.jobs(&same, &PageRequest::default()).await?.items.is_empty() {
+                let message = format!(
+                    "{REPLAYS_RUNNING_MAX} replays of the account {} run already in this mode: wait for one to end, \
+                     or cancel one",
+                    job.account
+                );
+                return Err(Error::new(ErrorKind::Limit, message));
+            }
+        }
+        store.start(job).await
     }
 
     fn replays_kept(&self) -> Result<&dyn Replay> {

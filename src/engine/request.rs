@@ -36,6 +36,8 @@ use crate::ground::policy::{
 use crate::ground::rate_limit::RateLimit;
 use crate::ground::retry_after::retry_after;
 use crate::ground::signature::sign;
+#[cfg(feature = "api")]
+use crate::ground::signature::{SignatureScheme, unsigned};
 use crate::ground::time::Timestamp;
 use crate::ground::webhook::Webhook;
 use crate::ports::hooks::{Additions, Sending};
@@ -145,19 +147,7 @@ impl Prepared {
     fn new(webhook: Arc<Webhook>, network: &NetworkPolicy) -> Result<Self> {
         check_addresses(&webhook, network)?;
         let uri = uri(webhook.address())?;
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
-        for (name, value) in webhook.headers().iter() {
-            headers.insert(header_name(name.as_str())?, header_value(value.reveal())?);
-        }
-        // A bearer token changes; it is added to each request.
-        if let Authentication::Basic(basic) = webhook.authentication() {
-            let mut value = header_value(&Zeroizing::new(basic.header_value()))?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
+        let headers = headers(&webhook)?;
         let pace = webhook.rate_limit().map(Pace::new);
         Ok(Self { webhook, uri, headers, pace })
     }
@@ -180,6 +170,54 @@ impl Prepared {
         }
         Ok(request)
     }
+}
+
+/// The headers that all requests to the webhook have alike.
+fn headers(webhook: &Webhook) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
+    for (name, value) in webhook.headers().iter() {
+        headers.insert(header_name(name.as_str())?, header_value(value.reveal())?);
+    }
+    // A bearer token changes; it is added to each request.
+    if let Authentication::Basic(basic) = webhook.authentication() {
+        let mut value = header_value(&Zeroizing::new(basic.header_value()))?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    Ok(headers)
+}
+
+/// The headers of the next request with `event` to `webhook`, to be shown: without those that are of one
+/// attempt alone, the signature and its time, and without what the host's hooks will add. What the webhook
+/// adds itself, and what authenticates the sender, is marked as sensitive; of a sealed webhook it is empty.
+#[cfg(feature = "api")]
+pub(crate) fn foreseen(webhook: &Webhook, event: &Event) -> Result<HeaderMap> {
+    let mut headers = headers(webhook)?;
+    for (name, _) in webhook.headers().iter() {
+        if let Some(value) = headers.get_mut(name.as_str()) {
+            value.set_sensitive(true);
+        }
+    }
+    if let Authentication::OAuth(_) = webhook.authentication() {
+        let mut token = HeaderValue::from_static("");
+        token.set_sensitive(true);
+        headers.insert(AUTHORIZATION, token);
+    }
+    let signed = || webhook.schemes().iter().flat_map(SignatureScheme::header_names);
+    for name in signed() {
+        headers.insert(header_name(name)?, HeaderValue::from_static(""));
+    }
+    trace(event, &mut headers);
+    for name in signed() {
+        headers.remove(name);
+    }
+    for (name, value) in unsigned(webhook.schemes(), event.id()) {
+        headers.insert(header_name(name)?, header_value(&value)?);
+    }
+    Ok(headers)
 }
 
 /// The event's bytes in the webhook's version, shared by all requests that carry them.

@@ -198,6 +198,7 @@ impl Tidings {
                 pulse: Pulse::default(),
                 bell: Notify::new(),
                 replays: AtomicU64::new(0),
+                replay_start: tokio::sync::Mutex::default(),
             },
         }
     }

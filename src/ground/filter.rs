@@ -60,6 +60,17 @@ impl Filter {
         &self.0
     }
 
+    /// Whether there are types that both match: of `order.*` and `order.charge.*` all of the second, of
+    /// `order.*` and `order.accepted` that one.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self.0.strip_suffix('*'), other.0.strip_suffix('*')) {
+            (Some(one), Some(two)) => one.starts_with(two) || two.starts_with(one),
+            (Some(prefix), None) => other.0.starts_with(prefix),
+            (None, Some(prefix)) => self.0.starts_with(prefix),
+            (None, None) => self.0 == other.0,
+        }
+    }
+
     /// Whether events of this type are wanted: exactly when [`EventType::patterns`] has this text.
     pub fn matches(&self, event_type: &EventType) -> bool {
         match self.0.strip_suffix('*') {
@@ -273,6 +284,31 @@ mod tests {
             let filter = Filter::parse(filter).unwrap();
             let event_type = EventType::parse(event_type).unwrap();
             assert_eq!(filter.matches(&event_type), matches, "{filter} {event_type}");
+        }
+    }
+
+    /// Compares filters of each form with each other, both ways (table).
+    #[test]
+    fn filters_overlap_where_a_type_can_match_both() {
+        for (one, two, overlap) in [
+            ("*", "*", true),
+            ("*", "order.*", true),
+            ("*", "order.accepted", true),
+            ("order.*", "order.*", true),
+            ("order.*", "order.charge.*", true),
+            ("order.*", "order.accepted", true),
+            ("order.*", "order.charge.failed", true),
+            ("order.*", "order_item.*", false),
+            ("order.*", "order_item.updated", false),
+            ("order.*", "refund.*", false),
+            ("order.charge.*", "order.accepted", false),
+            ("order.charge.*", "order.charge", false),
+            ("order.accepted", "order.accepted", true),
+            ("order.accepted", "order.accepted.late", false),
+        ] {
+            let (first, second) = (Filter::parse(one).unwrap(), Filter::parse(two).unwrap());
+            assert_eq!(first.overlaps(&second), overlap, "{one} {two}");
+            assert_eq!(second.overlaps(&first), overlap, "{two} {one}");
         }
     }
 

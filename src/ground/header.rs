@@ -35,6 +35,9 @@ const RESERVED: [&str; 18] = [
     "webhook-signature",
     "webhook-timestamp",
 ];
+/// What stands for a value that is not shown.
+pub(crate) const MASK: &str = "***";
+
 const RESERVED_PREFIX: &str = "proxy-";
 
 /// The name of a header that a webhook may set: a token of RFC 9110 of 1 to 128 bytes that is not
@@ -244,6 +247,26 @@ impl Headers {
         Ok(list)
     }
 
+    /// The same, where a value of [`MASK`] is the one that `former` has for the name: callers send back
+    /// what they were shown.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for the field `headers` when `former` has no such name.
+    pub(crate) fn unmasked(&self, former: &Self) -> Result<Self> {
+        let value = |(name, value): &(HeaderName, HeaderValue)| {
+            if value.reveal() != MASK {
+                return Ok((name.clone(), value.clone()));
+            }
+            let kept = former.0.iter().find(|(known, _)| known == name);
+            let kept = kept.map(|(_, kept)| (name.clone(), kept.clone()));
+            kept.ok_or_else(|| {
+                let message = format!("{MASK} keeps a value, and {name} has none: give it one");
+                Error::invalid("headers", message)
+            })
+        };
+        self.0.iter().map(value).collect::<Result<_>>().map(Self)
+    }
+
     fn push(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
         if self.contains(&name) {
             let message = format!("{name} is there twice");
@@ -349,6 +372,19 @@ mod tests {
         let names = (0..=HEADERS_MAX).map(|n| (format!("x-{n}"), "v"));
         let text = Headers::parse(names).unwrap_err().to_string();
         assert_eq!(text, "headers: there are more than 32");
+    }
+
+    /// Masks values of names that are there, in another case, and that are not.
+    #[test]
+    fn a_mask_keeps_the_value_that_is_there() {
+        let former = Headers::parse([("X-A", "1"), ("X-B", "2")]).unwrap();
+        let given = Headers::parse([("x-b", MASK), ("X-C", "3"), ("X-A", "4")]).unwrap();
+        let expected = Headers::parse([("x-b", "2"), ("X-C", "3"), ("X-A", "4")]).unwrap();
+        assert_eq!(given.unmasked(&former).unwrap(), expected);
+        let given = Headers::parse([("X-A", MASK), ("X-C", MASK)]).unwrap();
+        let error = given.unmasked(&former).unwrap_err();
+        assert_eq!(error.field(), Some("headers"));
+        assert!(error.to_string().contains("X-C has none"), "{error}");
     }
 
     /// Serialises a name and reads a bad one.

@@ -406,6 +406,10 @@ pub const EXPUNGE_WIDE: usize = 100;
 pub const REPLAY_RATE_RANGE: std::ops::RangeInclusive<u32> = 1..=10_000;
 /// See [`REPLAY_RATE_RANGE`].
 pub const REPLAY_RATE: u32 = 100;
+/// Replays of one account and mode that may run at once: more than a person starts, also for all webhooks
+/// after an outage, and so few that their steps leave time for each other. It is at most a page, which
+/// they are counted on.
+pub const REPLAYS_RUNNING_MAX: usize = 100;
 /// Events, or webhooks, that one step of a replay looks at. Clocks may disagree by as many publishes.
 pub const REPLAY_STEP_EVENTS: usize = 512;
 /// Deliveries that one step of a replay makes.

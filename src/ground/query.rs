@@ -3,7 +3,6 @@
 use super::account::{Account, Mode};
 use super::delivery::{Delivery, StateKind};
 use super::event::Event;
-use super::event_type::EventType;
 use super::filter::Filter;
 use super::id::{DeliveryId, EventId, WebhookId};
 use super::time::Timestamp;
@@ -24,8 +23,9 @@ pub struct WebhookQuery {
     pub text: Option<String>,
     /// Enabled or disabled ones.
     pub enabled: Option<bool>,
-    /// Those that want events of this type.
-    pub event_type: Option<EventType>,
+    /// Those that want something that one of these matches: with `order.*`, those with `order.*`, with `*`,
+    /// and with any type or pattern below `order.`.
+    pub types: Vec<Filter>,
 }
 
 impl WebhookQuery {
@@ -41,7 +41,8 @@ impl WebhookQuery {
             && self.id.is_none_or(|id| webhook.id() == id)
             && self.text.as_ref().is_none_or(text)
             && self.enabled.is_none_or(|enabled| webhook.is_enabled() == enabled)
-            && self.event_type.as_ref().is_none_or(|wanted| webhook.types().matches(wanted))
+            && (self.types.is_empty()
+                || webhook.types().iter().any(|own| self.types.iter().any(|one| own.overlaps(one))))
     }
 }
 
@@ -154,8 +155,10 @@ mod tests {
             .unwrap();
         let all = WebhookQuery::default;
         let text = |text: &str| WebhookQuery { text: Some(text.into()), ..all() };
-        let wants =
-            |text| WebhookQuery { event_type: Some(EventType::parse(text).unwrap()), ..all() };
+        let wants = |texts: &[&str]| WebhookQuery {
+            types: texts.iter().map(|text| Filter::parse(text).unwrap()).collect(),
+            ..all()
+        };
         let whole = id.to_string();
         let other = WebhookId::new(now(), &[1; 10]);
         for (query, fits) in [
@@ -176,8 +179,16 @@ mod tests {
             (text("acme"), false),
             (WebhookQuery { enabled: Some(false), ..all() }, true),
             (WebhookQuery { enabled: Some(true), ..all() }, false),
-            (wants("order.paid"), true),
-            (wants("refund.paid"), false),
+            (wants(&["order.paid"]), true),
+            (wants(&["refund.paid"]), false),
+            (wants(&["order.*"]), true),
+            (wants(&["order.charge.*"]), true),
+            (wants(&["*"]), true),
+            (wants(&["refund.*"]), false),
+            (wants(&["order_item.*"]), false),
+            (wants(&["refund.paid", "order.paid"]), true),
+            (wants(&["refund.paid", "invoice.paid"]), false),
+            (WebhookQuery { enabled: Some(true), ..wants(&["*"]) }, false),
             (WebhookQuery { mode: Some(Mode::Live), ..text("example") }, false),
         ] {
             assert_eq!(query.matches(&webhook), fits, "{query:?}");

@@ -11,6 +11,7 @@ use super::condition::Condition;
 use super::delivery::{Attempt, DeliveryView, Outcome, State, StateKind};
 use super::event_type::EventType;
 use super::filter::Filters;
+use super::header::MASK;
 use super::id::{Cause, DeliveryId, EventId, WebhookId};
 use super::identity::ClientIdentity;
 use super::oauth::OAuth;
@@ -19,9 +20,6 @@ use super::rate_limit::RateLimit;
 use super::signature::SignatureScheme;
 use super::time::format_time;
 use super::webhook::{API_VERSION_DEFAULT, DisabledReason, Status, Webhook};
-
-/// What stands for a value that is not shown.
-const MASK: &str = "***";
 
 /// A webhook without its secrets, sealed or not.
 ///
@@ -47,6 +45,7 @@ pub struct WebhookView {
     /// Whose it is.
     pub account: Account,
     /// Where payloads go.
+    #[cfg_attr(feature = "api", schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://"))]
     pub address: String,
     /// The event types that it wants.
     pub types: Filters,
@@ -101,8 +100,10 @@ pub struct WebhookView {
     #[cfg_attr(feature = "api", schema(value_type = Option<Object>))]
     pub condition: Option<Condition>,
     /// When it was created.
+    #[cfg_attr(feature = "api", schema(format = DateTime))]
     pub created_time: String,
     /// When it was last changed.
+    #[cfg_attr(feature = "api", schema(format = DateTime))]
     pub updated_time: String,
     /// Counts the changes; an edit names the version that it was made from.
     pub version: u64,
@@ -137,12 +138,13 @@ pub struct UserView {
 #[cfg_attr(feature = "api", derive(utoipa::ToSchema))]
 pub struct OAuthView {
     /// The URL of the token endpoint.
+    #[cfg_attr(feature = "api", schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://"))]
     pub token_end_point: String,
     /// The client's id there.
     #[serde(rename = "clientID")]
     pub client_id: String,
     /// `password` or `client_credentials`.
-    #[cfg_attr(feature = "api", schema(value_type = String))]
+    #[cfg_attr(feature = "api", schema(value_type = GrantTypeName))]
     pub grant_type: &'static str,
     /// The user, for the password grant.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,6 +152,16 @@ pub struct OAuthView {
     /// The audience, for the client's own credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
+}
+
+/// How a token is asked for.
+#[cfg(feature = "api")]
+#[derive(utoipa::ToSchema)]
+#[schema(as = GrantType, rename_all = "snake_case")]
+#[allow(dead_code)] // It describes the names, which grants have themselves.
+enum GrantTypeName {
+    Password,
+    ClientCredentials,
 }
 
 impl From<&Webhook> for WebhookView {
@@ -240,14 +252,17 @@ pub struct DeliveryJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
     /// When the event was published, or the redelivery asked for.
+    #[cfg_attr(feature = "api", schema(format = DateTime))]
     pub published_time: String,
     /// Where it stands.
     pub state: StateKind,
     /// The earliest moment of the next attempt, while it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "api", schema(format = DateTime))]
     pub due_time: Option<String>,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "api", schema(format = DateTime))]
     pub ended_time: Option<String>,
     /// Failures that counted towards the schedule.
     pub failures: u32,
@@ -294,6 +309,7 @@ pub struct AttemptJson {
     /// Its number, from 1; numbers may be missing.
     pub number: u32,
     /// When it began.
+    #[cfg_attr(feature = "api", schema(format = DateTime))]
     pub started_time: String,
     /// How long it took, in milliseconds.
     pub latency_millis: u64,

@@ -328,8 +328,11 @@ impl Webhook {
     /// [`Invalid`](ErrorKind::Invalid) if what comes out breaks a rule, also if its secrets cannot sign
     /// by its schemes; [`Sealed`](ErrorKind::Sealed) while its secrets are sealed. Nothing is changed
     /// then.
-    pub fn edit(&self, edit: Edit) -> Result<Self> {
+    pub fn edit(&self, mut edit: Edit) -> Result<Self> {
         let secrets = self.secrets()?;
+        if let Some(headers) = edit.headers.as_mut().filter(|_| edit.masked) {
+            *headers = headers.unmasked(self.headers())?;
+        }
         let mut settings = self.settings.clone();
         edit.apply(&mut settings);
         settings.check()?;
@@ -509,6 +512,8 @@ pub struct Edit {
     description: Option<String>,
     metadata: Option<BTreeMap<String, String>>,
     headers: Option<Headers>,
+    /// Whether values of headers that are masked keep what is stored.
+    masked: bool,
     authentication: Option<Authentication>,
     client_identity: Option<Option<ClientIdentity>>,
     root_certificates: Option<Option<RootCertificates>>,
@@ -554,7 +559,15 @@ impl Edit {
     /// Headers sent with every request.
     pub fn headers(mut self, headers: Headers) -> Self {
         self.headers = Some(headers);
+        self.masked = false;
         self
+    }
+
+    /// Headers sent with every request, where a value that is [masked](Headers::unmasked) keeps the one that
+    /// the webhook has by the name.
+    #[cfg(feature = "api")]
+    pub(crate) fn masked_headers(self, headers: Headers) -> Self {
+        Self { masked: true, ..self.headers(headers) }
     }
 
     /// How the sender authenticates itself.

@@ -16,6 +16,7 @@ use super::answer;
 use super::origin;
 use super::problem::Problem;
 use super::router::Shared;
+use super::webhooks::Nothing;
 use crate::engine::tidings::Tidings;
 use crate::ground::account::{Account, Mode};
 use crate::ground::delivery::DeliveryView;
@@ -36,12 +37,24 @@ pub(super) struct Call {
     shared: Shared,
     actor: Actor,
     headers: HeaderMap,
-    query: String,
     path: Vec<(String, String)>,
     body: Bytes,
 }
 
+/// One without parameters in its query: those that are there all the same are refused, as those of lists are.
 impl FromRequest<Shared> for Call {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
+        let Asked(call, Nothing {}) = Asked::from_request(request, shared).await?;
+        Ok(call)
+    }
+}
+
+/// One request, and the parameters in its query. Unknown and malformed ones are refused.
+pub(super) struct Asked<T>(pub(super) Call, pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequest<Shared> for Asked<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
@@ -51,10 +64,17 @@ impl FromRequest<Shared> for Call {
         let path = RawPathParams::from_request_parts(&mut parts, shared).await;
         let path = path.map_err(|_| Problem::not_found("page"))?;
         let path = path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let params = query(parts.uri.query().unwrap_or_default())?;
         let body = read(body).await?;
-        let query = parts.uri.query().unwrap_or_default().to_owned();
-        Ok(Self { shared: shared.clone(), actor, headers: parts.headers, query, path, body })
+        let call = Call { shared: shared.clone(), actor, headers: parts.headers, path, body };
+        Ok(Self(call, params))
     }
+}
+
+fn query<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    let pairs = url::form_urlencoded::parse(text.as_bytes());
+    let read = serde_path_to_error::deserialize(serde_html_form::Deserializer::new(pairs));
+    read.map_err(|error| refused(&error, "query"))
 }
 
 /// Who sends it. Whatever goes wrong here denies.
@@ -122,13 +142,6 @@ impl Call {
         }
         let message = format!("this needs the permission {}", permission.as_str());
         Err(Problem::forbidden("permission", message))
-    }
-
-    /// The query, as this asks for it. Unknown and malformed parameters are refused.
-    pub(super) fn query<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        let pairs = url::form_urlencoded::parse(self.query.as_bytes());
-        let read = serde_path_to_error::deserialize(serde_html_form::Deserializer::new(pairs));
-        read.map_err(|error| refused(&error, "query"))
     }
 
     /// The body, as this asks for it. A request without a body has an empty one: `{}`.
@@ -309,7 +322,7 @@ fn refused<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>, whole: &
     let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
     let join = |name: &str| match path.as_str() {
         "" => name.to_owned(),
-        path if path.ends_with(name) => path.to_owned(),
+        path if path.rsplit('.').next() == Some(name) => path.to_owned(),
         path => format!("{path}.{name}"),
     };
     let (code, parameter) = match (named, missing) {

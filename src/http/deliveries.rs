@@ -6,13 +6,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer::{self, Answer, Listing};
-use super::call::Call;
+use super::call::{Asked, Call};
 use super::params::{DeliveryParams, time};
 use super::problem::Problem;
 use super::problems::Problems;
 use super::webhooks::Nothing;
-use crate::ground::authentication::Authentication;
+use crate::engine::request::foreseen;
 use crate::ground::delivery::DeliveryView;
+use crate::ground::header::MASK;
 use crate::ground::id::{DeliveryId, EventId, WebhookId};
 use crate::ground::query::DeliveryQuery;
 use crate::ground::view::DeliveryJson;
@@ -22,8 +23,7 @@ use crate::ports::authorizer::Permission;
 /// List deliveries, newest first.
 #[utoipa::path(get, path = "/deliveries", tag = "deliveries", operation_id = "listDeliveries",
     params(DeliveryParams), responses((status = 200, body = Listing<DeliveryJson>), Problems))]
-pub(super) async fn list(call: Call) -> Answer {
-    let params: DeliveryParams = call.query()?;
+pub(super) async fn list(Asked(call, params): Asked<DeliveryParams>) -> Answer {
     let from = time(params.published_gte.as_deref(), "publishedTime[gte]")?;
     let until = time(params.published_lt.as_deref(), "publishedTime[lt]")?;
     let paging = params.paging();
@@ -60,40 +60,47 @@ pub(super) struct DeliveryShown {
     request: Option<RequestJson>,
 }
 
+/// What a request does.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+#[schema(as = RequestMethod)]
+enum Method {
+    Post,
+}
+
 /// A request.
 #[derive(Serialize, ToSchema)]
 struct RequestJson {
     /// Always `POST`.
-    #[schema(value_type = String)]
-    method: &'static str,
+    method: Method,
     /// Where to.
+    #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://")]
     url: String,
-    /// Its headers, without those of the signature; the values of the webhook's own, and what authenticates the
-    /// sender, are `***`.
+    /// Its headers: without the signature and its time, and without what the connection (`host`,
+    /// `content-length`) and the sender's own hooks add. The values of the webhook's own, and what
+    /// authenticates the sender, are `***`.
     headers: BTreeMap<String, String>,
     /// The payload, byte for byte; empty when it was expunged.
     body: String,
 }
 
 impl RequestJson {
-    fn of(view: &DeliveryView, webhook: &Webhook) -> Self {
-        let event = &view.event;
-        let own = webhook.headers().iter();
-        let own = own.map(|(name, _)| (name.as_str().to_ascii_lowercase(), "***".to_owned()));
-        let mut headers: BTreeMap<String, String> = own.collect();
-        headers.insert("content-type".into(), "application/json".into());
-        if !matches!(webhook.authentication(), Authentication::None) {
-            headers.insert("authorization".into(), "***".into());
-        }
-        if let Some(trace) = event.trace() {
-            headers.entry("traceparent".into()).or_insert_with(|| trace.traceparent().to_owned());
-        }
-        Self {
-            method: "POST",
+    /// `None` where it cannot be written.
+    fn of(view: &DeliveryView, webhook: &Webhook) -> Option<Self> {
+        let headers = foreseen(webhook, &view.event).ok()?;
+        let shown = headers.iter().map(|(name, value)| {
+            let value = match value.is_sensitive() {
+                true => MASK.to_owned(),
+                false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            };
+            (name.as_str().to_owned(), value)
+        });
+        Some(Self {
+            method: Method::Post,
             url: webhook.address().as_str().to_owned(),
-            headers,
-            body: event.rendered(webhook.api_version()).to_owned(),
-        }
+            headers: shown.collect(),
+            body: view.event.rendered(webhook.api_version()).to_owned(),
+        })
     }
 }
 
@@ -104,7 +111,7 @@ impl RequestJson {
 pub(super) async fn read(call: Call) -> Answer {
     let view = call.delivery().await?;
     let webhook = call.webhook_of(view.delivery.webhook).await.ok();
-    let request = webhook.map(|webhook| RequestJson::of(&view, &webhook));
+    let request = webhook.and_then(|webhook| RequestJson::of(&view, &webhook));
     answer::ok(&DeliveryShown { delivery: DeliveryJson::from(&view), request })
 }
 

@@ -5,21 +5,19 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::answer::{self, Answer, Listing};
-use super::call::Call;
-use super::params::{EventParams, PageParams, time};
+use super::call::{Asked, Call};
+use super::params::{EventParams, PageParams, time, types};
 use super::problem::Problem;
 use super::problems::Problems;
 use crate::ground::account::{Account, Mode};
 use crate::ground::change::Change;
-use crate::ground::error::{Error, Result};
 use crate::ground::event::Event;
 use crate::ground::event_type::EventType;
-use crate::ground::filter::Filter;
 use crate::ground::id::EventId;
-use crate::ground::policy::{API_TYPES_MAX, IDEMPOTENCY_KEY_BYTES_MAX};
+use crate::ground::policy::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::ground::query::{DeliveryQuery, EventQuery};
 use crate::ground::time::{Timestamp, after, format_time};
 use crate::ground::view::DeliveryJson;
@@ -77,6 +75,7 @@ pub(super) struct ExpungedJson {
     #[serde(rename = "type")]
     event_type: EventType,
     live_mode: bool,
+    #[schema(format = DateTime)]
     created_time: String,
     /// Always true.
     expunged: bool,
@@ -100,9 +99,8 @@ impl From<&Event> for EventJson {
 /// List events, newest first.
 #[utoipa::path(get, path = "/events", tag = "events", operation_id = "listEvents",
     params(EventParams), responses((status = 200, body = Listing<EventJson>), Problems))]
-pub(super) async fn list(call: Call) -> Answer {
-    let params: EventParams = call.query()?;
-    let types = types(&params)?;
+pub(super) async fn list(Asked(call, params): Asked<EventParams>) -> Answer {
+    let types = types(params.event_type.as_deref(), &params.types)?;
     let (from, until) = span(&params)?;
     let paging = params.paging();
     let Some((scope, page)) = paging.of(&call)? else {
@@ -112,26 +110,6 @@ pub(super) async fn list(call: Call) -> Answer {
     let query = EventQuery { account, mode, id: None, types, from, until };
     let page = call.tidings().events(&query, &page).await?;
     answer::ok(&paging.listing(page, |event| EventJson::from(&event)))
-}
-
-fn types(params: &EventParams) -> Result<Vec<Filter>, Problem> {
-    let in_type = |error: Error, name: &'static str| Problem::from(error).about(name);
-    match (&params.event_type, params.types.len()) {
-        (Some(_), 1..) => {
-            let message = "cannot be given together with type";
-            Err(Problem::parameter("invalid_parameter", "types", message))
-        }
-        (Some(one), 0) => Ok(vec![Filter::parse(one).map_err(|error| in_type(error, "type"))?]),
-        (None, count) if count > API_TYPES_MAX => {
-            let message = format!("has {count} types; {API_TYPES_MAX} are allowed");
-            Err(Problem::parameter("invalid_parameter", "types", message))
-        }
-        (None, _) => {
-            let exact = |text: &String| Filter::parse(EventType::parse(text)?.as_str());
-            let exact = params.types.iter().map(exact).collect::<Result<Vec<_>>>();
-            exact.map_err(|error| in_type(error, "types"))
-        }
-    }
 }
 
 /// The time that is asked for, in whole milliseconds, which is what events are created in.
@@ -159,8 +137,7 @@ pub(super) async fn read(call: Call) -> Answer {
 #[utoipa::path(get, path = "/events/{id}/deliveries", tag = "events", operation_id = "listDeliveriesOfEvent",
     params(("id" = String, Path, description = "Its id"), PageParams),
     responses((status = 200, body = Listing<DeliveryJson>), Problems))]
-pub(super) async fn deliveries(call: Call) -> Answer {
-    let params: PageParams = call.query()?;
+pub(super) async fn deliveries(Asked(call, params): Asked<PageParams>) -> Answer {
     let event = call.event().await?;
     let paging = params.paging();
     let query = DeliveryQuery { event: Some(event.id()), ..DeliveryQuery::default() };
@@ -205,10 +182,19 @@ struct NewData {
     previous_attributes: Option<Box<RawValue>>,
 }
 
+/// Which event it is, in the caller's own words.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code)] // It describes a header, which is read where it is needed.
+pub(super) struct IdempotencyKey {
+    /// Text of the caller's choice, of 1 to 255 bytes: the same key means the same event.
+    #[param(rename = "Idempotency-Key", value_type = String, required = false, min_length = 1, max_length = 255)]
+    key: Option<String>,
+}
+
 /// Publish an event. With the header `Idempotency-Key`, or an id, once however often it is sent.
 #[utoipa::path(post, path = "/events", tag = "events", operation_id = "publishEvent",
-    params(("Idempotency-Key" = Option<String>, Header,
-        description = "Text of the caller's choice, of 1 to 255 bytes: the same key means the same event")),
+    params(IdempotencyKey),
     request_body = NewEvent,
     responses((status = 201, body = EventJson, description = "It is kept"),
         (status = 200, body = EventJson, description = "It was kept before"), Problems))]

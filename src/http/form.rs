@@ -12,7 +12,7 @@ use crate::ground::authentication::{Authentication, Basic};
 use crate::ground::condition::Condition;
 use crate::ground::error::{Error, Result};
 use crate::ground::filter::Filters;
-use crate::ground::header::Headers;
+use crate::ground::header::{Headers, MASK};
 use crate::ground::identity::{ClientIdentity, RootCertificates};
 use crate::ground::oauth::{Grant, OAuth};
 use crate::ground::order::Ordering;
@@ -47,6 +47,7 @@ pub(super) struct BasicForm {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct OAuthForm {
     /// The token endpoint: `https://…`.
+    #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://", max_length = 2048)]
     token_end_point: String,
     /// The client's id there.
     #[serde(rename = "clientID")]
@@ -87,6 +88,7 @@ pub(super) struct RateForm {
     per_second: u32,
     /// Requests at once after a rest; 1 when nobody says.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 10000)]
     burst: Option<u32>,
 }
 
@@ -117,7 +119,8 @@ macro_rules! form {
             #[serde(default, deserialize_with = "given")]
             #[schema(value_type = Option<BTreeMap<String, String>>)]
             metadata: Given<BTreeMap<String, String>>,
-            /// Headers to send with every request. Their values are never shown again.
+            /// Headers to send with every request. Their values are never shown again: a value of `***` in a change
+            /// keeps the one that the name has, and is refused where it has none.
             #[serde(default, deserialize_with = "given")]
             #[schema(value_type = Option<BTreeMap<String, String>>)]
             headers: Given<BTreeMap<String, String>>,
@@ -147,7 +150,7 @@ macro_rules! form {
             timeout_millis: Given<u64>,
             /// How requests are signed; as Standard Webhooks says when nobody says.
             #[serde(default, deserialize_with = "given")]
-            #[schema(value_type = Option<Vec<SignatureScheme>>)]
+            #[schema(value_type = Option<Vec<SignatureScheme>>, min_items = 1, max_items = 4)]
             schemes: Given<Vec<SignatureScheme>>,
             /// Whether it gets its events in order.
             #[serde(default, deserialize_with = "given")]
@@ -169,7 +172,7 @@ macro_rules! form {
 
         impl $name {
             /// What both have in common, as an edit.
-            fn common(&mut self, former: &Authentication) -> Result<Edit> {
+            fn common(&mut self, former: Option<&Webhook>) -> Result<Edit> {
                 let mut edit = Edit::new();
                 if let Some(text) = self.description.take() {
                     edit = edit.description(text.unwrap_or_default());
@@ -178,8 +181,14 @@ macro_rules! form {
                     edit = edit.metadata(metadata.unwrap_or_default());
                 }
                 if let Some(headers) = self.headers.take() {
-                    edit = edit.headers(Headers::parse(headers.unwrap_or_default())?);
+                    let headers = Headers::parse(headers.unwrap_or_default())?;
+                    edit = match former {
+                        // It is resolved where the stored values are open.
+                        Some(_) => edit.masked_headers(headers),
+                        None => edit.headers(headers.unmasked(&Headers::default())?),
+                    };
                 }
+                let former = former.map_or(&Authentication::None, Webhook::authentication);
                 if let Some(authentication) = authentication(self.authentication.take(), self.oauth.take(), former)? {
                     edit = edit.authentication(authentication);
                 }
@@ -222,9 +231,10 @@ form! {
     /// A webhook to be created.
     NewWebhook {
         /// Where payloads go: `http://` or `https://`.
+        #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://", max_length = 2048)]
         address: String,
         /// The event types that it wants: `order.accepted`, `order.*`, `*`. One at least.
-        #[schema(min_items = 1)]
+        #[schema(min_items = 1, max_items = 512)]
         types: Vec<String>,
         /// Whether it is delivered to from the start. It is not when nobody says; `prompt` in the answer
         /// says then that the person is to be asked.
@@ -248,10 +258,11 @@ form! {
     WebhookEdit {
         /// Where payloads go from now on.
         #[serde(default)]
+        #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://", max_length = 2048)]
         address: Option<String>,
         /// The event types that it wants from now on.
         #[serde(default)]
-        #[schema(min_items = 1)]
+        #[schema(min_items = 1, max_items = 512)]
         types: Option<Vec<String>>,
         /// Enables or disables. Not together with other changes; `confirmation` is needed to disable.
         #[serde(default)]
@@ -282,8 +293,7 @@ impl NewWebhook {
         mode: Mode,
     ) -> Result<Registration> {
         let registration = Registration::new(&self.address, &self.types)?;
-        let mut registration =
-            registration.with(self.common(&Authentication::None)?).account(account).mode(mode);
+        let mut registration = registration.with(self.common(None)?).account(account).mode(mode);
         if let Some(enabled) = self.enabled {
             registration = registration.enabled(enabled);
         }
@@ -312,7 +322,11 @@ impl WebhookEdit {
         let moves = address.host() != old.host()
             || address.port() != old.port()
             || address.is_https() != old.is_https();
-        let headers = self.headers.is_none() && !webhook.headers().is_empty();
+        let kept = |headers: &BTreeMap<_, String>| headers.values().any(|value| value == MASK);
+        let headers = match &self.headers {
+            None => !webhook.headers().is_empty(),
+            Some(headers) => headers.as_ref().is_some_and(kept),
+        };
         let anew = self.authentication.is_some() || self.oauth.is_some();
         let authentication = !anew && *webhook.authentication() != Authentication::None;
         moves && (headers || authentication)
@@ -321,9 +335,9 @@ impl WebhookEdit {
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid), naming the field; also where a change of the status comes
     /// with others: one of them could fail, and half of it would be done.
-    pub(super) fn into_wish(mut self, former: &Authentication) -> Result<Wish> {
+    pub(super) fn into_wish(mut self, former: &Webhook) -> Result<Wish> {
         let none = Edit::new();
-        let mut edit = self.common(former)?;
+        let mut edit = self.common(Some(former))?;
         if let Some(address) = self.address.take() {
             edit = edit.address(EndpointUrl::parse(&address)?);
         }

@@ -1,6 +1,9 @@
 //! The description of the API, in OpenAPI 3.1, made from the handlers.
 
+use std::collections::HashSet;
+
 use utoipa::OpenApi;
+use utoipa::openapi::{self, Ref, RefOr, Required, Schema};
 
 use super::answer::{self, Answer};
 use super::call::Call;
@@ -41,10 +44,35 @@ use super::{deliveries, events, replays, secrets, sight, webhooks};
 )]
 struct Description;
 
-fn description() -> utoipa::openapi::OpenApi {
+fn description() -> openapi::OpenApi {
     let mut description = Description::openapi();
     problems::describe(&mut description);
+    require_bodies(&mut description);
     description
+}
+
+/// A body is required where something must be in it: a request without one is taken as an empty one.
+fn require_bodies(description: &mut openapi::OpenApi) {
+    let schemas = description.components.iter().flat_map(|components| &components.schemas);
+    let needy = schemas.filter_map(|(name, schema)| match schema {
+        RefOr::T(Schema::Object(object)) if !object.required.is_empty() => {
+            Some(Ref::from_schema_name(name.as_str()).ref_location)
+        }
+        _ => None,
+    });
+    let needy: HashSet<String> = needy.collect();
+    for item in description.paths.paths.values_mut() {
+        for operation in [&mut item.post, &mut item.patch].into_iter().flatten() {
+            let Some(RefOr::T(body)) = &mut operation.request_body else { continue };
+            let needed = body.content.values().any(|content| match content {
+                RefOr::T(content) => {
+                    matches!(&content.schema, Some(RefOr::Ref(schema)) if needy.contains(&schema.ref_location))
+                }
+                RefOr::Ref(_) => true,
+            });
+            body.required = Some(if needed { Required::True } else { Required::False });
+        }
+    }
 }
 
 /// The description of the HTTP API (OpenAPI 3.1), as JSON.

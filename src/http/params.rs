@@ -7,7 +7,10 @@ use super::answer::Listing;
 use super::call::{Call, Scope};
 use super::problem::Problem;
 use crate::ground::error::Error;
+use crate::ground::event_type::EventType;
+use crate::ground::filter::Filter;
 use crate::ground::page::{Page, PageRequest, Place};
+use crate::ground::policy::API_TYPES_MAX;
 use crate::ground::time::{Timestamp, parse_time};
 
 /// Which part of a listing, and whose.
@@ -63,6 +66,26 @@ pub(super) fn time(text: Option<&str>, name: &'static str) -> Result<Option<Time
     })
 }
 
+/// The types that are asked for: one, which may be a pattern, or several exact ones.
+pub(super) fn types(one: Option<&str>, several: &[String]) -> Result<Vec<Filter>, Problem> {
+    let about = |name: &'static str| move |error: Error| Problem::from(error).about(name);
+    match (one, several.len()) {
+        (Some(_), 1..) => {
+            let message = "cannot be given together with type";
+            Err(Problem::parameter("invalid_parameter", "types", message))
+        }
+        (Some(one), 0) => Ok(vec![Filter::parse(one).map_err(about("type"))?]),
+        (None, count) if count > API_TYPES_MAX => {
+            let message = format!("has {count} types; {API_TYPES_MAX} are allowed");
+            Err(Problem::parameter("invalid_parameter", "types", message))
+        }
+        (None, _) => {
+            let exact = |text: &String| EventType::parse(text).map(Filter::from);
+            several.iter().map(exact).collect::<Result<_, _>>().map_err(about("types"))
+        }
+    }
+}
+
 /// Defines the query of a listing: its own parameters, and those of all listings.
 macro_rules! listing_params {
     ($(#[$doc:meta])* $name:ident { $($(#[$meta:meta])* $field:ident: $type:ty,)* }) => {
@@ -106,9 +129,14 @@ listing_params! {
         search: Option<String>,
         /// Enabled or disabled ones.
         enabled: Option<bool>,
-        /// Those that want events of this type.
+        /// Those that want events of this type; with a pattern such as `order.*`, those that want anything that
+        /// it matches. Not together with `types`.
         #[serde(rename = "type")]
         event_type: Option<String>,
+        /// Those that want events of one of these exact types, at most 20.
+        #[serde(default)]
+        #[param(max_items = 20)]
+        types: Vec<String>,
     }
 }
 
@@ -123,18 +151,23 @@ listing_params! {
         #[param(max_items = 20)]
         types: Vec<String>,
         /// Created at this time.
+        #[param(format = DateTime)]
         created_time: Option<String>,
         /// Created later than this.
         #[serde(rename = "createdTime[gt]")]
+        #[param(format = DateTime)]
         created_gt: Option<String>,
         /// Created at this time or later.
         #[serde(rename = "createdTime[gte]")]
+        #[param(format = DateTime)]
         created_gte: Option<String>,
         /// Created earlier than this.
         #[serde(rename = "createdTime[lt]")]
+        #[param(format = DateTime)]
         created_lt: Option<String>,
         /// Created at this time or earlier.
         #[serde(rename = "createdTime[lte]")]
+        #[param(format = DateTime)]
         created_lte: Option<String>,
     }
 }
@@ -151,9 +184,11 @@ listing_params! {
         state: Vec<crate::ground::delivery::StateKind>,
         /// Published at this time or later.
         #[serde(rename = "publishedTime[gte]")]
+        #[param(format = DateTime)]
         published_gte: Option<String>,
         /// Published earlier than this.
         #[serde(rename = "publishedTime[lt]")]
+        #[param(format = DateTime)]
         published_lt: Option<String>,
     }
 }
@@ -166,6 +201,16 @@ listing_params! {
         /// Those that are running, or those that have ended.
         running: Option<bool>,
     }
+}
+
+/// From which version of a webhook a change is made.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code)] // It describes a header, which is read where it is needed.
+pub(super) struct IfMatch {
+    /// The `ETag` that the change is made from: it is done only if nobody else has changed the webhook.
+    #[param(rename = "If-Match", value_type = String, required = false)]
+    tag: Option<String>,
 }
 
 /// Which part of a listing.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use utoipa::IntoResponses;
-use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::{Content, HeaderBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{IntoResponses, PartialSchema};
 
 /// The statuses of errors, all with the same body.
 pub(super) struct Problems;
@@ -25,6 +25,13 @@ const STATUSES: [(&str, &str, &str); 13] = [
     ("503", "ServiceUnavailable", "The storage, or the login, does not answer: try again"),
 ];
 
+/// The headers that some of them have.
+const HEADERS: [(&str, &str, &str); 3] = [
+    ("Unauthorized", "WWW-Authenticate", "Always `Host`: how one logs in, the host's login knows"),
+    ("MethodNotAllowed", "Allow", "What can be done here"),
+    ("TooManyRequests", "Retry-After", "After how many seconds to try again"),
+];
+
 impl IntoResponses for Problems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let named = |name: &str| RefOr::Ref(Ref::from_response_name(name));
@@ -38,7 +45,13 @@ pub(super) fn describe(description: &mut OpenApi) {
     for (_, name, text) in STATUSES {
         let content = Content::new(Some(Ref::from_schema_name("Error")));
         let response = ResponseBuilder::new().description(text);
-        let response = response.content("application/json", content).build();
+        let response = response.content("application/json", content);
+        let headers = HEADERS.iter().filter(|(of, ..)| *of == name);
+        let response = headers.fold(response, |response, (_, header, text)| {
+            let header_text = HeaderBuilder::new().schema(Some(String::schema()));
+            response.header(*header, header_text.description(Some(*text)).build())
+        });
+        let response = response.build();
         components.responses.insert(name.to_owned(), RefOr::T(response));
     }
 }

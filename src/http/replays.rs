@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::answer::{self, Answer, Listing};
-use super::call::Call;
+use super::call::{Asked, Call};
 use super::params::{ReplayParams, time};
 use super::problems::Problems;
 use super::webhooks::Nothing;
@@ -27,8 +27,7 @@ pub(super) struct ReplayJson {
     /// Live or test.
     live_mode: bool,
     /// `range` (events of a time, to one webhook) or `event`.
-    #[schema(value_type = String)]
-    scope: &'static str,
+    scope: ScopeName,
     /// The webhook that gets them; absent where it is all that ask for the event.
     #[serde(skip_serializing_if = "Option::is_none")]
     webhook: Option<WebhookId>,
@@ -40,17 +39,19 @@ pub(super) struct ReplayJson {
     kind: Option<ReplayKind>,
     /// Published at this time or later.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     from: Option<String>,
     /// Published before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     until: Option<String>,
     /// Deliveries per second, at most.
     rate: u32,
     /// `running`, `done`, `cancelled`, or `gone` with its webhook.
-    #[schema(value_type = String)]
-    state: &'static str,
+    state: StateName,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     ended_time: Option<String>,
     /// Events (of one event: webhooks) that it has looked at.
     looked: u64,
@@ -60,26 +61,48 @@ pub(super) struct ReplayJson {
     withdrawn: u64,
     /// The time of publish up to which it has come.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     reached: Option<String>,
     /// When it was started.
+    #[schema(format = DateTime)]
     created_time: String,
+}
+
+/// What a replay is of.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ReplayScope)]
+enum ScopeName {
+    Range,
+    Event,
+}
+
+/// How far a replay is.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ReplayState)]
+enum StateName {
+    Running,
+    Done,
+    Cancelled,
+    Gone,
 }
 
 impl From<&ReplayJob> for ReplayJson {
     fn from(job: &ReplayJob) -> Self {
         let state = match job.state {
-            ReplayState::Running => "running",
-            ReplayState::Done { .. } => "done",
-            ReplayState::Cancelled { .. } => "cancelled",
-            ReplayState::Gone { .. } => "gone",
+            ReplayState::Running => StateName::Running,
+            ReplayState::Done { .. } => StateName::Done,
+            ReplayState::Cancelled { .. } => StateName::Cancelled,
+            ReplayState::Gone { .. } => StateName::Gone,
         };
         // Nobody said from when: from the beginning of time.
         let said = |time: &Timestamp| time.timestamp() > 0;
         let (scope, event, kind, from, until) = match job.scope {
             ReplayScope::Range { kind, from, until, .. } => {
-                ("range", None, Some(kind), Some(from).filter(said), Some(until))
+                (ScopeName::Range, None, Some(kind), Some(from).filter(said), Some(until))
             }
-            ReplayScope::Event { event, .. } => ("event", Some(event), None, None, None),
+            ReplayScope::Event { event, .. } => (ScopeName::Event, Some(event), None, None, None),
         };
         Self {
             id: job.id,
@@ -111,9 +134,11 @@ pub(super) struct NewReplay {
     kind: ReplayKind,
     /// Published at this time or later; all that are kept, when nobody says.
     #[serde(default)]
+    #[schema(format = DateTime)]
     from: Option<String>,
     /// Published before this time; up to now, when nobody says.
     #[serde(default)]
+    #[schema(format = DateTime)]
     until: Option<String>,
     /// Deliveries per second, at most.
     #[serde(default)]
@@ -175,8 +200,7 @@ pub(super) async fn start_of_event(call: Call) -> Answer {
 /// List replays, the last started first.
 #[utoipa::path(get, path = "/replays", tag = "replays", operation_id = "listReplays",
     params(ReplayParams), responses((status = 200, body = Listing<ReplayJson>), Problems))]
-pub(super) async fn list(call: Call) -> Answer {
-    let params: ReplayParams = call.query()?;
+pub(super) async fn list(Asked(call, params): Asked<ReplayParams>) -> Answer {
     let paging = params.paging();
     let webhook = params.webhook.as_deref().map(WebhookId::parse).transpose();
     let (Some((scope, page)), Ok(webhook)) = (paging.of(&call)?, webhook) else {

@@ -2,11 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 use super::answer::{self, Answer};
 use super::call::Call;
+use super::params::IfMatch;
 use super::problems::Problems;
 use super::webhooks::Confirmed;
+use crate::ground::policy::ROTATION_HOURS;
 use crate::ground::secret::Secret;
 use crate::ground::secrets::{Overlap, SecretRecord, Secrets};
 use crate::ground::time::format_time;
@@ -29,9 +32,11 @@ struct SecretJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     public_key: Option<String>,
     /// When it became a secret of the webhook.
+    #[schema(format = DateTime)]
     created_time: String,
     /// From when on it signs nothing any more; absent for the current one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     expires_time: Option<String>,
 }
 
@@ -81,10 +86,11 @@ pub(super) async fn reveal(call: Call) -> Answer {
 pub(super) struct Rotation {
     /// The acting user's name, exactly as it is.
     #[serde(default)]
+    #[schema(required = true)]
     confirmation: String,
     /// How long the old secret lives on: 0 (it ends at once), 1, 3, 6, 12 or 24 hours.
     #[serde(default = "usual_overlap")]
-    #[schema(default = 12, minimum = 0, maximum = 24)]
+    #[schema(schema_with = overlap_hours)]
     overlap_hours: u8,
 }
 
@@ -92,9 +98,18 @@ const fn usual_overlap() -> u8 {
     12
 }
 
+/// The choices, for the description of the API.
+fn overlap_hours() -> Object {
+    let hours = ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some(ROTATION_HOURS));
+    let hours = hours.default(Some(usual_overlap().into()));
+    hours
+        .description(Some("How long the old secret lives on, in hours; with 0 it ends at once."))
+        .build()
+}
+
 /// Give a webhook a new secret.
 #[utoipa::path(post, path = "/webhooks/{id}/secrets/rotate", tag = "secrets", operation_id = "rotateSecret",
-    params(("id" = String, Path, description = "The webhook's id")), request_body = Rotation,
+    params(("id" = String, Path, description = "The webhook's id"), IfMatch), request_body = Rotation,
     responses((status = 200, body = SecretList), Problems))]
 pub(super) async fn rotate(call: Call) -> Answer {
     call.may(Permission::Reveal)?;

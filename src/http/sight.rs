@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::{self, Answer};
-use super::call::{Call, Scope};
+use super::call::{Asked, Call, Scope};
 use super::params::time;
 use super::problem::Problem;
 use super::problems::Problems;
@@ -32,8 +32,19 @@ pub(super) struct Me {
     /// The mode within reach, as `liveMode`; `null`: both.
     live_mode: Option<bool>,
     /// What they may do: `view`, `manage`, `reveal`, `operate`.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<PermissionName>)]
     permissions: Vec<&'static str>,
+}
+
+/// What somebody may do.
+#[derive(ToSchema)]
+#[schema(as = Permission, rename_all = "lowercase")]
+#[allow(dead_code)] // It describes the names, which the permissions have themselves.
+enum PermissionName {
+    View,
+    Manage,
+    Reveal,
+    Operate,
 }
 
 /// See who you are to the host, and what you may do.
@@ -59,8 +70,10 @@ pub(super) async fn me(call: Call) -> Answer {
 #[into_params(parameter_in = Query)]
 pub(super) struct StatisticsParams {
     /// From this hour on; the last 24 hours, when nobody says.
+    #[param(format = DateTime)]
     from: Option<String>,
     /// Before this hour ends; now, when nobody says.
+    #[param(format = DateTime)]
     to: Option<String>,
     /// Of this account. Who reaches several has to say which.
     account: Option<String>,
@@ -94,6 +107,7 @@ pub(super) struct StatisticsBody {
 #[allow(dead_code)] // As above.
 struct HourBody {
     /// When the hour began.
+    #[schema(format = DateTime)]
     from: String,
     #[schema(inline)]
     #[serde(flatten)]
@@ -130,8 +144,7 @@ struct LatencyBody {
 /// Statistics of all webhooks within reach.
 #[utoipa::path(get, path = "/statistics", tag = "sight", operation_id = "getStatistics",
     params(StatisticsParams), responses((status = 200, body = StatisticsBody), Problems))]
-pub(super) async fn statistics(call: Call) -> Answer {
-    let params: StatisticsParams = call.query()?;
+pub(super) async fn statistics(Asked(call, params): Asked<StatisticsParams>) -> Answer {
     let query = span(&call, params.from.as_deref(), params.to.as_deref())?;
     let Some(scope) = call.scope(params.account.as_deref(), params.live_mode)? else {
         return answer::ok(&StatisticsReport::default());
@@ -145,8 +158,10 @@ pub(super) async fn statistics(call: Call) -> Answer {
 #[into_params(parameter_in = Query)]
 pub(super) struct SpanParams {
     /// From this hour on; the last 24 hours, when nobody says.
+    #[param(format = DateTime)]
     from: Option<String>,
     /// Before this hour ends; now, when nobody says.
+    #[param(format = DateTime)]
     to: Option<String>,
 }
 
@@ -154,8 +169,8 @@ pub(super) struct SpanParams {
 #[utoipa::path(get, path = "/webhooks/{id}/statistics", tag = "webhooks", operation_id = "getStatisticsOfWebhook",
     params(("id" = String, Path, description = "The webhook's id"), SpanParams),
     responses((status = 200, body = StatisticsBody), Problems))]
-pub(super) async fn of_webhook(call: Call) -> Answer {
-    let SpanParams { from, to } = call.query()?;
+pub(super) async fn of_webhook(Asked(call, params): Asked<SpanParams>) -> Answer {
+    let SpanParams { from, to } = params;
     let query = span(&call, from.as_deref(), to.as_deref())?;
     let webhook = call.webhook().await?;
     answer::ok(&call.tidings().statistics(&query.webhook(webhook.id())).await?)
@@ -218,6 +233,7 @@ struct Failing {
     webhook: WebhookView,
     /// Since when nothing but failures comes back; absent where it was disabled.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     failing_since: Option<String>,
 }
 
@@ -235,8 +251,7 @@ pub(super) struct OverviewParams {
 /// See what needs attention.
 #[utoipa::path(get, path = "/overview", tag = "sight", operation_id = "getOverview",
     params(OverviewParams), responses((status = 200, body = Overview), Problems))]
-pub(super) async fn overview(call: Call) -> Answer {
-    let params: OverviewParams = call.query()?;
+pub(super) async fn overview(Asked(call, params): Asked<OverviewParams>) -> Answer {
     let scope = call.scope(params.account.as_deref(), params.live_mode)?;
     let actor = call.actor();
     let operator = actor.reach().is_none() && actor.only_mode().is_none();
@@ -350,8 +365,7 @@ pub(super) struct CatalogueParams {
 /// See the event types that the host publishes.
 #[utoipa::path(get, path = "/catalogue", tag = "sight", operation_id = "getCatalogue",
     params(CatalogueParams), responses((status = 200, body = CatalogueJson), Problems))]
-pub(super) async fn catalogue(call: Call) -> Answer {
-    let params: CatalogueParams = call.query()?;
+pub(super) async fn catalogue(Asked(call, params): Asked<CatalogueParams>) -> Answer {
     let webhook = match params.webhook {
         Some(text) => {
             let id = WebhookId::parse(&text).map_err(|_| Problem::not_found("webhook"))?;

@@ -6,12 +6,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::answer::{self, Answer, Listing};
-use super::call::Call;
+use super::call::{Asked, Call};
 use super::form::{NewWebhook, WebhookEdit, Wish};
-use super::params::WebhookParams;
+use super::params::{IfMatch, WebhookParams, types};
 use super::problem::Problem;
 use super::problems::Problems;
-use crate::ground::event_type::EventType;
 use crate::ground::id::{DeliveryId, EventId};
 use crate::ground::query::WebhookQuery;
 use crate::ground::view::WebhookView;
@@ -21,9 +20,8 @@ use crate::ports::authorizer::Permission;
 /// Search webhooks, newest first.
 #[utoipa::path(get, path = "/webhooks", tag = "webhooks", operation_id = "listWebhooks",
     params(WebhookParams), responses((status = 200, body = Listing<WebhookView>), Problems))]
-pub(super) async fn list(call: Call) -> Answer {
-    let params: WebhookParams = call.query()?;
-    let event_type = params.event_type.as_deref().map(EventType::parse).transpose()?;
+pub(super) async fn list(Asked(call, params): Asked<WebhookParams>) -> Answer {
+    let types = types(params.event_type.as_deref(), &params.types)?;
     let paging = params.paging();
     let Some((scope, page)) = paging.of(&call)? else {
         return answer::ok(&Listing::<WebhookView>::empty());
@@ -33,7 +31,7 @@ pub(super) async fn list(call: Call) -> Answer {
         mode: scope.mode,
         text: params.search,
         enabled: params.enabled,
-        event_type,
+        types,
         ..WebhookQuery::default()
     };
     let page = call.tidings().webhooks(&query, &page).await?;
@@ -55,7 +53,9 @@ pub(super) struct CreatedWebhook {
 
 /// Create a webhook. It is disabled unless `enabled` is true.
 #[utoipa::path(post, path = "/webhooks", tag = "webhooks", operation_id = "createWebhook",
-    request_body = NewWebhook, responses((status = 201, body = CreatedWebhook), Problems))]
+    request_body = NewWebhook, responses((status = 201, body = CreatedWebhook, headers(
+        ("ETag" = String, description = "Its version, for `If-Match`"),
+        ("Location" = String, description = "Where it is, relative to this request"))), Problems))]
 pub(super) async fn create(call: Call) -> Answer {
     call.may(Permission::Manage)?;
     let form: NewWebhook = call.body()?;
@@ -82,7 +82,8 @@ pub(super) async fn create(call: Call) -> Answer {
 /// Read a webhook.
 #[utoipa::path(get, path = "/webhooks/{id}", tag = "webhooks", operation_id = "getWebhook",
     params(("id" = String, Path, description = "Its id")),
-    responses((status = 200, body = WebhookView), Problems))]
+    responses((status = 200, body = WebhookView,
+        headers(("ETag" = String, description = "Its version, for `If-Match`"))), Problems))]
 pub(super) async fn read(call: Call) -> Answer {
     Ok(shown(&call.webhook().await?))
 }
@@ -90,8 +91,9 @@ pub(super) async fn read(call: Call) -> Answer {
 /// Change a webhook: what is absent stays, `null` clears. With `If-Match`, only if nobody else has changed it.
 #[utoipa::path(patch, path = "/webhooks/{id}", tag = "webhooks", operation_id = "editWebhook",
     params(("id" = String, Path, description = "Its id"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that the change is made from")),
-    request_body = WebhookEdit, responses((status = 200, body = WebhookView), Problems))]
+        IfMatch),
+    request_body = WebhookEdit, responses((status = 200, body = WebhookView,
+        headers(("ETag" = String, description = "Its version, for `If-Match`"))), Problems))]
 pub(super) async fn edit(call: Call) -> Answer {
     call.may(Permission::Manage)?;
     let webhook = call.webhook().await?;
@@ -104,7 +106,7 @@ pub(super) async fn edit(call: Call) -> Answer {
             "give the headers and the authentication again: they would go to another host";
         return Err(Problem::forbidden("permission", message).about("address"));
     }
-    let wish = form.into_wish(webhook.authentication())?;
+    let wish = form.into_wish(&webhook)?;
     let changed = match wish {
         Wish::Change(edit) => tidings.edit(id, version, *edit).await?,
         Wish::Enable => tidings.enable(id).await?,
@@ -115,7 +117,7 @@ pub(super) async fn edit(call: Call) -> Answer {
 
 /// Delete a webhook for good. What waits for it is cancelled, the record of the rest stays.
 #[utoipa::path(delete, path = "/webhooks/{id}", tag = "webhooks", operation_id = "deleteWebhook",
-    params(("id" = String, Path, description = "Its id")),
+    params(("id" = String, Path, description = "Its id"), IfMatch),
     responses((status = 204, description = "It is gone"), Problems))]
 pub(super) async fn delete(call: Call) -> Answer {
     call.may(Permission::Manage)?;
@@ -127,8 +129,9 @@ pub(super) async fn delete(call: Call) -> Answer {
 
 /// Enable a webhook. Needs no confirmation.
 #[utoipa::path(post, path = "/webhooks/{id}/enable", tag = "webhooks", operation_id = "enableWebhook",
-    params(("id" = String, Path, description = "Its id")), request_body = Nothing,
-    responses((status = 200, body = WebhookView), Problems))]
+    params(("id" = String, Path, description = "Its id"), IfMatch), request_body = Nothing,
+    responses((status = 200, body = WebhookView,
+        headers(("ETag" = String, description = "Its version, for `If-Match`"))), Problems))]
 pub(super) async fn enable(call: Call) -> Answer {
     call.may(Permission::Manage)?;
     let webhook = call.webhook().await?;
@@ -148,13 +151,15 @@ pub(super) struct Nothing {}
 pub(super) struct Confirmed {
     /// The acting user's name, exactly as it is.
     #[serde(default)]
+    #[schema(required = true)]
     pub(super) confirmation: String,
 }
 
 /// Disable a webhook: nothing is sent to it any more.
 #[utoipa::path(post, path = "/webhooks/{id}/disable", tag = "webhooks", operation_id = "disableWebhook",
-    params(("id" = String, Path, description = "Its id")), request_body = Confirmed,
-    responses((status = 200, body = WebhookView), Problems))]
+    params(("id" = String, Path, description = "Its id"), IfMatch), request_body = Confirmed,
+    responses((status = 200, body = WebhookView,
+        headers(("ETag" = String, description = "Its version, for `If-Match`"))), Problems))]
 pub(super) async fn disable(call: Call) -> Answer {
     call.may(Permission::Manage)?;
     let webhook = call.webhook().await?;

@@ -50,6 +50,17 @@ impl Contract {
         paths.iter().flat_map(of_path).collect()
     }
 
+    /// Whether the operation asks for a body; `None` where it takes none.
+    pub(crate) fn asks_for_a_body(&self, operation: &Operation) -> Option<bool> {
+        let body = self.operation(&operation.method, &operation.path)?.get("requestBody")?;
+        Some(body["required"].as_bool().expect("a flag"))
+    }
+
+    /// The schema of this name.
+    pub(crate) fn schema(&self, name: &str) -> &Value {
+        &self.description["components"]["schemas"][name]
+    }
+
     fn operation(&self, method: &str, path: &str) -> Option<&Value> {
         let parts: Vec<&str> = path.split('/').collect();
         let fits = |pattern: &str| {
@@ -84,6 +95,17 @@ impl Contract {
             }
             None => response,
         };
+        let described = |name: &str| {
+            let names = response["headers"].as_object().into_iter().flat_map(|it| it.keys());
+            names.filter(|told| told.eq_ignore_ascii_case(name)).count() == 1
+        };
+        for name in response["headers"].as_object().into_iter().flat_map(|it| it.keys()) {
+            assert!(answer.headers.contains_key(name), "{method} {path}: {status} lacks {name}");
+        }
+        for name in ["allow", "etag", "location", "retry-after", "www-authenticate"] {
+            let told = !answer.headers.contains_key(name) || described(name);
+            assert!(told, "{method} {path}: {name} of {status} is not described");
+        }
         let Some(schema) =
             response.get("content").map(|content| &content["application/json"]["schema"])
         else {
@@ -95,7 +117,8 @@ impl Contract {
         let validator = compiled.entry(key).or_insert_with(|| {
             let components = self.description["components"].clone();
             let schema = json!({ "allOf": [schema], "components": components });
-            jsonschema::draft202012::new(&schema).expect("a schema")
+            let options = jsonschema::draft202012::options().should_validate_formats(true);
+            options.build(&schema).expect("a schema")
         });
         let errors: Vec<String> =
             validator.iter_errors(&answer.json).map(|error| error.to_string()).collect();

@@ -2,7 +2,10 @@
 
 use axum::body::Body;
 use serde_json::{Value, json};
+use tidings::storage::MemoryStorage;
+use tidings::{KeyId, KeyRing, SealingKey, Tidings};
 
+use crate::contract::Contract;
 use crate::stage::Stage;
 
 fn hook(more: Value) -> Value {
@@ -160,6 +163,13 @@ async fn what_is_wrong_is_named() {
         (
             "POST",
             "/events",
+            json!({ "type": "order.accepted", "data": { "object": {}, "a": 1 } }),
+            "unknown_parameter",
+            "data.a",
+        ),
+        (
+            "POST",
+            "/events",
             json!({ "type": "order.accepted", "data": { "object": {} }, "id": "7" }),
             invalid,
             "id",
@@ -193,6 +203,42 @@ async fn null_clears_what_it_names() {
     assert_eq!((cleared.status.as_u16(), cleared.json.get("authentication")), (200, None));
 }
 
+/// Sends back headers as they are shown, with one more and one less, and looks at what is stored. Masks
+/// names that have no value, in a change and at the creation. With and without keys of the host's.
+#[tokio::test]
+async fn a_masked_header_keeps_its_value() {
+    let key = SealingKey::new(KeyId::parse("k1").expect("an id"), [1; 32]);
+    let sealing = Tidings::builder(MemoryStorage::new()).keys(KeyRing::new(key.clone()));
+    for stage in [Stage::new(), Stage::of(sealing.build())] {
+        masked_headers_keep_their_values(&stage, &key).await;
+    }
+}
+
+async fn masked_headers_keep_their_values(stage: &Stage, key: &SealingKey) {
+    let headers = json!({ "headers": { "x-key": "s3cret", "x-old": "old" }, "enabled": true });
+    let path = format!("/webhooks/{}", stage.post("Alice", "/webhooks", hook(headers)).await.id());
+    let shown = stage.get("Alice", &path).await.json["headers"].clone();
+    assert_eq!(shown, json!({ "x-key": "***", "x-old": "***" }));
+    let edit = async |headers: Value| {
+        stage.call("Alice", "PATCH", &path, Some(json!({ "headers": headers }))).await
+    };
+    let same = edit(shown).await;
+    assert_eq!((same.status.as_u16(), &same.json["version"]), (200, &json!(1)), "{same:?}");
+    let other = edit(json!({ "X-Key": "***", "x-new": "new" })).await;
+    assert_eq!(other.json["headers"], json!({ "X-Key": "***", "x-new": "***" }), "{other:?}");
+    let id = other.id().parse().expect("an id");
+    let kept = stage.tidings.webhook(id).await.and_then(|webhook| webhook.open(key));
+    let kept = kept.expect("a webhook");
+    let kept = kept.headers().iter().map(|(name, value)| (name.as_str(), value.reveal()));
+    assert_eq!(kept.collect::<Vec<_>>(), [("X-Key", "s3cret"), ("x-new", "new")]);
+    let refused = edit(json!({ "x-key": "***", "x-gone": "***" })).await;
+    assert_eq!(refused.error(), (400, "invalid_parameter", "headers"));
+    assert!(refused.text.contains("x-gone"), "{refused:?}");
+    let refused =
+        stage.post("Alice", "/webhooks", hook(json!({ "headers": { "x-key": "***" } }))).await;
+    assert_eq!(refused.error(), (400, "invalid_parameter", "headers"));
+}
+
 /// Moves webhooks with and without credentials, as somebody who may not reveal.
 #[tokio::test]
 async fn credentials_are_not_moved_by_who_may_not_see_them() {
@@ -206,6 +252,8 @@ async fn credentials_are_not_moved_by_who_may_not_see_them() {
         (header.clone(), json!({ "address": near }), 200),
         (json!({}), json!({ "address": elsewhere }), 200),
         (header.clone(), json!({ "address": elsewhere, "headers": null }), 200),
+        (header.clone(), json!({ "address": elsewhere, "headers": { "x-key": "***" } }), 403),
+        (header.clone(), json!({ "address": elsewhere, "headers": { "x-key": "new" } }), 200),
         (basic, json!({ "address": elsewhere, "authentication": null }), 200),
     ] {
         let path = format!("/webhooks/{}", stage.post("Alice", "/webhooks", hook(has)).await.id());
@@ -229,7 +277,9 @@ async fn wrong_queries_are_named() {
         ("/webhooks?endingBefore=x", "invalid_parameter", "endingBefore"),
         ("/webhooks?colour=red", "unknown_parameter", "colour"),
         ("/webhooks?enabled=1", "invalid_parameter", "enabled"),
-        ("/webhooks?type=order.*", "invalid_parameter", "type"),
+        ("/webhooks?type=order", "invalid_parameter", "type"),
+        ("/webhooks?type=a.b&types=a.b", "invalid_parameter", "types"),
+        ("/webhooks?types=a.*", "invalid_parameter", "types"),
         ("/webhooks?account=", "invalid_parameter", "account"),
         ("/events?type=a.b&types=a.b", "invalid_parameter", "types"),
         ("/events?types=a.*", "invalid_parameter", "types"),
@@ -252,8 +302,34 @@ async fn wrong_queries_are_named() {
     let both = format!("/webhooks?startingAfter={0}&endingBefore={0}", "0".repeat(32));
     assert_eq!(stage.get("Alice", &both).await.error(), (400, "invalid_parameter", "endingBefore"));
     let many: String = (0..21).map(|number| format!("types=order.t{number}&")).collect();
-    let answer = stage.get("Alice", &format!("/events?{many}limit=1")).await;
-    assert_eq!(answer.error(), (400, "invalid_parameter", "types"));
+    for list in ["/events", "/webhooks"] {
+        let answer = stage.get("Alice", &format!("{list}?{many}limit=1")).await;
+        assert_eq!(answer.error(), (400, "invalid_parameter", "types"), "{list}");
+    }
+}
+
+/// Sends every operation a parameter that it does not have, to what is there, is not, and is another's: the
+/// answer names it, and nothing is done.
+#[tokio::test]
+async fn no_operation_takes_an_unknown_parameter() {
+    let stage = Stage::new();
+    let (webhook, path) = stage.webhook("a").await;
+    for operation in Contract::new().operations() {
+        let path = operation.at(&webhook.id());
+        for user in ["Alice", "Bob"] {
+            let path = format!("{path}?colour=red");
+            let body = operation.changes().then(|| json!({}));
+            let answer = stage.call(user, &operation.method, &path, body).await;
+            let expected = (400, "unknown_parameter", "colour");
+            assert_eq!(answer.error(), expected, "{operation:?} {answer:?}");
+        }
+    }
+    assert_eq!(stage.get("Alice", &path).await.status, 200, "it is not deleted");
+    let head = stage.call("Alice", "HEAD", "/me?_=1", None).await;
+    assert_eq!(head.status, 400, "no cache keeps answers that have to be told apart");
+    assert_eq!(stage.get("Alice", "/me?").await.status, 200);
+    assert_eq!(stage.get("Nobody", "/me?colour=red").await.error().0, 401);
+    assert_eq!(stage.get("Alice", "/nothing?colour=red").await.error().0, 404);
 }
 
 /// Sends bodies that are no JSON, too large, or too deep, and asks for what is not there.
@@ -294,6 +370,7 @@ async fn strange_requests_are_answered_in_order() {
     assert_eq!(stage.get("Alice", "/nothing").await.error(), (404, "not_found", ""));
     let answer = stage.call("Alice", "PUT", "/webhooks", Some(json!({}))).await;
     assert_eq!(answer.error().0, 405, "{answer:?}");
+    assert_eq!(answer.header("allow"), "GET,HEAD,POST");
     let head = stage.call("Alice", "HEAD", "/webhooks", None).await;
     assert_eq!((head.status.as_u16(), head.text.as_str()), (200, ""));
 }

@@ -121,6 +121,11 @@ async fn webhooks_are_searched() {
     assert_eq!(found("enabled=false").await, Vec::<String>::new());
     assert_eq!(found("type=order.accepted").await.len(), 25);
     assert_eq!(found("type=invoice.paid").await.len(), 0);
+    assert_eq!(found("type=order.*").await.len(), 25);
+    assert_eq!(found("type=*").await.len(), 25);
+    assert_eq!(found("type=invoice.*").await.len(), 0);
+    assert_eq!(found("types=invoice.paid&types=order.accepted").await.len(), 25);
+    assert_eq!(found("types=invoice.paid&types=refund.failed").await.len(), 0);
     assert_eq!(found("liveMode=false").await.len(), 0);
 
     let mut seen = Vec::new();

@@ -85,7 +85,10 @@ impl Stage {
     }
 
     pub(crate) fn over(storage: Arc<dyn Storage>) -> Self {
-        let tidings = Tidings::builder_shared(storage).catalogue(catalogue()).build();
+        Self::of(Tidings::builder_shared(storage).catalogue(catalogue()).build())
+    }
+
+    pub(crate) fn of(tidings: Tidings) -> Self {
         let authorizer = authorizer_fn(|request| {
             let name = request.headers.get("x-user").and_then(|name| name.to_str().ok());
             Ok(name.and_then(actor))

@@ -13,6 +13,8 @@ mod wire;
 pub(crate) use scheme::check_secrets;
 pub use scheme::{SignatureScheme, check};
 pub use signer::sign;
+#[cfg(feature = "api")]
+pub(crate) use signer::unsigned;
 pub use verifier::{Verified, Verifier, VerifyError};
 
 use hmac::Mac;

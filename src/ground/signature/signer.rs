@@ -4,7 +4,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 #[cfg(feature = "ed25519")]
 use ed25519_dalek::ed25519::signature::MultipartSigner;
-use uuid::fmt::Hyphenated;
 
 use super::scheme::SignatureScheme;
 use super::wire::TIMESTAMP_MAX;
@@ -45,14 +44,13 @@ pub fn sign<'s>(
     for scheme in schemes {
         match scheme {
             SignatureScheme::StandardWebhooks | SignatureScheme::StandardWebhooksAsymmetric => {
-                let mut buffer = [0; Hyphenated::LENGTH];
-                let id = &*id.uuid().hyphenated().encode_lower(&mut buffer);
+                let (name, id) = message_id(id);
                 let parts = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
                 let mut value = String::new();
                 for secret in secrets.active(now) {
                     push_standard(&mut value, scheme, secret, &parts);
                 }
-                headers.push((WEBHOOK_ID, id.to_owned()));
+                headers.push((name, id));
                 headers.push((WEBHOOK_TIMESTAMP, timestamp.clone()));
                 headers.push((WEBHOOK_SIGNATURE, value));
             }
@@ -79,6 +77,25 @@ pub fn sign<'s>(
         }
     }
     headers
+}
+
+/// Those of [`sign`]'s headers that every attempt has alike: they tell of the event, and sign nothing.
+#[cfg(feature = "api")]
+pub(crate) fn unsigned(
+    schemes: &[SignatureScheme],
+    id: EventId,
+) -> impl Iterator<Item = (&'static str, String)> {
+    schemes.iter().filter_map(move |scheme| match scheme {
+        SignatureScheme::StandardWebhooks | SignatureScheme::StandardWebhooksAsymmetric => {
+            Some(message_id(id))
+        }
+        SignatureScheme::DigitalRiver { .. } | SignatureScheme::TimestampedHex { .. } => None,
+    })
+}
+
+/// The header that says which event it is.
+fn message_id(id: EventId) -> (&'static str, String) {
+    (WEBHOOK_ID, id.uuid().hyphenated().to_string())
 }
 
 /// Adds the item that `secret` gives, if it is of the scheme's kind.
