@@ -3,7 +3,6 @@
 use std::fmt::Debug;
 
 use super::fixtures::*;
-use crate::ground::event_type::EventType;
 use crate::ground::filter::Filter;
 use crate::ground::page::Place;
 use crate::ports::storage::WebhookGroup;
@@ -90,9 +89,9 @@ pub(super) async fn webhooks_are_listed_by_every_field(store: &dyn Storage) {
     for enabled in [true, false] {
         queries.push(WebhookQuery { enabled: Some(enabled), ..empty() });
     }
-    for name in ["order.paid", "order.made", "a.b", "x.y", "Order.paid"] {
-        let event_type = Some(EventType::parse(name).expect("a type"));
-        queries.push(WebhookQuery { event_type, ..empty() });
+    for name in ["order.paid", "order.made", "a.b", "x.y", "Order.paid", "order.*", "x.*", "*"] {
+        let types = vec![Filter::parse(name).expect("a type")];
+        queries.push(WebhookQuery { types, ..empty() });
     }
     let id = all[1].id().to_string();
     let texts = ["hook_1", "HOOK", "%", "100%", "_", "*", "[a]", "'", "ordered", "c.EXAMPLE", "zz"];
@@ -106,7 +105,7 @@ pub(super) async fn webhooks_are_listed_by_every_field(store: &dyn Storage) {
         mode: Some(Mode::Live),
         text: Some("example".into()),
         enabled: Some(true),
-        event_type: Some(EventType::parse("order.paid").expect("a type")),
+        types: vec![Filter::parse("order.paid").expect("a type")],
         id: None,
     });
     for query in queries {
