@@ -88,9 +88,12 @@ impl Bound for Value {
     }
 }
 
-/// How a listing's rows are read: each gives its key, and the item if it fits.
+/// What a row gives: its key, and the item if it fits.
+pub(super) type Read<T> = Step<(u128, Option<T>)>;
+
+/// How a listing's rows are read.
 pub(super) struct Reading<'r, T> {
-    pub(super) read: &'r (dyn Fn(&Row) -> Step<(u128, Option<T>)> + Sync),
+    pub(super) read: &'r (dyn Fn(&Row) -> Read<T> + Sync),
     /// The item's bytes.
     pub(super) weigh: fn(&T) -> usize,
     /// Rows that may be in memory together.
