@@ -60,6 +60,7 @@ impl<V: Bound> Listing<V> {
     }
 
     /// The column that orders it.
+    #[cfg(feature = "postgres")]
     pub(crate) fn key(&self) -> &'static str {
         self.source.key
     }
@@ -288,6 +289,7 @@ impl<'l, V: Bound, T> Look<'l, V, T> {
     }
 
     /// How many items are still to be found.
+    #[cfg(feature = "postgres")]
     pub(crate) fn missing(&self) -> usize {
         self.wanted - self.items.len()
     }
@@ -325,7 +327,8 @@ impl<'l, V: Bound, T> Look<'l, V, T> {
         self.over
     }
 
-    /// There are more rows in the stretch, behind this one.
+    /// There are more rows in the stretch, behind this one: a client that reads some rows at once says so.
+    #[cfg(feature = "postgres")]
     pub(crate) fn go_on(&mut self, key: u128) {
         let at = (self.listing.source.cursor)(key);
         self.from = Some(Place { comparison: self.order.beyond(), at });

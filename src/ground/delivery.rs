@@ -321,6 +321,7 @@ impl DeliveryView {
     }
 
     /// Bytes of what it was made of and of what was answered.
+    #[cfg(feature = "engine")]
     pub(crate) fn bytes(&self) -> usize {
         let answers = self.attempts.iter().map(|attempt| attempt.response.len());
         self.event.bytes() + answers.sum::<usize>()

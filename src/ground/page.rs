@@ -169,6 +169,7 @@ impl<T> Page<T> {
 
     /// The page of what a look found ahead, in the order in which it came upon it. `behind`: whether there
     /// may be something on the other side of the place.
+    #[cfg(feature = "engine")]
     pub(crate) fn of_look(request: &PageRequest, ahead: Seen<T>, behind: bool) -> Self {
         let Seen { mut items, ended } = ahead;
         let more = if items.len() > request.limit {
@@ -216,6 +217,7 @@ impl<T> Page<T> {
 }
 
 /// What a look along a listing has found.
+#[cfg(feature = "engine")]
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Seen<T> {
     /// What fits, with its keys.
@@ -263,6 +265,7 @@ mod tests {
     }
 
     /// Makes pages of looks that ended early, found nothing, or too much, from each kind of place (table).
+    #[cfg(feature = "engine")]
     #[test]
     fn a_look_that_ends_early_is_taken_up_where_it_ended() {
         let request = PageRequest::first(2).unwrap();
