@@ -119,8 +119,33 @@ async fn mode_and_account_narrow_what_is_seen() {
     page.see("Nothing has been sent to this webhook yet.").await;
     page.until("the account", "return document.querySelector('.scope select').value === 'acme'")
         .await;
+    // Who then chooses another has it, also after the page has read the webhook again.
+    page.choose("Account", "other").await;
+    let read = "return performance.getEntriesByType('resource')
+        .filter((one) => one.name.endsWith(arguments[0])).length";
+    let path = json!([format!("webhooks/{}", live.id())]);
+    let before = page.run(read, path.clone()).await.as_u64().expect("a number");
+    let again =
+        async || page.run(read, path.clone()).await.as_u64().filter(|now| *now > before + 1);
+    page.wait("another reading", again).await;
+    page.until("the account", "return document.querySelector('.scope select').value === 'other'")
+        .await;
     page.route("overview").await;
     page.see("Deliveries waiting 0").await;
+    page.end().await;
+}
+
+/// Opens the page of a webhook that there is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Chromium: tests/run"]
+async fn of_a_webhook_that_is_gone_one_thing_is_said() {
+    let stage = Stage::new().await;
+    let unknown = "webhooks/0198c4ae-6d0c-7cc1-9d5b-5a1d0a3c9f10";
+    let page = Page::open(&stage, "Olga", unknown).await;
+    page.plan("status of 404");
+    page.see("Could not read the webhook.").await;
+    page.see_no_more("Deliveries").await;
+    assert!(!page.sees("Settings").await && !page.sees("Health").await);
     page.end().await;
 }
 

@@ -9,7 +9,7 @@ import { exactly } from "./format.js";
 import { icon } from "./icon.js";
 import { changes, compact, find, tryParse } from "./json.js";
 import { feed, say, to } from "./page.js";
-import { facts, json, panel, table } from "./parts.js";
+import { facts, json, panel, table, whole } from "./parts.js";
 import { may, named } from "./session.js";
 
 export function openEvent(page, id) {
@@ -92,10 +92,10 @@ function webhookField() {
   const note = h("p", { class: "hint", role: "status" });
   const look = async () => {
     try {
-      const { data } = await get("webhooks", { ...named(), search: search.value.trim(), limit: 50 });
+      const data = await whole("webhooks", { ...named(), search: search.value.trim(), limit: 50 });
       lay(select, data.data.map((webhook) => h("option", { value: webhook.id, key: webhook.id }, `${webhook.address}${webhook.enabled ? "" : " (disabled)"}`)));
       select.selectedIndex = data.data.length > 0 ? 0 : -1;
-      note.textContent = data.data.length === 0 ? "No webhook matches." : data.hasMore ? "These are the first 50. Search for others." : "";
+      note.textContent = data.data.length === 0 ? "No webhook matches." : data.next ? "These are the first 50. Search for others." : "";
     } catch (failure) {
       note.textContent = failure.message;
     }

@@ -64,7 +64,7 @@ export function listing(page, { region, what, path, filters, limit = 20, every, 
 }
 
 /** A page of the API, with what the pages behind it have as long as it is short. */
-async function whole(path, query, signal) {
+export async function whole(path, query, signal) {
   const { data } = await get(path, query, signal);
   const back = Boolean(query.endingBefore);
   for (let more = 0; more < FOLLOWED && data.data.length < query.limit && (back ? data.previous : data.next); more++) {

@@ -7,13 +7,14 @@ import { timeZone } from "./format.js";
 import { FAST, say } from "./page.js";
 import { listing, panel } from "./parts.js";
 import { replayItem } from "./replay_item.js";
-import { may, named } from "./session.js";
+import { may } from "./session.js";
 
-export function replayPanel(page, webhook) {
+/** `of` gives what narrows the list to the webhook. */
+export function replayPanel(page, webhook, of) {
   const region = h("div", { class: "region" });
   const list = listing(page, {
     region, what: "the replays", path: "replays", limit: 5, every: FAST,
-    filters: () => ({ webhook, ...named() }),
+    filters: of,
     rows: (rows) => h("ul", { class: "replays" }, rows.map((row) => replayItem(row, () => list.refresh(), webhook))),
     empty: () => h("p", { class: "muted" }, "No replays yet."),
   });

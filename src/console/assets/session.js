@@ -28,8 +28,8 @@ export const hasSeveralAccounts = () => me.accounts === null || me.accounts === 
 // Who reaches several accounts, but not all, has to say of which one each list is.
 const mustName = () => me.accounts?.length > 1;
 
-/** The account that a list must name beside what it is of: where somebody has to, the one that is looked at. */
-export const named = () => (mustName() ? { account } : {});
+/** The account that a list must name beside what it is of: where somebody has to, `of`, or the one that is looked at. */
+export const named = (of = account) => (mustName() ? { account: of } : {});
 
 /** Looks at the account of what was opened, where somebody has to name one. */
 export function lookInto(of) {

@@ -20,26 +20,36 @@ export function openWebhook(page, id) {
   const below = h("div", { class: "below" });
   const notice = h("div", { class: "region" });
   const settings = h("div", { class: "region" });
-  const deliveries = deliveryList(page, { path: "deliveries", of: () => ({ webhook: id, ...named() }), shows: "type", empty: "Nothing has been sent to this webhook yet." });
+  let home;
+  const own = () => ({ webhook: id, ...named(home) });
+  const deliveries = deliveryList(page, { path: "deliveries", of: own, shows: "type", empty: "Nothing has been sent to this webhook yet." });
   const health = healthPanel(page, { title: "Health", path: path("webhooks", id, "statistics") });
   const test = new TestPanel(page, id, () => {
     deliveries.refresh();
     health.refresh();
   });
-  page.main.append(
-    page.head({ above: [to("webhooks"), "Webhooks"], title: "Webhook", actions, below }), notice, test.element,
-    h("div", { class: "columns" },
-      h("div", null, health.element, panel("Deliveries", { actions: deliveries.filter }, deliveries.region)),
-      h("div", null, panel("Settings", {}, settings), replayPanel(page, id))));
+  const parts = h("div", { class: "columns" },
+    h("div", null, health.element, panel("Deliveries", { actions: deliveries.filter }, deliveries.region)),
+    h("div", null, panel("Settings", {}, settings), replayPanel(page, id, own)));
+  page.main.append(page.head({ above: [to("webhooks"), "Webhooks"], title: "Webhook", actions, below }), notice, test.element, parts);
   const reader = feed(page, {
     region: notice, what: "the webhook", every: FAST,
     read: async (signal) => {
-      const { data, text } = await get(path("webhooks", id), {}, signal);
-      return { webhook: data, text };
+      try {
+        const { data, text } = await get(path("webhooks", id), {}, signal);
+        parts.hidden = false;
+        return { webhook: data, text };
+      } catch (error) {
+        // Of a webhook that is not there, there is nothing more to say.
+        parts.hidden = error.status === 404;
+        throw error;
+      }
     },
     seen: ({ webhook, text }) => {
       remember(webhook);
-      lookInto(webhook.account);
+      // Once: whoever chooses another account afterwards has it.
+      if (home === undefined) lookInto(webhook.account);
+      home = webhook.account;
       page.call(webhook.address);
       page.h1.classList.add("address", "user");
       lay(below, summary(webhook));

@@ -6,7 +6,7 @@ import { counted, enabled, percent, reason, state, when } from "./format.js";
 import { icon } from "./icon.js";
 import { eachOf, remember } from "./names.js";
 import { SLOW, to } from "./page.js";
-import { countTeller, filter, listing, table } from "./parts.js";
+import { countTeller, filter, listing, table, whole } from "./parts.js";
 import { may, named, scope } from "./session.js";
 
 const STALE = 30_000;
@@ -120,10 +120,10 @@ function fill(page, rows, health, redraw) {
 async function read(id, of, signal) {
   try {
     const [deliveries, statistics] = await Promise.all([
-      get("deliveries", { webhook: id, ...of, limit: 1 }, signal),
+      whole("deliveries", { webhook: id, ...of, limit: 1 }, signal),
       get(path("webhooks", id, "statistics"), {}, signal),
     ]);
-    return { last: deliveries.data.data[0], rate: statistics.data.successRate, attempts: statistics.data.attempts };
+    return { last: deliveries.data[0], rate: statistics.data.successRate, attempts: statistics.data.attempts };
   } catch {
     return { failed: true };
   }
