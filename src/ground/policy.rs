@@ -150,16 +150,15 @@ pub const VERIFY_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const PAGE_ITEMS_MAX: usize = 100;
 /// Items on a page when nobody says.
 pub const PAGE_ITEMS_DEFAULT: usize = 10;
-/// Rows that are looked at for one page where many do not fit: what was found is answered then, and the
-/// next page goes on behind them. A listing of any size is answered at once so, and nobody waits behind it.
+/// Rows that are looked at for one page where many do not fit: then it is answered with what was found.
 pub const LISTING_ROWS: usize = 50_000;
 /// The same for webhooks, whose texts are looked through.
 pub const LISTING_WEBHOOK_ROWS: usize = 25_000;
-/// Those of them that are read whole and then do not fit: the storage's columns cannot tell.
+/// Rows that are read whole and then do not fit, since the columns could not tell.
 pub const LISTING_ROWS_READ: usize = 2_500;
 /// Rows that are looked at first; then ten times as many, and again.
 pub const LISTING_ROWS_FIRST: usize = 500;
-/// Bytes of payloads and answers after which a page ends: one of 100 events could have 100 MiB otherwise.
+/// Bytes after which a page ends: one of 100 events could have 100 MiB otherwise.
 pub const LISTING_BYTES: usize = 4 * 1024 * 1024;
 /// Webhooks of an account up to which its deliveries are found webhook by webhook.
 pub const LISTING_WEBHOOKS: usize = 100;
@@ -406,9 +405,7 @@ pub const EXPUNGE_WIDE: usize = 100;
 pub const REPLAY_RATE_RANGE: std::ops::RangeInclusive<u32> = 1..=10_000;
 /// See [`REPLAY_RATE_RANGE`].
 pub const REPLAY_RATE: u32 = 100;
-/// Replays of one account and mode that may run at once: more than a person starts, also for all webhooks
-/// after an outage, and so few that their steps leave time for each other. It is at most a page, which
-/// they are counted on.
+/// Replays of one account and mode that may run at once; at most a page, on which they are counted.
 pub const REPLAYS_RUNNING_MAX: usize = 100;
 /// Events, or webhooks, that one step of a replay looks at. Clocks may disagree by as many publishes.
 pub const REPLAY_STEP_EVENTS: usize = 512;

@@ -2,12 +2,15 @@
 //! keep versions from then on.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tidings::outbox::Outbox;
+use tidings::statistics::{StatisticsQuery, StatisticsReport};
 use tidings::storage::{MemoryStorage, PostgresOptions, PostgresStorage, SqliteStorage, Storage};
-use tidings::{ErrorKind, Event, EventId, Tidings};
+use tidings::time::{after as after_by, before as before_by};
+use tidings::{Account, ErrorKind, Event, EventId, Mode, Tidings, Timestamp};
 
 use crate::databases::{self, cluster::Cluster};
 use crate::kit::{FLAT, FLAT_DATA, NEWEST, deliver, paid, payload, pinned, versions};
@@ -137,7 +140,61 @@ async fn a_file_of_the_first_schema_goes_on() {
     let version = "SELECT version FROM tidings_schema";
     let version: i64 =
         Connection::open(&old).unwrap().query_row(version, [], |row| row.get(0)).unwrap();
-    assert_eq!(version, 4);
+    assert_eq!(version, 5);
+}
+
+/// What was counted in all, of an account, and of a mode.
+async fn totals(tidings: &Tidings) -> [StatisticsReport; 3] {
+    let now = Timestamp::from(std::time::SystemTime::now());
+    let hour = Duration::from_secs(3_600);
+    let all = || StatisticsQuery::new(before_by(now, hour), after_by(now, hour)).unwrap();
+    let account = all().account(Account::default());
+    let read = async |query: StatisticsQuery| tidings.statistics(&query).await.unwrap();
+    [read(all()).await, read(account).await, read(all().mode(Mode::Live)).await]
+}
+
+/// Delivers something, and says what was counted.
+async fn counted(storage: impl Storage + Clone) -> [StatisticsReport; 3] {
+    before(storage.clone()).await;
+    let tidings = Tidings::new(storage);
+    deliver(&tidings, 204, 2).await;
+    let counted = totals(&tidings).await;
+    assert!(counted.iter().all(|report| report.total.attempts() == 2), "{counted:?}");
+    counted
+}
+
+/// Takes the totals away, which the fourth schema did not have, and opens the file again.
+#[tokio::test]
+async fn totals_are_added_up_of_what_was_counted_before() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("old.db");
+    let storage = SqliteStorage::open(&file).await.unwrap();
+    let counted = counted(storage.clone()).await;
+    storage.close().await;
+    let back = "DROP TABLE tidings_total; DROP INDEX tidings_delivery_failed; \
+                DROP INDEX tidings_delivery_failed_webhook; DROP INDEX tidings_webhook_disabled; \
+                UPDATE tidings_schema SET version = 4";
+    Connection::open(&file).unwrap().execute_batch(back).unwrap();
+    let storage = SqliteStorage::open(&file).await.unwrap();
+    assert_eq!(totals(&Tidings::new(storage)).await, counted);
+}
+
+/// The same in a database.
+#[tokio::test]
+#[ignore = "needs PostgreSQL: tests/run"]
+async fn totals_are_added_up_of_what_was_counted_before_in_postgresql() {
+    let cluster = Cluster::shared();
+    let url = cluster.new_database();
+    let database = url.rsplit('/').next().unwrap();
+    let options = PostgresOptions::default().connections(4).announce(false);
+    let storage = PostgresStorage::connect_with(&url, options.clone()).await.unwrap();
+    let counted = counted(storage).await;
+    let back = "SET search_path = tidings; DROP TABLE total; DROP INDEX ended_failed; \
+                DROP INDEX ended_failed_webhook; DROP INDEX webhook_disabled; \
+                DELETE FROM migration WHERE version = 5";
+    cluster.sql(database, back);
+    let storage = PostgresStorage::connect_with(&url, options).await.unwrap();
+    assert_eq!(totals(&Tidings::new(storage)).await, counted);
 }
 
 /// Copies what is in the schema `scratch`, as far as the schema `tidings` has room for it.
